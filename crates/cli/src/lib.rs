@@ -1,0 +1,1 @@
+//! The tailscale command line: arguments, commands and rendering

@@ -1,0 +1,1 @@
+//! Control client: Noise, HTTP/2, registration and the map stream

@@ -1,0 +1,1 @@
+//! DERP relay client over an injected dialler

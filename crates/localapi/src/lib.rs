@@ -1,0 +1,1 @@
+//! LocalAPI types, client and server framing over a unix socket

@@ -1,0 +1,370 @@
+//! The network map and how messages of the map stream change it.
+//!
+//! Peers arrive one at a time while a message is still being received, so a full list is taken in place: each
+//! peer is marked with the number of the message, and at the end the unmarked ones are dropped. What a message
+//! changed is collected in [`Changes`], so that effectors need not compare ten thousand peers.
+
+use crate::{
+    ClientVersion, DerpMap, DerpMapDelta, DisplayMessage, DnsConfig, FilterRule, Node, NodeId, PeerPatch,
+    Timestamp, UserId, UserProfile,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What control decided, as of the last message.
+#[derive(Debug, Default)]
+pub struct NetMap {
+    /// Ourselves.
+    pub self_node: Node,
+    /// Name of the tailnet.
+    pub domain: Box<str>,
+    /// Relay regions.
+    pub derp_map: DerpMap,
+    /// DNS settings.
+    pub dns: DnsConfig,
+    /// Filter rules by chunk name; the effective filter is their concatenation in name order.
+    /// `None` until the first one came: then nothing is allowed.
+    pub packet_filters: Option<BTreeMap<Box<str>, Vec<FilterRule>>>,
+    /// Users by number.
+    pub users: BTreeMap<UserId, UserProfile>,
+    /// Legacy health messages of control.
+    pub health: Vec<Box<str>>,
+    /// Messages of control by id.
+    pub display_messages: BTreeMap<Box<str>, DisplayMessage>,
+    /// What control knows of newer versions.
+    pub client_version: Option<ClientVersion>,
+    /// Control says that Tailnet Lock is on (a head is set): this node does not verify signatures.
+    pub tailnet_lock: bool,
+    peers: BTreeMap<NodeId, (u32, Node)>,
+    epoch: u32,
+}
+
+/// Everything of one message but the nodes, which have been applied while they arrived.
+#[derive(Debug, Default)]
+pub struct Delta {
+    /// Ourselves anew.
+    pub self_node: Option<Node>,
+    /// The message carried a full, non-empty list of peers.
+    pub full_peers: bool,
+    /// Peers that are gone.
+    pub peers_removed: Vec<NodeId>,
+    /// Small changes.
+    pub patches: Vec<PeerPatch>,
+    /// true: last seen now; false: unknown.
+    pub seen_change: Vec<(NodeId, bool)>,
+    /// Online or not.
+    pub online_change: Vec<(NodeId, bool)>,
+    /// DERP map delta.
+    pub derp_map: Option<DerpMapDelta>,
+    /// DNS settings anew.
+    pub dns: Option<DnsConfig>,
+    /// Name of the tailnet.
+    pub domain: Option<Box<str>>,
+    /// `"*": null` came: forget all chunks first.
+    pub clear_packet_filters: bool,
+    /// Chunks: `None` deletes.
+    pub packet_filters: Vec<(Box<str>, Option<Vec<FilterRule>>)>,
+    /// Users to add or replace.
+    pub users: Vec<UserProfile>,
+    /// Health messages anew.
+    pub health: Option<Vec<Box<str>>>,
+    /// `"*": null` came: forget all messages first.
+    pub clear_display_messages: bool,
+    /// Messages: `None` deletes.
+    pub display_messages: Vec<(Box<str>, Option<DisplayMessage>)>,
+    /// Versions.
+    pub client_version: Option<ClientVersion>,
+    /// Tailnet Lock on or off.
+    pub tailnet_lock: Option<bool>,
+}
+
+/// What one message changed.
+#[derive(Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Our own node.
+    pub self_node: bool,
+    /// Peers that are new or replaced or patched.
+    pub changed: BTreeSet<NodeId>,
+    /// Peers that are gone.
+    pub removed: BTreeSet<NodeId>,
+    /// Patches that were applied, for the bus.
+    pub patches: Vec<PeerPatch>,
+    /// DERP map.
+    pub derp_map: bool,
+    /// DNS settings.
+    pub dns: bool,
+    /// Filter rules.
+    pub packet_filters: bool,
+    /// Users.
+    pub users: Vec<UserId>,
+    /// Health or display messages, versions, Tailnet Lock, tailnet name.
+    pub messages: bool,
+    /// The message carried a full map (list of peers or our own node).
+    pub full: bool,
+}
+
+impl NetMap {
+    /// Peers in order of number.
+    pub fn peers(&self) -> impl Iterator<Item = &Node> {
+        self.peers.values().map(|(_, node)| node)
+    }
+
+    /// Peers in order of number, from the first whose number is above `after`.
+    pub fn peers_after(&self, after: NodeId) -> impl Iterator<Item = &Node> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.peers.range((Excluded(after), Unbounded)).map(|(_, (_, node))| node)
+    }
+
+    /// How many peers there are.
+    pub fn peer_count(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// The peer numbered `id`.
+    pub fn peer(&self, id: NodeId) -> Option<&Node> {
+        self.peers.get(&id).map(|(_, node)| node)
+    }
+
+    /// A user's profile.
+    pub fn user(&self, id: UserId) -> Option<&UserProfile> {
+        self.users.get(&id)
+    }
+
+    /// All filter rules in force, in order; nothing until the first filter came.
+    pub fn filter_rules(&self) -> impl Iterator<Item = &FilterRule> {
+        self.packet_filters.iter().flat_map(|chunks| chunks.values()).flatten()
+    }
+
+    /// A map stream begins: its first message is a full snapshot, so chunked state starts over when it arrives.
+    pub fn begin_stream(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+
+    /// Takes one peer of a message (of `Peers` or `PeersChanged`), noting it in `changes` if it differs.
+    pub fn upsert_peer(&mut self, node: Node, changes: &mut Changes) {
+        let (epoch, id) = (self.epoch, node.id);
+        match self.peers.get_mut(&id) {
+            Some((mark, old)) => {
+                *mark = epoch;
+                if *old != node {
+                    *old = node;
+                    changes.changed.insert(id);
+                }
+            }
+            None => {
+                self.peers.insert(id, (epoch, node));
+                changes.changed.insert(id);
+            }
+        }
+        changes.removed.remove(&id);
+    }
+
+    /// Applies the rest of a message. `first` is true for the first non-keepalive message of a stream;
+    /// `now` is the moment that "seen" stands for.
+    pub fn apply(&mut self, delta: Delta, first: bool, now: Timestamp, changes: &mut Changes) {
+        changes.full |= first || delta.full_peers || delta.self_node.is_some();
+        if let Some(node) = delta.self_node
+            && node != self.self_node
+        {
+            self.self_node = node;
+            changes.self_node = true;
+        }
+        if delta.full_peers || first {
+            self.drop_unmarked(changes);
+        }
+        if !delta.full_peers {
+            for id in delta.peers_removed {
+                if !changes.changed.contains(&id) && self.peers.remove(&id).is_some() {
+                    changes.removed.insert(id);
+                }
+            }
+            let seen = delta.seen_change.into_iter().map(|(id, seen)| PeerPatch {
+                id,
+                last_seen: Some(if seen { now } else { Timestamp::ZERO }),
+                ..PeerPatch::default()
+            });
+            let online = delta.online_change.into_iter().map(|(id, online)| PeerPatch {
+                id,
+                online: Some(online),
+                ..PeerPatch::default()
+            });
+            for patch in seen.chain(online).chain(delta.patches) {
+                self.patch_peer(patch, changes);
+            }
+        }
+        if let Some(map) = delta.derp_map {
+            self.derp_map.apply(map);
+            changes.derp_map = true;
+        }
+        if let Some(dns) = delta.dns
+            && dns != self.dns
+        {
+            self.dns = dns;
+            changes.dns = true;
+        }
+        if let Some(domain) = delta.domain
+            && domain != self.domain
+        {
+            self.domain = domain;
+            changes.messages = true;
+        }
+        self.apply_filters(delta.clear_packet_filters, delta.packet_filters, changes);
+        for user in delta.users {
+            changes.users.push(user.id);
+            self.users.insert(user.id, user);
+        }
+        if let Some(health) = delta.health {
+            self.health = health;
+            changes.messages = true;
+        }
+        if delta.clear_display_messages {
+            self.display_messages.clear();
+            changes.messages = true;
+        }
+        for (id, message) in delta.display_messages {
+            changes.messages = true;
+            match message {
+                Some(message) => drop(self.display_messages.insert(id, message)),
+                None => drop(self.display_messages.remove(&id)),
+            }
+        }
+        if delta.client_version.is_some() {
+            self.client_version = delta.client_version;
+            changes.messages = true;
+        }
+        if let Some(on) = delta.tailnet_lock {
+            changes.messages |= self.tailnet_lock != on;
+            self.tailnet_lock = on;
+        }
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+
+    fn drop_unmarked(&mut self, changes: &mut Changes) {
+        let epoch = self.epoch;
+        self.peers.retain(|id, (mark, _)| {
+            let keep = *mark == epoch;
+            if !keep {
+                changes.removed.insert(*id);
+                changes.changed.remove(id);
+            }
+            keep
+        });
+    }
+
+    fn patch_peer(&mut self, patch: PeerPatch, changes: &mut Changes) {
+        if let Some((_, node)) = self.peers.get_mut(&patch.id) {
+            changes.changed.insert(patch.id);
+            changes.patches.push(patch.clone());
+            patch.apply(node);
+        }
+    }
+
+    fn apply_filters(
+        &mut self,
+        clear: bool,
+        chunks: Vec<(Box<str>, Option<Vec<FilterRule>>)>,
+        changes: &mut Changes,
+    ) {
+        if !clear && chunks.is_empty() {
+            return;
+        }
+        changes.packet_filters = true;
+        let filters = self.packet_filters.get_or_insert_default();
+        if clear {
+            filters.clear();
+        }
+        for (name, rules) in chunks {
+            match rules {
+                Some(rules) => drop(filters.insert(name, rules)),
+                None => drop(filters.remove(&name)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: i64, name: &str) -> Node {
+        Node { id: NodeId(id), name: name.into(), ..Node::default() }
+    }
+
+    fn message(map: &mut NetMap, peers: Vec<Node>, delta: Delta, first: bool) -> Changes {
+        let mut changes = Changes::default();
+        for peer in peers {
+            map.upsert_peer(peer, &mut changes);
+        }
+        map.apply(delta, first, Timestamp::from_unix(7), &mut changes);
+        changes
+    }
+
+    fn ids(map: &NetMap) -> Vec<i64> {
+        map.peers().map(|n| n.id.0).collect()
+    }
+
+    #[test]
+    fn a_full_list_replaces_in_place() {
+        let mut map = NetMap::default();
+        map.begin_stream();
+        let full = || Delta { full_peers: true, ..Delta::default() };
+        message(&mut map, vec![node(1, "a"), node(2, "b")], full(), true);
+        let changes = message(&mut map, vec![node(2, "b"), node(3, "c")], full(), false);
+        assert_eq!(ids(&map), [2, 3]);
+        assert_eq!(changes.changed, BTreeSet::from([NodeId(3)]), "an equal peer is no change");
+        assert_eq!(changes.removed, BTreeSet::from([NodeId(1)]));
+    }
+
+    #[test]
+    fn absent_peers_mean_none_only_in_the_first_message() {
+        let mut map = NetMap::default();
+        map.begin_stream();
+        message(&mut map, vec![node(1, "a")], Delta { full_peers: true, ..Delta::default() }, true);
+        message(&mut map, vec![], Delta::default(), false);
+        assert_eq!(ids(&map), [1]);
+        map.begin_stream();
+        let changes = message(&mut map, vec![], Delta::default(), true);
+        assert_eq!(ids(&map), [0; 0]);
+        assert_eq!(changes.removed.len(), 1);
+    }
+
+    #[test]
+    fn deltas() {
+        let mut map = NetMap::default();
+        message(
+            &mut map,
+            vec![node(1, "a"), node(2, "b")],
+            Delta { full_peers: true, ..Delta::default() },
+            true,
+        );
+        let delta = Delta {
+            peers_removed: vec![NodeId(1), NodeId(99)],
+            seen_change: vec![(NodeId(2), true)],
+            online_change: vec![(NodeId(2), true), (NodeId(98), true)],
+            patches: vec![PeerPatch { id: NodeId(2), cap: Some(119), ..PeerPatch::default() }],
+            ..Delta::default()
+        };
+        let changes = message(&mut map, vec![node(3, "c")], delta, false);
+        assert_eq!(ids(&map), [2, 3]);
+        let two = map.peer(NodeId(2)).expect("peer 2");
+        assert_eq!((two.cap, two.online, two.last_seen), (119, Some(true), Timestamp::from_unix(7)));
+        assert_eq!(changes.changed, BTreeSet::from([NodeId(2), NodeId(3)]));
+        assert_eq!(changes.patches.len(), 3);
+    }
+
+    #[test]
+    fn filter_chunks() {
+        let mut map = NetMap::default();
+        assert!(map.packet_filters.is_none());
+        let rule = FilterRule { protos: Box::new([6]), ..FilterRule::default() };
+        let set =
+            |name: &str, rules| Delta { packet_filters: vec![(name.into(), rules)], ..Delta::default() };
+        message(&mut map, vec![], set("b", Some(vec![rule.clone()])), false);
+        message(&mut map, vec![], set("a", Some(vec![])), false);
+        assert_eq!(map.filter_rules().count(), 1);
+        message(&mut map, vec![], set("b", None), false);
+        assert_eq!(map.filter_rules().count(), 0);
+        let clear = Delta { clear_packet_filters: true, ..set("c", Some(vec![rule])) };
+        message(&mut map, vec![], clear, false);
+        assert_eq!(map.packet_filters.as_ref().map(|f| f.len()), Some(1));
+    }
+}

@@ -1,0 +1,27 @@
+//! Plain values of what control decided: self, peers, DERP map, filter rules, DNS, users.
+//!
+//! Owns: the vocabulary that the control client fills in and that engine, backend and LocalAPI read, and the
+//! pure rules by which deltas change it (`NetMap::apply_*`).
+//! Leaves out: wire JSON (in `control` and `localapi`), anything with a socket or a clock, serde.
+//!
+//! Values are kept small: a router may have to hold 10 000 peers in a few megabytes, so strings are `Box<str>`,
+//! lists are boxed slices, and only what some part of the node reads is kept.
+
+mod apply;
+mod derp;
+mod dns;
+mod filter;
+mod ids;
+mod node;
+mod timestamp;
+mod user;
+
+pub use apply::{Changes, Delta, NetMap};
+pub use derp::{DerpMap, DerpMapDelta, DerpNode, DerpRegion, FamilyAddr, RegionId};
+pub use dns::{DnsConfig, DnsRecord, DnsResolver};
+pub use filter::{CapGrant, FilterRule, PortRange, RuleDst, RuleSrc};
+pub use ids::{NodeId, StableId, UserId};
+pub use ipnet::IpNet;
+pub use node::{CapMap, Hostinfo, Location, Node, PeerPatch, Service};
+pub use timestamp::Timestamp;
+pub use user::{ClientVersion, DisplayMessage, UserProfile};

@@ -1,0 +1,194 @@
+//! A node of the tailnet as control describes it, ourselves included, and the patch that changes one.
+
+use crate::{NodeId, RegionId, StableId, Timestamp, UserId};
+use ipnet::IpNet;
+use keys::{DiscoPublic, MachinePublic, NodePublic};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Capability name to its raw JSON values; most have none.
+pub type CapMap = BTreeMap<Box<str>, Box<[Box<str>]>>;
+
+/// A node: ourselves or a peer. Normalised by the decoder: `home_derp` is filled from the legacy address form,
+/// a null `AllowedIPs` has become `addresses`, legacy `Capabilities` are keys of `cap_map`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Node {
+    /// Number within the control server.
+    pub id: NodeId,
+    /// Name that survives key changes.
+    pub stable_id: StableId,
+    /// MagicDNS name with trailing dot; may be empty.
+    pub name: Box<str>,
+    /// Owner.
+    pub user: UserId,
+    /// The user who shared it with us, 0 if it is of our tailnet.
+    pub sharer: UserId,
+    /// Its node key, also its WireGuard key.
+    pub key: NodePublic,
+    /// When the key stops being valid; zero = never.
+    pub key_expiry: Timestamp,
+    /// Its machine key.
+    pub machine: MachinePublic,
+    /// Its disco key; zero until it has run once.
+    pub disco_key: DiscoPublic,
+    /// Its own tailnet addresses (/32 and /128).
+    pub addresses: Box<[IpNet]>,
+    /// What it may be the source of: its addresses and approved routes.
+    pub allowed_ips: Box<[IpNet]>,
+    /// Where its UDP socket may be reached.
+    pub endpoints: Box<[SocketAddr]>,
+    /// DERP region it listens on; 0 = none known.
+    pub home_derp: RegionId,
+    /// What it said about itself.
+    pub hostinfo: Hostinfo,
+    /// When it joined.
+    pub created: Timestamp,
+    /// Capability version it declared.
+    pub cap: i32,
+    /// ACL tags (`tag:…`).
+    pub tags: Box<[Box<str>]>,
+    /// Subnet routes for which it is the active router.
+    pub primary_routes: Box<[IpNet]>,
+    /// When control last saw it; zero = online or unknown.
+    pub last_seen: Timestamp,
+    /// Whether control sees it now; `None` = unknown.
+    pub online: Option<bool>,
+    /// Whether an admin has approved the machine.
+    pub machine_authorized: bool,
+    /// Node attributes and capabilities.
+    pub cap_map: CapMap,
+    /// The key has expired, says control.
+    pub expired: bool,
+    /// Under which IPv4 address this peer knows us, if not our own.
+    pub masq_v4: Option<Ipv4Addr>,
+    /// Under which IPv6 address this peer knows us, if not our own.
+    pub masq_v6: Option<Ipv6Addr>,
+    /// A plain WireGuard peer: no disco, no DERP.
+    pub wireguard_only: bool,
+    /// Its inbound traffic gets the shields-up filter.
+    pub jailed: bool,
+}
+
+impl Node {
+    /// Its tailnet addresses without prefix lengths.
+    pub fn ips(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.addresses.iter().map(IpNet::addr)
+    }
+
+    /// True if control gave this node the attribute or capability `name`.
+    pub fn has_cap(&self, name: &str) -> bool {
+        self.cap_map.contains_key(name)
+    }
+
+    /// True when both default routes are among its allowed IPs: it offers to be an exit node.
+    pub fn offers_exit(&self) -> bool {
+        let default_route =
+            |v4| self.allowed_ips.iter().any(|p| p.prefix_len() == 0 && p.addr().is_ipv4() == v4);
+        default_route(true) && default_route(false)
+    }
+
+    /// True once `now` is past a set key expiry, or control said so.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expired || (!self.key_expiry.is_zero() && self.key_expiry <= now)
+    }
+}
+
+/// The part of Hostinfo that some part of a node shows or uses.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Hostinfo {
+    /// `linux`, `macOS`, `iOS`…
+    pub os: Box<str>,
+    /// Kernel or system version.
+    pub os_version: Box<str>,
+    /// Version of the client.
+    pub ipn_version: Box<str>,
+    /// Host name it reported.
+    pub hostname: Box<str>,
+    /// Routes it asks to serve.
+    pub routable_ips: Box<[IpNet]>,
+    /// Tags it asked for.
+    pub request_tags: Box<[Box<str>]>,
+    /// Ports it announces: PeerAPI and the like.
+    pub services: Box<[Service]>,
+    /// Where it stands, for exit-node choice.
+    pub location: Option<Box<Location>>,
+    /// It was shared into this tailnet only to be reached (hidden from lists).
+    pub sharee_node: bool,
+}
+
+/// A port that a node announces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// `tcp`, `udp`, `peerapi4`, `peerapi6`, `peerapi-dns-proxy`.
+    pub proto: Box<str>,
+    /// Port number, or a version for `peerapi-dns-proxy`.
+    pub port: u16,
+    /// Free text.
+    pub description: Box<str>,
+}
+
+/// Where a node stands.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Location {
+    /// Country name.
+    pub country: Box<str>,
+    /// Two letters.
+    pub country_code: Box<str>,
+    /// City name.
+    pub city: Box<str>,
+    /// Short city code.
+    pub city_code: Box<str>,
+    /// Degrees north.
+    pub latitude: f64,
+    /// Degrees east.
+    pub longitude: f64,
+    /// Higher is preferred.
+    pub priority: i32,
+}
+
+/// A change to a few fields of one peer (`PeersChangedPatch`); `None` leaves a field alone.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PeerPatch {
+    /// Which peer.
+    pub id: NodeId,
+    /// New home region.
+    pub home_derp: Option<RegionId>,
+    /// New capability version.
+    pub cap: Option<i32>,
+    /// New capability map, whole.
+    pub cap_map: Option<CapMap>,
+    /// New endpoints, whole.
+    pub endpoints: Option<Box<[SocketAddr]>>,
+    /// New node key: a new WireGuard peer.
+    pub key: Option<NodePublic>,
+    /// New disco key: the peer's process restarted.
+    pub disco_key: Option<DiscoPublic>,
+    /// Online or not.
+    pub online: Option<bool>,
+    /// Last seen at.
+    pub last_seen: Option<Timestamp>,
+    /// New key expiry.
+    pub key_expiry: Option<Timestamp>,
+}
+
+impl PeerPatch {
+    /// Writes the given fields into `node`.
+    pub fn apply(self, node: &mut Node) {
+        fn set<T>(field: &mut T, value: Option<T>) {
+            if let Some(value) = value {
+                *field = value;
+            }
+        }
+        set(&mut node.home_derp, self.home_derp);
+        set(&mut node.cap, self.cap);
+        set(&mut node.cap_map, self.cap_map);
+        set(&mut node.endpoints, self.endpoints);
+        set(&mut node.key, self.key);
+        set(&mut node.disco_key, self.disco_key);
+        set(&mut node.last_seen, self.last_seen);
+        set(&mut node.key_expiry, self.key_expiry);
+        if self.online.is_some() {
+            node.online = self.online;
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Deterministic network simulator that drives the real engine

@@ -1,0 +1,1 @@
+//! Control, DERP and STUN server for tests and the demo
