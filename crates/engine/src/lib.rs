@@ -1,1 +1,20 @@
-//! The pure packet engine: WireGuard, paths, filter and routes, without sockets or clocks
+//! The pure packet engine of a node: WireGuard, paths, filter and routes.
+//!
+//! Owns: everything that decides what happens to a packet, and every key that protects one. It is split as the
+//! machine is: the slow path ([`Engine`], on the control thread) handshakes, runs timers and answers for our own
+//! addresses; the two packet lines ([`lines`], on packet threads) seal and open batches in place.
+//! Leaves out: sockets, clocks, threads, the global random number generator, DERP connections, TUN devices.
+//! Time ([`time::Mono`], [`time::Wall`]) and randomness (a seed) are arguments, so the simulator drives this very
+//! code.
+//!
+//! ```text
+//!  control thread                                 packet thread(s)
+//!  Engine ── commands, inject rings ────────────► lines::Tx ─► route ─► filter ─► seal ─► DERP ring ─┐
+//!    ▲  ◄─ events, host packets, activity ticks ── lines::Rx ◄─ filter ◄─ source check ◄─ open ◄─ inject ring
+//!    └── handshakes, pings, refusals                                              DERP client ◄──────┘
+//! ```
+
+pub mod drop;
+pub mod session;
+pub mod slot;
+pub mod time;

@@ -1,0 +1,36 @@
+//! The number under which every table of the engine knows a peer.
+
+/// A peer's place in the tables of slow path and lines: 24 bits of index, 8 bits of generation, so that a record
+/// about a removed peer is not taken for one about its successor in the same place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerSlot(u32);
+
+impl PeerSlot {
+    /// How many places there are at most.
+    pub const MAX: usize = 1 << 24;
+
+    /// A slot from its two parts; `index` is below [`Self::MAX`].
+    pub const fn new(index: u32, generation: u8) -> Self {
+        Self(index & 0x00ff_ffff | (generation as u32) << 24)
+    }
+
+    /// The place in a table.
+    pub const fn index(self) -> usize {
+        (self.0 & 0x00ff_ffff) as usize
+    }
+
+    /// Which of the peers that have held the place.
+    pub const fn generation(self) -> u8 {
+        (self.0 >> 24) as u8
+    }
+
+    /// As one number, for ring records.
+    pub const fn to_bits(self) -> u32 {
+        self.0
+    }
+
+    /// Back from [`Self::to_bits`].
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+}
