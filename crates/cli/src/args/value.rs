@@ -1,0 +1,178 @@
+//! Value forms of Go's `flag` package and its quoting: booleans, durations, `%q`, and shell words.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Nanoseconds as Go's `time.Duration` counts them; may be negative.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct GoDuration(pub(crate) i64);
+
+impl GoDuration {
+    /// `None` for zero and below, which every flag here reads as "no limit".
+    pub(crate) fn limit(self) -> Option<Duration> {
+        u64::try_from(self.0).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos)
+    }
+}
+
+/// Go's text: `1h2m3s`, `1.5s`, `23ms`, `0s`.
+impl fmt::Display for GoDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = self.0.unsigned_abs();
+        if self.0 < 0 {
+            f.write_str("-")?;
+        }
+        if nanos == 0 {
+            return f.write_str("0s");
+        }
+        for (unit, name) in [(1u64, "ns"), (1_000, "µs"), (1_000_000, "ms")] {
+            if nanos < unit * 1_000 {
+                return write!(f, "{}{name}", decimal(nanos, unit));
+            }
+        }
+        let seconds = nanos / 1_000_000_000;
+        let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+        if hours > 0 {
+            write!(f, "{hours}h")?;
+        }
+        if hours > 0 || minutes > 0 {
+            write!(f, "{minutes}m")?;
+        }
+        write!(f, "{}s", decimal(nanos % 60_000_000_000, 1_000_000_000))
+    }
+}
+
+/// `value / unit` without trailing zeros, for a power of ten `unit`.
+fn decimal(value: u64, unit: u64) -> String {
+    let (whole, part) = (value / unit, value % unit);
+    if part == 0 {
+        return whole.to_string();
+    }
+    let width = unit.ilog10() as usize;
+    format!("{whole}.{}", format!("{part:0width$}").trim_end_matches('0'))
+}
+
+/// Go's `strconv.ParseBool` set of words.
+pub(crate) fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        // The prefix tells `error` to use Go's wording for booleans.
+        _ => Err("boolean: parse error".to_owned()),
+    }
+}
+
+/// A decimal or `0x`/`0o`/`0b` whole number.
+pub(crate) fn parse_int(text: &str) -> Result<i64, String> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    let lower = digits.to_ascii_lowercase();
+    let (radix, digits) = match lower.get(..2) {
+        Some("0x") => (16, lower.get(2..).unwrap_or_default()),
+        Some("0o") => (8, lower.get(2..).unwrap_or_default()),
+        Some("0b") => (2, lower.get(2..).unwrap_or_default()),
+        _ => (10, lower.as_str()),
+    };
+    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
+        return Err("parse error".to_owned());
+    }
+    i64::from_str_radix(&format!("{sign}{digits}"), radix).map_err(|_| "value out of range".to_owned())
+}
+
+/// A Go duration: `0`, or numbers with units `ns us µs ms s m h`, e.g. `1h2m3.5s`.
+pub(crate) fn parse_duration(text: &str) -> Result<GoDuration, String> {
+    let bad = || "parse error".to_owned();
+    let (negative, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if rest == "0" {
+        return Ok(GoDuration(0));
+    }
+    if rest.is_empty() {
+        return Err(bad());
+    }
+    let mut total: i128 = 0;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+        let (number, after) = rest.split_at(end);
+        let end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(end);
+        let scale: i128 = match unit {
+            "ns" => 1,
+            "us" | "µs" | "μs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            _ => return Err(bad()),
+        };
+        let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+        if whole.is_empty() && part.is_empty() || part.contains('.') {
+            return Err(bad());
+        }
+        let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| bad())? };
+        total = total.checked_add(whole.checked_mul(scale).ok_or_else(bad)?).ok_or_else(bad)?;
+        let mut digit_scale = scale;
+        for digit in part.bytes() {
+            digit_scale /= 10;
+            total = total.checked_add(i128::from(digit - b'0') * digit_scale).ok_or_else(bad)?;
+        }
+        rest = after;
+    }
+    let total = if negative { -total } else { total };
+    i64::try_from(total).map(GoDuration).map_err(|_| bad())
+}
+
+/// Go's `%q`: double quotes and backslash escapes.
+pub(crate) fn quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{c}' => out.push_str("\\f"),
+            c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Go's `%q` of a list: `["a" "b"]`.
+pub(crate) fn quote_list(words: &[&str]) -> String {
+    let words: Vec<String> = words.iter().map(|word| quote(word)).collect();
+    format!("[{}]", words.join(" "))
+}
+
+/// `word` as one POSIX shell word: backslashes for a few special characters, single quotes where there is a blank.
+pub(crate) fn shell_quote(word: &str) -> String {
+    if word.is_empty() {
+        return "''".to_owned();
+    }
+    if word.contains([' ', '\t', '\n']) {
+        let pieces: Vec<String> = word
+            .split('\'')
+            .map(|piece| if piece.is_empty() { String::new() } else { format!("'{piece}'") })
+            .collect();
+        return pieces.join("\\'");
+    }
+    let mut out = String::with_capacity(word.len());
+    for (at, c) in word.chars().enumerate() {
+        if "\\'\"`${[|&;<>()*?!".contains(c) || (at == 0 && c == '~') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}

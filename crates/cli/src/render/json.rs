@@ -1,0 +1,140 @@
+//! JSON the way Go indents it, without parsing what the daemon said into types.
+//!
+//! The text is passed through token by token, so fields that this version does not know, number spellings and
+//! their order survive.
+
+use std::fmt;
+
+use serde::de::{Deserializer as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// `text` indented with `indent` per level, no newline at the end. Text that is not JSON comes out unharmed but
+/// for blanks.
+pub(crate) fn reindent(text: &str, indent: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut depth = 0usize;
+    let mut chars = text.chars().peekable();
+    let line = |out: &mut String, depth: usize| {
+        out.push('\n');
+        for _ in 0..depth {
+            out.push_str(indent);
+        }
+    };
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => {
+                out.push('"');
+                let mut escaped = false;
+                for c in chars.by_ref() {
+                    out.push(c);
+                    match c {
+                        _ if escaped => escaped = false,
+                        '\\' => escaped = true,
+                        '"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            '{' | '[' => {
+                out.push(c);
+                while chars.next_if(char::is_ascii_whitespace).is_some() {}
+                if let Some(close) = chars.next_if(|next| matches!(next, '}' | ']')) {
+                    out.push(close);
+                } else {
+                    depth += 1;
+                    line(&mut out, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                line(&mut out, depth);
+                out.push(c);
+            }
+            ',' => {
+                out.push(',');
+                line(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            c if c.is_ascii_whitespace() => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The members of a JSON object in their order, values as written.
+pub(crate) struct Members<'a>(pub(crate) Vec<(String, &'a RawValue)>);
+
+impl<'a> Members<'a> {
+    /// Splits `text` into members.
+    ///
+    /// # Errors
+    /// When `text` is not one JSON object.
+    pub(crate) fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
+        struct Walk;
+        impl<'de> Visitor<'de> for Walk {
+            type Value = Members<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry::<String, &RawValue>()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        serde_json::Deserializer::from_str(text).deserialize_map(Walk)
+    }
+
+    /// The object again, with each value replaced by what `change` makes of it; `None` leaves the member out.
+    pub(crate) fn rewrite(&self, mut change: impl FnMut(&str, &'a str) -> Option<String>) -> String {
+        let mut out = String::from("{");
+        for (name, value) in &self.0 {
+            let Some(value) = change(name, value.get()) else { continue };
+            if out.len() > 1 {
+                out.push(',');
+            }
+            out.push_str(&string(name));
+            out.push(':');
+            out.push_str(&value);
+        }
+        out.push('}');
+        out
+    }
+}
+
+/// A JSON string literal, with the three characters that Go escapes for HTML's sake.
+pub(crate) fn string(text: &str) -> String {
+    let literal = serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned());
+    literal.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indents_as_go_does() {
+        let text = "{\n\t\"a\": [ ],\"b\":{}, \"c\":[1,{\"d\":\"x, {\\\"}\"}], \"e\":null}\n";
+        let want = "{\n  \"a\": [],\n  \"b\": {},\n  \"c\": [\n    1,\n    {\n      \"d\": \"x, {\\\"}\"\n    }\n  ],\n  \"e\": null\n}";
+        assert_eq!(reindent(text, "  "), want);
+        assert_eq!(reindent(want, "  "), want);
+    }
+
+    #[test]
+    fn never_fails_on_broken_text() {
+        for text in ["", "\"", "]]]]", "{\"a", "{\"a\\", "[[["] {
+            let _ = reindent(text, " ");
+        }
+    }
+
+    #[test]
+    fn members_keep_order_and_unknown_fields() {
+        let members = Members::parse("{\"z\":1.50,\"a\":{\"n\":9007199254740993}}").unwrap();
+        let same = members.rewrite(|_, value| Some(value.to_owned()));
+        assert_eq!(same, "{\"z\":1.50,\"a\":{\"n\":9007199254740993}}");
+        assert_eq!(members.rewrite(|name, value| (name == "a").then(|| value.to_owned())), "{\"a\":{\"n\":9007199254740993}}");
+    }
+}
