@@ -1,0 +1,55 @@
+//! Small request and response bodies.
+
+use super::prefs::Prefs;
+use super::scalar::Raw;
+use std::net::IpAddr;
+
+go_object! {
+    /// The body of `POST start`.
+    pub struct Options {
+        pub frontend_log_id: String => "FrontendLogID",
+        /// Replaces all preferences except `Config`.
+        pub update_prefs: Option<Box<Prefs>> => "UpdatePrefs",
+        pub auth_key: String => "AuthKey",
+    }
+}
+
+go_object! {
+    /// An error in JSON; empty in `check-prefs` when all is well.
+    pub struct ErrorBody {
+        pub error: String => "Error" omit,
+    }
+}
+
+go_object! {
+    /// The answer of the `check-*` endpoints; empty when all is well.
+    pub struct CheckWarning {
+        pub warning: String => "Warning",
+    }
+}
+
+go_object! {
+    /// The answer of `check-so-mark-in-use`.
+    pub struct UseSoMark {
+        pub use_so_mark: bool => "useSoMark",
+    }
+}
+
+go_object! {
+    /// The answer of `reload-config`.
+    pub struct ReloadConfigResponse {
+        pub reloaded: bool => "Reloaded",
+        pub err: String => "Err",
+    }
+}
+
+go_object! {
+    /// A Tailscale Service, as `GET services` lists it by name.
+    pub struct ServiceDetails {
+        pub name: String => "Name",
+        pub display_name: String => "DisplayName" omit,
+        pub addrs: Vec<IpAddr> => "Addrs" omit,
+        pub ports: Vec<String> => "Ports" omit,
+        pub actions: Option<Raw> => "Actions" omit,
+    }
+}

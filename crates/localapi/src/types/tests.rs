@@ -1,0 +1,1 @@
+//! Golden JSON and property tests of the types.
