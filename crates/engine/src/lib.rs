@@ -15,6 +15,9 @@
 //! ```
 
 pub mod drop;
+pub mod filter;
+pub mod packet;
 pub mod session;
 pub mod slot;
 pub mod time;
+pub mod wireguard;
