@@ -1,1 +1,125 @@
-//! Shared helpers of the black-box tests.
+//! Frame of the black-box tests: a scenario gets a fresh lab, is skipped with a reason where this machine cannot
+//! run it, and shows every log of the lab when it fails.
+//!
+//! `cargo xtask test` reads what is skipped and what was measured from the files that `SMALLTAIL_SKIPS` and
+//! `SMALLTAIL_NUMBERS` name; without them both are only printed.
+
+use anyhow::{Context, Result, ensure};
+use lab::{Flavour, Headscale, Lab, Need, Node, Ping, Pings};
+use std::io::Write;
+use std::time::Duration;
+
+/// What most scenarios need.
+pub const EVERYTHING: &[Need] = &[Need::Namespaces, Need::Headscale, Need::Go, Need::Ours];
+
+/// What a scenario without our own binary needs.
+pub const GO_ONLY: &[Need] = &[Need::Namespaces, Need::Headscale, Need::Go];
+
+/// Runs `body` in a fresh lab, or skips it when something of `needs` is missing.
+///
+/// # Panics
+/// When `body` fails; the lab's logs follow the message.
+#[allow(clippy::panic, clippy::print_stderr)]
+pub fn scenario(needs: &[Need], body: impl FnOnce(&Lab) -> Result<()>) {
+    let name = std::thread::current().name().unwrap_or("scenario").to_owned();
+    if let Some(reason) = lab::missing(needs) {
+        report("SMALLTAIL_SKIPS", &format!("{name}: {reason}"));
+        eprintln!("skipped: {name}: {reason}");
+        return;
+    }
+    let lab = match Lab::new() {
+        Ok(lab) => lab,
+        Err(error) => panic!("no lab for {name}: {error:#}"),
+    };
+    if let Err(error) = body(&lab) {
+        panic!("{name}: {error:#}");
+    }
+}
+
+/// Records a measured number for the summary of `cargo xtask test`.
+#[allow(clippy::print_stdout)]
+pub fn number(what: &str, value: impl std::fmt::Display) {
+    report("SMALLTAIL_NUMBERS", &format!("{what}: {value}"));
+    println!("measured {what}: {value}");
+}
+
+fn report(variable: &str, line: &str) {
+    if let Some(path) = std::env::var_os(variable)
+        && let Ok(mut file) = std::fs::File::options().create(true).append(true).open(path)
+    {
+        writeln!(file, "{line}").ok();
+    }
+}
+
+/// `ordinary`, or `nightly` in a nightly run.
+pub fn count(ordinary: u32, nightly: u32) -> u32 {
+    if std::env::var_os("SMALLTAIL_NIGHTLY").is_some_and(|value| value == "1") { nightly } else { ordinary }
+}
+
+/// A started node with UDP blocked that has joined `headscale`.
+///
+/// # Errors
+/// When it does not start or join.
+pub fn joined(lab: &Lab, headscale: &Headscale, name: &str, flavour: Flavour) -> Result<Node> {
+    let mut node = lab.node(name, flavour)?;
+    node.host.block_udp()?;
+    node.start()?;
+    node.join(headscale).with_context(|| format!("{name} ({flavour:?}) joins"))?;
+    Ok(node)
+}
+
+/// Pings both addresses of `to` with TSMP and ICMP, `count` times each, and wants every answer.
+///
+/// The first ping to a fresh peer may be lost whoever asks, so one answer is awaited before it counts.
+///
+/// # Errors
+/// Names the kind, the address and what the command line said.
+pub fn ping_all(from: &Node, to: &Node, count: u32) -> Result<()> {
+    from.wait_peer(to)?;
+    for address in [to.ipv4()?, to.ipv6()?] {
+        for kind in [Ping::Tsmp, Ping::Icmp] {
+            from.wait_ping(kind, &address, Duration::from_secs(30))?;
+            complete(&from.ping(kind, &address, count)?)
+                .with_context(|| format!("{kind:?} {} -> {} ({address})", from.host.name, to.host.name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Wants an answer to every ping.
+///
+/// # Errors
+/// Names how many are missing and the first failure.
+pub fn complete(pings: &Pings) -> Result<()> {
+    let first = pings.failures.first().map_or("", String::as_str);
+    ensure!(pings.replies == pings.sent, "{} of {} pings answered; {first}", pings.replies, pings.sent);
+    Ok(())
+}
+
+/// Logs `node` in by the command line of `cli`: reads the URL that `up` prints, approves it on headscale, and wants
+/// `up` to end well.
+///
+/// # Errors
+/// When no URL comes, it is not approved or `up` fails.
+pub fn interactive(node: &Node, headscale: &Headscale, cli: Flavour) -> Result<()> {
+    let server = format!("--login-server={}", headscale.url());
+    let command = node.cli_command(cli, &["up", &server, "--timeout=60s"]);
+    let mut up = node.host.spawn(command, "up")?;
+    let url = lab::until("the login URL", Duration::from_secs(30), || {
+        if let Some(status) = up.ended() {
+            anyhow::bail!("`up` ended with {status}: {}", up.log_text());
+        }
+        Ok(up
+            .log_text()
+            .split_whitespace()
+            .find(|word| word.starts_with(&headscale.url()))
+            .map(str::to_owned))
+    })?;
+    headscale.approve(&url)?;
+    let status = up.wait(Duration::from_secs(60))?;
+    let said = up.log_text();
+    ensure!(status.success(), "`up` ended with {status}: {said}");
+    ensure!(said.matches(&url).count() == 1, "the URL must be printed once: {said}");
+    ensure!(said.contains("Success."), "no Success. in: {said}");
+    node.wait_running()
+}

@@ -1,0 +1,232 @@
+//! A real headscale: TLS by the lab's own CA, its embedded DERP region only, everything asked through its own CLI.
+
+use crate::host::Host;
+use crate::network::{HEADSCALE, Lab};
+use crate::process::Process;
+use crate::programs::peers_dir;
+use crate::wait::until;
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The name that nodes resolve, and that `server_url` must carry: headscale puts it into its DERP map.
+pub(crate) const NAME: &str = "headscale.lab";
+
+/// Its address on the lab's internet.
+pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, HEADSCALE);
+
+/// The user that nodes belong to unless a test says otherwise.
+const USER: &str = "lab";
+
+/// How long it may take to start or to answer its CLI.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running headscale with one user.
+#[derive(Debug)]
+pub struct Headscale {
+    process: Process,
+    /// The host it runs on.
+    pub host: Host,
+    config: PathBuf,
+    user: u64,
+}
+
+impl Headscale {
+    pub(crate) fn start(lab: &Lab) -> Result<Self> {
+        let host = lab.host_at("headscale", HEADSCALE)?;
+        let address = ADDRESS.to_string();
+        let certificate = lab.authority().issue(&[NAME, &address])?;
+        std::fs::write(host.dir.join("tls.pem"), certificate.certificate_pem)?;
+        std::fs::write(host.dir.join("tls.key"), certificate.key_pem)?;
+        let config = host.dir.join("config.yaml");
+        std::fs::write(&config, configuration(&host.dir.display().to_string()))?;
+        let process = serve(&host, &config)?;
+        let mut started = Self { process, host, config, user: 0 };
+        started.wait_ready()?;
+        started.user = started.add_user(USER)?;
+        Ok(started)
+    }
+
+    /// What `--login-server` wants.
+    pub fn url(&self) -> String {
+        format!("https://{NAME}")
+    }
+
+    /// Runs headscale's CLI and parses the JSON it prints.
+    ///
+    /// # Errors
+    /// When it ends with another code than 0 or prints no JSON.
+    pub fn cli(&self, words: &[&str]) -> Result<Value> {
+        let mut command = self.host.command(peers_dir().join("headscale"));
+        command.arg("--config").arg(&self.config).args(["--output", "json", "--force"]).args(words);
+        let outcome = self.host.outcome(command, PATIENCE)?.ok()?;
+        serde_json::from_str(&outcome.stdout).with_context(|| format!("no JSON from {outcome}"))
+    }
+
+    /// Makes a user and gives its number.
+    ///
+    /// # Errors
+    /// When headscale refuses.
+    pub fn add_user(&self, name: &str) -> Result<u64> {
+        let answer = self.cli(&["users", "create", name])?;
+        number(&answer["id"]).with_context(|| format!("no id in {answer}"))
+    }
+
+    /// A reusable auth key, valid for an hour.
+    ///
+    /// # Errors
+    /// When headscale refuses.
+    pub fn auth_key(&self) -> Result<String> {
+        self.new_key(&["--reusable"]).map(|(key, _)| key)
+    }
+
+    /// An auth key that is not valid any more.
+    ///
+    /// # Errors
+    /// When headscale refuses.
+    pub fn expired_key(&self) -> Result<String> {
+        let (key, id) = self.new_key(&["--reusable"])?;
+        self.cli(&["preauthkeys", "expire", "--id", &id.to_string()])?;
+        Ok(key)
+    }
+
+    fn new_key(&self, flags: &[&str]) -> Result<(String, u64)> {
+        let user = self.user.to_string();
+        let answer = self.cli(&[&["preauthkeys", "create", "--user", &user], flags].concat())?;
+        let key = answer["key"].as_str().with_context(|| format!("no key in {answer}"))?;
+        Ok((key.to_owned(), number(&answer["id"]).context("the key has no id")?))
+    }
+
+    /// Approves an interactive login by the URL that the node printed.
+    ///
+    /// # Errors
+    /// When the URL is none of headscale's, or headscale refuses.
+    pub fn approve(&self, url: &str) -> Result<()> {
+        let id = url.rsplit('/').next().filter(|id| !id.is_empty()).context("no id in the login URL")?;
+        self.cli(&["auth", "register", "--user", USER, "--auth-id", id]).map(drop)
+    }
+
+    /// Expires a node, so that it has to log in again.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn expire_node(&self, name: &str) -> Result<()> {
+        let id = number(&self.node(name)?["id"]).context("the node has no id")?;
+        self.cli(&["nodes", "expire", "--identifier", &id.to_string()]).map(drop)
+    }
+
+    /// All nodes it knows.
+    ///
+    /// # Errors
+    /// When its CLI fails.
+    pub fn nodes(&self) -> Result<Vec<Value>> {
+        match self.cli(&["nodes", "list"])? {
+            Value::Array(nodes) => Ok(nodes),
+            Value::Null => Ok(Vec::new()),
+            other => bail!("nodes list gave {other}"),
+        }
+    }
+
+    /// The node with this host name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn node(&self, name: &str) -> Result<Value> {
+        let nodes = self.nodes()?;
+        let found = nodes.iter().find(|node| node["given_name"] == name || node["name"] == name);
+        found.cloned().with_context(|| format!("headscale does not know {name}: {nodes:?}"))
+    }
+
+    /// Ends it; nodes lose control and relay.
+    pub fn stop(&mut self) {
+        self.process.stop(PATIENCE).ok();
+    }
+
+    /// Starts it again with the same keys and database.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.stop();
+        self.process = serve(&self.host, &self.config)?;
+        self.wait_ready()
+    }
+
+    fn wait_ready(&mut self) -> Result<()> {
+        let socket = self.host.dir.join("headscale.sock");
+        let Self { process, host, .. } = self;
+        until("headscale to answer", PATIENCE, || {
+            process.check()?;
+            anyhow::ensure!(socket.exists(), "no {}", socket.display());
+            // Its TLS port is asked from inside: this machine has no way into the lab.
+            host.run(&["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/443"])?;
+            Ok(Some(()))
+        })
+    }
+}
+
+fn serve(host: &Host, config: &std::path::Path) -> Result<Process> {
+    let mut command = host.command(peers_dir().join("headscale"));
+    command.arg("--config").arg(config).arg("serve");
+    host.spawn(command, "serve")
+}
+
+/// Ids are numbers in some of its answers and strings in others.
+fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
+}
+
+fn configuration(dir: &str) -> String {
+    format!(
+        r#"server_url: https://{NAME}
+listen_addr: 0.0.0.0:443
+metrics_listen_addr: 127.0.0.1:9090
+grpc_listen_addr: 127.0.0.1:50443
+grpc_allow_insecure: true
+tls_cert_path: {dir}/tls.pem
+tls_key_path: {dir}/tls.key
+noise:
+  private_key_path: {dir}/noise.key
+prefixes:
+  v4: 100.64.0.0/10
+  v6: fd7a:115c:a1e0::/48
+  allocation: sequential
+derp:
+  server:
+    enabled: true
+    region_id: 999
+    region_code: lab
+    region_name: Lab
+    verify_clients: true
+    stun_listen_addr: 0.0.0.0:3478
+    private_key_path: {dir}/derp.key
+    automatically_add_embedded_derp_region: true
+    ipv4: {ADDRESS}
+  urls: []
+  paths: []
+  auto_update_enabled: false
+disable_check_updates: true
+database:
+  type: sqlite
+  sqlite:
+    path: {dir}/db.sqlite
+    write_ahead_log: true
+log:
+  level: info
+policy:
+  mode: database
+dns:
+  magic_dns: true
+  base_domain: tail.lab
+  override_local_dns: false
+  nameservers:
+    global: []
+unix_socket: {dir}/headscale.sock
+unix_socket_permission: "0700"
+logtail:
+  enabled: false
+"#
+    )
+}

@@ -1,0 +1,115 @@
+//! Where programs are: the peers that `cargo xtask peers` installs, our own build, and what of it all is missing.
+
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Whose daemon or command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// The Go programs of the reference version.
+    Go,
+    /// The binary of this workspace.
+    Ours,
+}
+
+impl Flavour {
+    /// Path of this flavour's `tailscaled`.
+    pub fn daemon(self) -> PathBuf {
+        self.dir().join("tailscaled")
+    }
+
+    /// Path of this flavour's `tailscale`.
+    pub fn cli(self) -> PathBuf {
+        self.dir().join("tailscale")
+    }
+
+    fn dir(self) -> PathBuf {
+        match self {
+            Self::Go => peers_dir(),
+            Self::Ours => ours_dir(),
+        }
+    }
+}
+
+/// Something a scenario cannot do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Root, namespaces and the tools that set them up.
+    Namespaces,
+    /// Headscale.
+    Headscale,
+    /// The Go `tailscaled` and `tailscale`.
+    Go,
+    /// Our own build.
+    Ours,
+}
+
+/// Root of this workspace.
+pub fn workspace_root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_owned()
+}
+
+/// Cargo's target directory: `CARGO_TARGET_DIR`, else `target` in the workspace.
+pub fn target_dir() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => workspace_root().join(dir),
+        None => workspace_root().join("target"),
+    }
+}
+
+/// Directory with the binary under test by its names `tailscaled` and `tailscale`: `SMALLTAIL_BIN_DIR`, else
+/// `smalltail` in the target directory, where `cargo xtask build` puts it.
+pub fn ours_dir() -> PathBuf {
+    std::env::var_os("SMALLTAIL_BIN_DIR").map_or_else(|| target_dir().join("smalltail"), PathBuf::from)
+}
+
+/// Directory of the installed peers: `PEERS_DIR`, else `smalltail/peers` in the user's cache directory.
+pub fn peers_dir() -> PathBuf {
+    if let Some(dir) = std::env::var_os("PEERS_DIR") {
+        return PathBuf::from(dir);
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/".into())).join(".cache");
+    cache.unwrap_or_else(home).join("smalltail").join("peers")
+}
+
+/// Why a scenario with these needs cannot run here; `None` when it can.
+pub fn missing(needs: &[Need]) -> Option<String> {
+    needs.iter().find_map(|need| match need {
+        Need::Namespaces => namespaces().err().map(|error| format!("{error:#}")),
+        Need::Headscale => absent(&peers_dir().join("headscale"), "cargo xtask peers"),
+        Need::Go => absent(&Flavour::Go.daemon(), "cargo xtask peers")
+            .or_else(|| absent(&Flavour::Go.cli(), "cargo xtask peers")),
+        Need::Ours => absent(&Flavour::Ours.daemon(), "cargo xtask build")
+            .or_else(|| absent(&Flavour::Ours.cli(), "cargo xtask build")),
+    })
+}
+
+fn absent(path: &Path, remedy: &str) -> Option<String> {
+    (!path.exists()).then(|| format!("{} is missing: run `{remedy}`", path.display()))
+}
+
+/// Whether this process may make network namespaces.
+///
+/// # Errors
+/// Names what is missing.
+pub(crate) fn namespaces() -> Result<()> {
+    anyhow::ensure!(rustix::process::geteuid().is_root(), "network namespaces need root");
+    for (tool, package) in
+        [("ip", "iproute2"), ("nft", "nftables"), ("unshare", "util-linux"), ("setpriv", "util-linux")]
+    {
+        Command::new(tool)
+            .arg(if tool == "ip" { "-V" } else { "--version" })
+            .output()
+            .with_context(|| format!("`{tool}` is missing (package {package})"))?;
+    }
+    let probe = Command::new("unshare").args(["--net", "--mount", "--uts", "true"]).output()?;
+    anyhow::ensure!(
+        probe.status.success(),
+        "this machine refuses namespaces: {}",
+        String::from_utf8_lossy(&probe.stderr).trim()
+    );
+    Ok(())
+}

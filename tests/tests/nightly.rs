@@ -1,0 +1,1 @@
+//! Scenarios that take more than a minute each.
