@@ -1,0 +1,130 @@
+//! The log: lines on standard error, few of them.
+//!
+//! Owns: the format (Go's: date, time, text), the verbosity levels (`[v1]` is debug, `[v2]` is trace), the limit of
+//! one line per ten seconds for each place that logs, and the one line that a panic leaves behind.
+//! Leaves out: log upload, which this node never does.
+
+use crate::clock::Clock;
+use log::{Level, LevelFilter, Metadata, Record};
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::sync::{Arc, Mutex};
+
+/// One line per place in the source in this time; more are counted.
+const QUIET_MS: u64 = 10_000;
+
+/// Places remembered at most; the rest is not limited. More than there are log lines in the source.
+const MAX_PLACES: usize = 512;
+
+struct Sink {
+    clock: Arc<Clock>,
+    limit: LevelFilter,
+    places: Mutex<BTreeMap<(&'static str, u32), Place>>,
+}
+
+#[derive(Default)]
+struct Place {
+    last_ms: Option<u64>,
+    suppressed: u32,
+}
+
+/// Starts logging. `verbosity` 0 shows what a user wants to know, 1 adds `[v1]`, 2 and more add `[v2]`.
+pub fn start(clock: Arc<Clock>, verbosity: u8) {
+    let limit = match verbosity {
+        0 => LevelFilter::Info,
+        1 => LevelFilter::Debug,
+        _ => LevelFilter::Trace,
+    };
+    let sink = Sink { clock, limit, places: Mutex::new(BTreeMap::new()) };
+    if log::set_boxed_logger(Box::new(sink)).is_ok() {
+        log::set_max_level(limit);
+    }
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
+        let what = info.payload_as_str().unwrap_or("no message");
+        line(&format!("tailscaled: internal error{place}: {}; please report it", what.replace('\n', " ")));
+    }));
+}
+
+impl Sink {
+    /// How many lines this place has suppressed if it may log now, `None` if it may not.
+    fn admit(&self, record: &Record<'_>, now_ms: u64) -> Option<u32> {
+        let Ok(mut places) = self.places.lock() else { return Some(0) };
+        let key = (record.file_static().unwrap_or(""), record.line().unwrap_or(0));
+        if places.len() >= MAX_PLACES && !places.contains_key(&key) {
+            return Some(0);
+        }
+        admit(places.entry(key).or_default(), now_ms)
+    }
+}
+
+fn admit(place: &mut Place, now_ms: u64) -> Option<u32> {
+    if place.last_ms.is_some_and(|last| now_ms.saturating_sub(last) < QUIET_MS) {
+        place.suppressed = place.suppressed.saturating_add(1);
+        return None;
+    }
+    place.last_ms = Some(now_ms);
+    Some(std::mem::take(&mut place.suppressed))
+}
+
+impl log::Log for Sink {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= self.limit
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let now = self.clock.mono();
+        // Whoever asked for more than the usual lines wants all of them.
+        let limited = self.limit <= LevelFilter::Info && record.level() >= Level::Info;
+        let suppressed = match limited.then(|| self.admit(record, now.as_nanos() / 1_000_000)) {
+            Some(None) => return,
+            Some(Some(suppressed)) => suppressed,
+            None => 0,
+        };
+        let mark = match record.level() {
+            Level::Error | Level::Warn | Level::Info => "",
+            Level::Debug => "[v1] ",
+            Level::Trace => "[v2] ",
+        };
+        let more = if suppressed > 0 { format!(" (suppressed {suppressed} more like this)") } else { String::new() };
+        line(&format!("{} {mark}{}{more}", date(self.clock.timestamp()), record.args()));
+    }
+
+    fn flush(&self) {}
+}
+
+/// `2026/08-22 10:00:00` as Go's log package writes it: date with slashes, UTC.
+fn date(at: netmap::Timestamp) -> String {
+    let text = at.to_string();
+    text.get(..19).unwrap_or("").replace('-', "/").replace('T', " ")
+}
+
+/// One line in one write; a closed standard error is no reason to stop.
+fn line(text: &str) {
+    let mut text = text.replace('\n', " ");
+    text.push('\n');
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_seconds_of_quiet() {
+        let mut place = Place::default();
+        assert_eq!(admit(&mut place, 0), Some(0));
+        assert_eq!(admit(&mut place, 1), None);
+        assert_eq!(admit(&mut place, 9_999), None);
+        assert_eq!(admit(&mut place, 10_000), Some(2));
+        assert_eq!(admit(&mut place, 20_000), Some(0));
+    }
+
+    #[test]
+    fn dates_look_like_gos() {
+        assert_eq!(date(netmap::Timestamp::from_unix(123)), "1970/01/01 00:02:03");
+    }
+}

@@ -1,0 +1,140 @@
+//! The table of everything that can be wrong: codes, titles and rules as upstream's, texts our own.
+
+use netmap::Timestamp;
+use std::time::Duration;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth knowing.
+    Low,
+    /// Something does not work.
+    Medium,
+    /// Nothing works, or security is at stake.
+    High,
+}
+
+impl Severity {
+    /// As LocalAPI writes it.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+}
+
+/// One thing that can be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Warnable {
+    /// The first seconds after start; hides all others.
+    WarmingUp,
+    /// `tailscale down`.
+    WantRunningFalse,
+    /// The state file cannot be used.
+    StateStore,
+    /// Logged out, with the last error.
+    LoginState,
+    /// Control cannot be reached now (told early, while nothing works yet).
+    ControlUnreachable,
+    /// No interface is up.
+    NetworkStatus,
+    /// Control has not been reached for long.
+    NotInMapPoll,
+    /// The map stream is silent.
+    MapResponseTimeout,
+    /// No home DERP region.
+    NoDerpHome,
+    /// The home DERP region is not connected.
+    NoDerpConnection,
+    /// The home DERP region is silent.
+    DerpTimedOut,
+    /// What a DERP server says about itself.
+    DerpRegionError,
+    /// Tailnet Lock is on and this node cannot verify signatures.
+    TailnetLock,
+    /// A newer version exists.
+    UpdateAvailable,
+}
+
+/// The fixed facts of a [`Warnable`].
+#[derive(Debug)]
+pub struct Spec {
+    /// Name on the wire.
+    pub code: &'static str,
+    /// One line.
+    pub title: &'static str,
+    /// How bad.
+    pub severity: Severity,
+    /// The node may be cut off because of it.
+    pub impacts_connectivity: bool,
+    /// Hidden while one of these holds; [`Warnable::WarmingUp`] is always among them.
+    pub depends_on: &'static [Warnable],
+    /// Not shown before it has lasted this long.
+    pub visible_after: Duration,
+}
+
+impl Warnable {
+    /// Its fixed facts (features reference §6.2).
+    pub const fn spec(self) -> &'static Spec {
+        use Severity::{High, Low, Medium};
+        use Warnable as W;
+        const DOWN: &[W] = &[W::WantRunningFalse];
+        const OFFLINE: &[W] = &[W::WantRunningFalse, W::NetworkStatus];
+        const NOT_HOME: &[W] = &[W::WantRunningFalse, W::NetworkStatus, W::LoginState, W::NoDerpHome];
+        macro_rules! spec {
+            ($code:literal, $title:literal, $severity:expr, $impacts:literal, $deps:expr, $secs:literal) => {
+                &Spec {
+                    code: $code,
+                    title: $title,
+                    severity: $severity,
+                    impacts_connectivity: $impacts,
+                    depends_on: $deps,
+                    visible_after: Duration::from_secs($secs),
+                }
+            };
+        }
+        match self {
+            W::WarmingUp => spec!("warming-up", "Tailscale is starting", Low, false, &[], 0),
+            W::WantRunningFalse => spec!("wantrunning-false", "Tailscale off", Low, false, &[], 0),
+            W::StateStore => spec!("state-store-health", "State store unusable", High, true, &[], 0),
+            W::LoginState => spec!("login-state", "Logged out", Medium, false, DOWN, 0),
+            W::ControlUnreachable => {
+                spec!("control-unreachable", "Coordination server unreachable", Medium, true, OFFLINE, 0)
+            }
+            W::NetworkStatus => spec!("network-status", "Network down", Medium, true, DOWN, 5),
+            W::NotInMapPoll => spec!("not-in-map-poll", "Out of sync", Medium, false, OFFLINE, 480),
+            W::MapResponseTimeout => {
+                spec!("mapresponse-timeout", "Network map response timeout", Medium, false, OFFLINE, 0)
+            }
+            W::NoDerpHome => spec!("no-derp-home", "No home relay server", Medium, true, OFFLINE, 10),
+            W::NoDerpConnection => {
+                spec!("no-derp-connection", "Relay server unavailable", Medium, true, NOT_HOME, 10)
+            }
+            W::DerpTimedOut => spec!("derp-timed-out", "Relay server timed out", Medium, false, NOT_HOME, 0),
+            W::DerpRegionError => spec!("derp-region-error", "Relay server error", Low, false, NOT_HOME, 0),
+            W::TailnetLock => spec!("tailnet-lock", "Tailnet Lock not supported", Medium, false, DOWN, 0),
+            W::UpdateAvailable => spec!("update-available", "Update available", Low, false, DOWN, 0),
+        }
+    }
+}
+
+/// One thing that is wrong now and may be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unhealthy {
+    /// Code on the wire; `control-health.<id>` for messages of control.
+    pub code: String,
+    /// One line.
+    pub title: String,
+    /// What is wrong and what to do.
+    pub text: String,
+    /// How bad.
+    pub severity: Severity,
+    /// Since when.
+    pub since: Timestamp,
+    /// Codes it depends on.
+    pub depends_on: Vec<&'static str>,
+    /// The node may be cut off because of it.
+    pub impacts_connectivity: bool,
+}
