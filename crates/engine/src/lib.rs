@@ -16,7 +16,10 @@
 
 pub mod drop;
 pub mod filter;
+pub mod host;
+pub mod lines;
 pub mod packet;
+pub mod routes;
 pub mod session;
 pub mod slot;
 pub mod time;

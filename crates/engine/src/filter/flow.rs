@@ -4,7 +4,7 @@
 //! written before the packet is sent. Both are allocated once. Peers choose what is looked up, so places are found
 //! by a keyed hash and compared whole.
 
-use crate::filter::siphash::SipKey;
+use super::SipKey;
 use crate::time::Tick;
 use std::net::IpAddr;
 
@@ -34,7 +34,7 @@ impl FlowTuple {
         };
         let (src, dst) = (wide(self.src), wide(self.dst));
         let rest = u64::from(self.src_port) << 32 | u64::from(self.dst_port) << 16 | u64::from(self.proto);
-        key.hash([src as u64, (src >> 64) as u64, dst as u64, (dst >> 64) as u64, rest])
+        key.hash(&[src as u64, (src >> 64) as u64, dst as u64, (dst >> 64) as u64, rest])
     }
 }
 

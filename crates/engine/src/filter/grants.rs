@@ -7,24 +7,34 @@ use std::net::IpAddr;
 
 /// All grants in force. Kept apart from the filter, since packets never need them.
 #[derive(Debug, Default)]
-pub struct Grants(Box<[(AddrSet, Box<[(AddrSet, CapMap)]>)]>);
+pub struct Grants(Box<[Granting]>);
+
+/// One rule that grants.
+#[derive(Debug)]
+struct Granting {
+    srcs: AddrSet,
+    /// What is granted towards which of our addresses.
+    grants: Box<[(AddrSet, CapMap)]>,
+}
 
 impl Grants {
     /// Collects the grants of the rules; with shields up there are none.
     pub fn compile(input: &FilterInput<'_>) -> Self {
         let granting = input.rules.iter().filter(|rule| !input.shields_up && !rule.cap_grants.is_empty());
         let grant = |grant: &CapGrant| (AddrSet::of_nets(&grant.dsts), grant.caps.clone());
-        let rules = granting
-            .map(|rule| (sources(rule, input.cap_holders), rule.cap_grants.iter().map(grant).collect()));
-        Self(rules.collect())
+        let compiled = granting.map(|rule| Granting {
+            srcs: sources(rule, input.cap_holders),
+            grants: rule.cap_grants.iter().map(grant).collect(),
+        });
+        Self(compiled.collect())
     }
 
     /// What a peer at `src` may do with `dst`, an address of ours; values of several grants of one name follow
     /// each other in order of the rules.
     pub fn caps_for(&self, src: IpAddr, dst: IpAddr) -> CapMap {
         let mut caps = CapMap::new();
-        for (_, grants) in self.0.iter().filter(|(srcs, _)| srcs.contains(src)) {
-            for (_, granted) in grants.iter().filter(|(dsts, _)| dsts.contains(dst)) {
+        for rule in self.0.iter().filter(|rule| rule.srcs.contains(src)) {
+            for (_, granted) in rule.grants.iter().filter(|(dsts, _)| dsts.contains(dst)) {
                 for (name, values) in granted {
                     let all = caps.entry(name.clone()).or_default();
                     *all = std::mem::take(all).into_iter().chain(values.iter().cloned()).collect();
