@@ -1,0 +1,101 @@
+//! What goes into and comes out of the tunnel besides bytes and moments: sources, actions, states.
+
+use crate::session::SessionKeys;
+use crate::slot::PeerSlot;
+use crate::time::Mono;
+use keys::NodePublic;
+use std::net::SocketAddr;
+
+/// Where a message came from, so that its answer returns the same way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// Through a relay.
+    Derp {
+        /// The relay's region.
+        region: u16,
+        /// Whom the relay names as the sender.
+        peer: NodePublic,
+    },
+    /// Straight from an address.
+    Udp(SocketAddr),
+}
+
+impl Source {
+    /// The bytes that a cookie binds. Nodes behind a relay share its address, so there the key stands for it.
+    pub(super) fn cookie_bytes(&self) -> ([u8; 34], usize) {
+        let mut out = [0; 34];
+        let (port, body): (u16, &[u8]) = match self {
+            Self::Derp { peer, .. } => (0, peer.as_bytes()),
+            Self::Udp(SocketAddr::V4(at)) => (at.port(), &at.ip().octets()),
+            Self::Udp(SocketAddr::V6(at)) => (at.port(), &at.ip().octets()),
+        };
+        let (head, tail) = out.split_at_mut(2);
+        head.copy_from_slice(&port.to_be_bytes());
+        for (to, from) in tail.iter_mut().zip(body) {
+            *to = *from;
+        }
+        (out, 2 + body.len())
+    }
+}
+
+/// What the owner of the tunnel must do, in this order. Actions about sessions go to both packet lines, through
+/// queues that keep the order and lose nothing.
+#[derive(Debug)]
+pub enum Action {
+    /// Send a handshake message.
+    Transmit {
+        /// For whom; `None` for a cookie reply to somebody not yet known.
+        slot: Option<PeerSlot>,
+        /// Which way; `None`: the peer's current path.
+        to: Option<Source>,
+        /// The message.
+        bytes: Box<[u8]>,
+    },
+    /// A session is born: rx may receive on it; tx may send on it at once if `initiator`, else after `Confirm`.
+    Install(Box<SessionKeys>),
+    /// tx may (and from now on should) send on this session.
+    Confirm {
+        /// Whose session.
+        slot: PeerSlot,
+        /// Its receiver index.
+        local: u32,
+    },
+    /// Forget this session and wipe its keys.
+    Retire {
+        /// Whose session.
+        slot: PeerSlot,
+        /// Its receiver index, free for another session after this action.
+        local: u32,
+    },
+    /// tx should send an empty packet on this session. May be skipped when tx has sent something on it since the
+    /// session was installed and this keepalive follows an `Install`.
+    Keepalive {
+        /// Whose session.
+        slot: PeerSlot,
+        /// Its receiver index.
+        local: u32,
+    },
+    /// A handshake is complete: both sides have proved themselves.
+    Established {
+        /// Who.
+        slot: PeerSlot,
+        /// When; what `status` shows as the last handshake.
+        at: Mono,
+    },
+    /// No answer for 90 s: packets staged for this peer are to be dropped. The next one starts anew.
+    GaveUp {
+        /// Who.
+        slot: PeerSlot,
+    },
+}
+
+/// A peer's sessions in a few words, for `status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SessionState {
+    /// When a handshake with the peer last completed.
+    pub last_handshake: Option<Mono>,
+    /// The session that tx should be sending with, by its receiver index.
+    pub current: Option<u32>,
+    /// An initiation of ours is waiting for its answer.
+    pub handshaking: bool,
+}
