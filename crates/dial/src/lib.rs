@@ -5,6 +5,18 @@
 //! of certificates.
 //! Leaves out: every protocol spoken over a connection.
 
+mod der;
+mod dialer;
+mod lookup;
+mod race;
+mod roots;
+mod verify;
+mod wall;
+
+pub use dialer::{Dialer, Options};
+pub use roots::Error;
+pub use wall::{WallClock, WallReading};
+
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;

@@ -1,0 +1,121 @@
+//! The real dialler: name lookup, TCP, TLS.
+
+use crate::lookup::Lookup;
+use crate::roots::{self, Error};
+use crate::verify::{Judge, Trust, explain, server_name_of};
+use crate::{BoxStream, Dial, LocalFuture, Target, Verify, WallClock, race};
+use rustls::ClientConfig;
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::CryptoProvider;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::io::BufReader;
+use tokio::net::TcpStream;
+
+/// rustls asks the socket for 4 KiB at a time; this much is fetched at once instead, so that a relay's bulk
+/// traffic does not cost a system call per four packets.
+const READ_AHEAD: usize = 32 << 10;
+
+/// What a [`Dialer`] is made of.
+pub struct Options {
+    /// PEM files with further roots (`SSL_CERT_FILE`, `--ca-file`).
+    pub extra_ca_file: Vec<PathBuf>,
+    /// What time certificates are judged at.
+    pub wall: Arc<dyn WallClock>,
+}
+
+/// Opens real connections. One per process; shared as `Rc<dyn Dial>`.
+pub struct Dialer {
+    lookup: Lookup,
+    provider: Arc<CryptoProvider>,
+    trust: Arc<Trust>,
+}
+
+impl Dialer {
+    /// Reads the CA files.
+    ///
+    /// # Errors
+    /// A CA file that cannot be read or holds no certificate.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let roots = Arc::new(roots::load(&options.extra_ca_file)?);
+        let chain = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+            .build()
+            .map_err(|e| Error::Tls(e.to_string()))?;
+        let trust = Arc::new(Trust::new(chain, options.wall));
+        Ok(Self { lookup: Lookup::system(), provider, trust })
+    }
+
+    async fn tcp(&self, target: &Target) -> io::Result<TcpStream> {
+        let addrs = if let Ok(literal) = target.host.parse::<IpAddr>()
+            && target.addrs.is_empty()
+        {
+            vec![literal]
+        } else if target.addrs.is_empty() {
+            self.lookup.resolve(&target.host).await?
+        } else {
+            target.addrs.clone()
+        };
+        let stream = race::connect(&addrs, target.port).await.map_err(|e| {
+            let at = format!("{}:{}", target.host, target.port);
+            let text = match e.kind() {
+                io::ErrorKind::ConnectionRefused => {
+                    format!("connection refused by {at}: nothing listens there, or a firewall rejects it")
+                }
+                io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
+                    format!("no route to {at}: check this machine's default route")
+                }
+                _ => format!("cannot connect to {at}: {e}"),
+            };
+            io::Error::new(e.kind(), text)
+        })?;
+        if let Err(e) = stream.set_nodelay(true) {
+            log::debug!("{}: TCP_NODELAY: {e}", target.host);
+        }
+        Ok(stream)
+    }
+
+    async fn tls(&self, target: &Target, verify: &Verify, tcp: TcpStream) -> io::Result<BoxStream> {
+        let at = || format!("{}:{}", target.host, target.port);
+        let fail = |e: &rustls::Error| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("TLS to {}: {}", at(), explain(e)))
+        };
+        let trust = Arc::clone(&self.trust);
+        let judge = Judge { trust: Arc::clone(&trust), verify: verify.clone(), host: target.host.clone() };
+        let mut config = ClientConfig::builder_with_details(Arc::clone(&self.provider), trust)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| fail(&e))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(judge))
+            .with_no_client_auth();
+        // Connections live for hours: remembering sessions would only cost memory.
+        config.resumption = Resumption::disabled();
+        let name = server_name_of(&target.host).map_err(|e| fail(&e))?;
+        let stream = tokio_rustls::TlsConnector::from(Arc::new(config))
+            .connect(name, BufReader::with_capacity(READ_AHEAD, tcp))
+            .await
+            .map_err(|e| match e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                Some(tls) => fail(tls),
+                None => io::Error::new(e.kind(), format!("TLS to {}: {e}; is it a TLS port?", at())),
+            })?;
+        Ok(Box::new(stream))
+    }
+}
+
+impl Dial for Dialer {
+    fn dial<'a>(&'a self, target: &'a Target) -> LocalFuture<'a, io::Result<BoxStream>> {
+        Box::pin(async move {
+            let tcp = self.tcp(target).await?;
+            match &target.tls {
+                None => Ok(Box::new(tcp) as BoxStream),
+                Some(verify) => self.tls(target, verify, tcp).await,
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

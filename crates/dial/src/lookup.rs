@@ -1,0 +1,229 @@
+//! Turns host names into addresses without a resolver of our own.
+//!
+//! Owns: one OS thread for `getaddrinfo`, started when there is something to ask and gone after ten idle
+//! seconds, and the last good answers, used when the system has none or takes too long.
+//! Leaves out: which address to connect to first (`race`).
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, ToSocketAddrs as _};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// After this long an old answer, if there is one, is better than waiting.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the thread waits for the next question.
+const IDLE: Duration = Duration::from_secs(10);
+/// Questions that may wait for the thread.
+const MAX_QUEUE: usize = 16;
+/// Names whose last good answer is kept; the oldest goes first.
+const MAX_NAMES: usize = 64;
+/// Addresses kept of one answer.
+const MAX_ADDRS: usize = 8;
+/// libc keeps its packet buffers on the stack (about 20 KB in musl).
+const STACK: usize = 256 << 10;
+
+/// How the system is asked; tests put their own in.
+pub(crate) type Ask = Arc<dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync>;
+type Answer = io::Result<Vec<IpAddr>>;
+
+struct Question {
+    name: String,
+    reply: oneshot::Sender<Answer>,
+}
+
+/// The resolver of one dialler.
+pub(crate) struct Lookup {
+    ask: Ask,
+    thread: RefCell<Option<SyncSender<Question>>>,
+    known: RefCell<VecDeque<(String, Vec<IpAddr>)>>,
+    /// Questions whose askers lost patience; their answers still refresh `known`.
+    late: RefCell<VecDeque<(String, oneshot::Receiver<Answer>)>>,
+}
+
+impl Lookup {
+    pub(crate) fn new(ask: Ask) -> Self {
+        Self { ask, thread: RefCell::default(), known: RefCell::default(), late: RefCell::default() }
+    }
+
+    /// The system's resolver.
+    pub(crate) fn system() -> Self {
+        Self::new(Arc::new(|name| Ok((name, 0).to_socket_addrs()?.map(|addr| addr.ip()).collect())))
+    }
+
+    /// The addresses of `name`, never empty. Waits without a limit if nothing is known yet.
+    pub(crate) async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        self.collect_late();
+        let known = self.known(name);
+        let mut reply = self.question(name)?;
+        let answer = match &known {
+            None => (&mut reply).await,
+            Some(_) => match tokio::time::timeout(PATIENCE, &mut reply).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    let mut late = self.late.borrow_mut();
+                    late.push_back((name.to_owned(), reply));
+                    while late.len() > MAX_QUEUE {
+                        late.pop_front();
+                    }
+                    Ok(Err(io::Error::from(io::ErrorKind::TimedOut)))
+                }
+            },
+        };
+        let answer = answer.unwrap_or_else(|_| Err(io::Error::other("lookup thread ended")));
+        match (answer, known) {
+            (Ok(addrs), _) if !addrs.is_empty() => {
+                let addrs = first_few(addrs);
+                self.learn(name, &addrs);
+                Ok(addrs)
+            }
+            (_, Some(addrs)) => {
+                log::info!("using last known address of {name}");
+                Ok(addrs)
+            }
+            (answer, None) => {
+                let reason = answer.map_or_else(|e| e.to_string(), |_| "no address".to_owned());
+                let kind = io::ErrorKind::NotFound;
+                Err(io::Error::new(kind, format!("cannot resolve {name}: {reason}; check DNS")))
+            }
+        }
+    }
+
+    /// Hands the question to the thread, starting one if none runs.
+    fn question(&self, name: &str) -> io::Result<oneshot::Receiver<Answer>> {
+        let (reply, answer) = oneshot::channel();
+        let mut question = Question { name: name.to_owned(), reply };
+        let mut thread = self.thread.borrow_mut();
+        if let Some(sender) = thread.as_ref() {
+            question = match sender.try_send(question) {
+                Ok(()) => return Ok(answer),
+                Err(TrySendError::Full(_)) => {
+                    return Err(io::Error::other(format!(
+                        "cannot resolve {name}: DNS does not answer; check DNS"
+                    )));
+                }
+                Err(TrySendError::Disconnected(question)) => question,
+            };
+        }
+        let (sender, questions) = sync_channel(MAX_QUEUE);
+        let ask = Arc::clone(&self.ask);
+        std::thread::Builder::new()
+            .name("lookup".to_owned())
+            .stack_size(STACK)
+            .spawn(move || serve(&questions, &ask))
+            .map_err(|e| io::Error::other(format!("cannot resolve {name}: no thread for it: {e}")))?;
+        // The queue is new and empty, so this cannot fail; if it did, the asker would be told.
+        let _ = sender.try_send(question);
+        *thread = Some(sender);
+        Ok(answer)
+    }
+
+    fn known(&self, name: &str) -> Option<Vec<IpAddr>> {
+        self.known.borrow().iter().find(|(known, _)| known == name).map(|(_, addrs)| addrs.clone())
+    }
+
+    fn learn(&self, name: &str, addrs: &[IpAddr]) {
+        let mut known = self.known.borrow_mut();
+        known.retain(|(old, _)| old != name);
+        known.push_back((name.to_owned(), addrs.to_vec()));
+        while known.len() > MAX_NAMES {
+            known.pop_front();
+        }
+    }
+
+    fn collect_late(&self) {
+        let mut learned = Vec::new();
+        self.late.borrow_mut().retain_mut(|(name, reply)| match reply.try_recv() {
+            Err(oneshot::error::TryRecvError::Empty) => true,
+            Err(oneshot::error::TryRecvError::Closed) => false,
+            Ok(answer) => {
+                learned.extend(answer.ok().filter(|a| !a.is_empty()).map(|a| (std::mem::take(name), a)));
+                false
+            }
+        });
+        for (name, addrs) in learned {
+            self.learn(&name, &first_few(addrs));
+        }
+    }
+}
+
+/// The thread: answers until nobody has asked for a while. A question that slips in while it leaves is
+/// answered by its dropped reply ("lookup thread ended"), and the caller's retry starts a new thread.
+fn serve(questions: &Receiver<Question>, ask: &Ask) {
+    while let Ok(Question { name, reply }) = questions.recv_timeout(IDLE) {
+        if !reply.is_closed() {
+            let _ = reply.send(ask(&name));
+        }
+    }
+}
+
+fn first_few(mut addrs: Vec<IpAddr>) -> Vec<IpAddr> {
+    addrs.truncate(MAX_ADDRS);
+    addrs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    fn addr(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    /// A system that gives `answers` one by one and then fails.
+    fn scripted(answers: Vec<Answer>) -> Lookup {
+        let answers = Mutex::new(answers.into_iter());
+        Lookup::new(Arc::new(move |_| {
+            answers.lock().expect("lock").next().unwrap_or_else(|| Err(io::Error::other("no more answers")))
+        }))
+    }
+
+    #[tokio::test]
+    async fn remembers_the_last_good_answer() {
+        let lookup = scripted(vec![Ok(vec![addr(1)]), Err(io::Error::other("down")), Ok(vec![])]);
+        assert_eq!(lookup.resolve("a").await.expect("fresh"), [addr(1)]);
+        assert_eq!(lookup.resolve("a").await.expect("known"), [addr(1)]);
+        assert_eq!(lookup.resolve("a").await.expect("known"), [addr(1)]);
+        let error = lookup.resolve("b").await.expect_err("never known").to_string();
+        assert_eq!(error, "cannot resolve b: no more answers; check DNS");
+    }
+
+    #[tokio::test]
+    async fn a_slow_system_is_not_waited_for_and_still_heard() {
+        let (gate, wait) = sync_channel::<()>(1);
+        let (wait, calls) = (Mutex::new(wait), Mutex::new(0u8));
+        let lookup = Lookup::new(Arc::new(move |_| {
+            let mut calls = calls.lock().expect("lock");
+            *calls += 1;
+            if *calls == 2 {
+                wait.lock().expect("lock").recv().expect("gate");
+            }
+            if *calls == 3 { Err(io::Error::other("down")) } else { Ok(vec![addr(*calls)]) }
+        }));
+        assert_eq!(lookup.resolve("a").await.expect("fresh"), [addr(1)]);
+        tokio::time::pause();
+        assert_eq!(lookup.resolve("a").await.expect("known"), [addr(1)]);
+        tokio::time::resume();
+        gate.send(()).expect("gate");
+        while lookup.known("a") != Some(vec![addr(2)]) {
+            lookup.collect_late();
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(lookup.resolve("a").await.expect("late answer"), [addr(2)]);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let lookup = scripted(vec![]);
+        for i in 0..200 {
+            lookup.learn(&format!("host{i}"), &[addr(1)]);
+        }
+        assert_eq!(lookup.known.borrow().len(), MAX_NAMES);
+        assert_eq!(lookup.known("host0"), None);
+        assert!(lookup.known("host199").is_some());
+    }
+}

@@ -1,0 +1,203 @@
+//! Judges a TLS server's certificates: whom they must name, at what time, and what a router without a clock
+//! lets pass.
+//!
+//! Rule: the clock is the only thing that an untrusted reading softens, and only towards the future: a
+//! certificate that is not valid *yet* at the floor is judged once more at its own first second. Name, chain
+//! and the handshake's signature are checked in any case ([`Verify::Nothing`] excepted).
+
+use crate::der::CertFields;
+use crate::{Verify, WallClock, WallReading};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How many hosts the "said once" memory holds; past that, everything new stays silent.
+const MAX_TOLD: usize = 64;
+
+/// What all connections of a dialler verify with.
+pub(crate) struct Trust {
+    pub(crate) chain: Arc<WebPkiServerVerifier>,
+    pub(crate) wall: Arc<dyn WallClock>,
+    told: Mutex<BTreeSet<String>>,
+}
+
+impl Trust {
+    pub(crate) fn new(chain: Arc<WebPkiServerVerifier>, wall: Arc<dyn WallClock>) -> Self {
+        Self { chain, wall, told: Mutex::default() }
+    }
+
+    /// True the first time it is asked about `what`.
+    fn first(&self, what: String) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.len() < MAX_TOLD && told.insert(what)
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Trust")
+    }
+}
+
+impl rustls::time_provider::TimeProvider for Trust {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(at(self.wall.reading().unix_secs))
+    }
+}
+
+/// The verifier of one connection.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    pub(crate) trust: Arc<Trust>,
+    pub(crate) verify: Verify,
+    pub(crate) host: String,
+}
+
+impl ServerCertVerifier for Judge {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let reading = self.trust.wall.reading();
+        let chain = |name: &ServerName<'_>| {
+            let real: Vec<_> = intermediates.iter().filter(|cert| !is_derp_meta(cert)).cloned().collect();
+            self.judge_in_time(reading, |now| {
+                self.trust.chain.verify_server_cert(end_entity, &real, name, ocsp_response, now).map(drop)
+            })
+        };
+        match &self.verify {
+            Verify::Host => chain(server_name)?,
+            Verify::Name(name) => chain(&server_name_of(name)?)?,
+            Verify::PinnedSha256(pin) => {
+                let mut real = std::iter::once(end_entity).chain(intermediates).filter(|c| !is_derp_meta(c));
+                let (Some(cert), None) = (real.next(), real.next()) else {
+                    return Err(Error::General(
+                        "expected exactly one certificate to compare with the pin".into(),
+                    ));
+                };
+                if ring::digest::digest(&ring::digest::SHA256, cert).as_ref() != pin {
+                    return Err(CertificateError::ApplicationVerificationFailure.into());
+                }
+                let fields = CertFields::parse(cert).ok_or(CertificateError::BadEncoding)?;
+                self.judge_in_time(reading, |now| in_dates(&fields, now))?;
+            }
+            Verify::Nothing => {
+                if let Err(e) = chain(server_name)
+                    && self.trust.first(format!("chain {}", self.host))
+                {
+                    log::info!("{}: certificate not verified, as asked: {}", self.host, explain(&e));
+                }
+            }
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.trust.chain.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.trust.chain.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.trust.chain.supported_verify_schemes()
+    }
+}
+
+impl Judge {
+    /// Runs `check` at the reading and, if the clock is not to be trusted and the certificate is too young,
+    /// once more at the certificate's first second.
+    fn judge_in_time(
+        &self,
+        reading: WallReading,
+        check: impl Fn(UnixTime) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        match check(at(reading.unix_secs)) {
+            Err(Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }))
+                if !reading.trusted =>
+            {
+                check(not_before)?;
+                if self.trust.first(format!("clock {}", self.host)) {
+                    log::warn!(
+                        "clock is before {}, certificate of {} judged at {} (seconds since 1970)",
+                        reading.unix_secs,
+                        self.host,
+                        not_before.as_secs()
+                    );
+                }
+                Ok(())
+            }
+            verdict => verdict,
+        }
+    }
+}
+
+fn in_dates(fields: &CertFields<'_>, now: UnixTime) -> Result<(), Error> {
+    let (not_before, not_after) = (at(fields.not_before), at(fields.not_after));
+    if now < not_before {
+        return Err(CertificateError::NotValidYetContext { time: now, not_before }.into());
+    }
+    if now > not_after {
+        return Err(CertificateError::ExpiredContext { time: now, not_after }.into());
+    }
+    Ok(())
+}
+
+fn is_derp_meta(cert: &CertificateDer<'_>) -> bool {
+    CertFields::parse(cert).is_some_and(|fields| fields.is_derp_meta())
+}
+
+fn at(unix_secs: u64) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(unix_secs))
+}
+
+pub(crate) fn server_name_of(name: &str) -> Result<ServerName<'static>, Error> {
+    ServerName::try_from(name.to_owned())
+        .map_err(|_| Error::General(format!("{name:?} is neither a DNS name nor an address")))
+}
+
+/// What went wrong with TLS and what the reader of the log can do about it.
+pub(crate) fn explain(error: &Error) -> String {
+    let Error::InvalidCertificate(reason) = error else {
+        return error.to_string();
+    };
+    match reason {
+        CertificateError::UnknownIssuer => {
+            "its certificate is signed by no known authority; name a private CA with --ca-file or SSL_CERT_FILE"
+                .to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "its certificate has expired; check this machine's clock, else renew the certificate".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet; check this machine's clock".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("its certificate is for another name; check the server's address ({reason})")
+        }
+        CertificateError::ApplicationVerificationFailure => {
+            "its certificate is not the pinned one (CertName of the DERP map)".to_owned()
+        }
+        other => format!("its certificate is bad: {other}"),
+    }
+}
