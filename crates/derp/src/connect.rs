@@ -1,0 +1,233 @@
+//! From a DERP region to an upgraded stream.
+//!
+//! Owns: the order in which a region's servers are tried, what each is dialled and verified as, and the HTTP
+//! upgrade. Leaves out: TCP, DNS and TLS (`dial`), everything after `101`.
+//!
+//! Protocol reference §2.1. Servers are tried in list order; the next one starts when one fails or after 1.5 s,
+//! and the first that answers wins: a slow line still gets through, a dead server costs 1.5 s.
+
+use crate::Error;
+use dial::{BoxStream, Dial, Target, Verify};
+use netmap::{DerpNode, DerpRegion, FamilyAddr};
+use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinSet;
+
+/// How long a server may keep the next one waiting.
+const HEAD_START: Duration = Duration::from_millis(1500);
+/// Longest answer to the upgrade request.
+const MAX_ANSWER: usize = 8 << 10;
+/// Where servers listen that are used without TLS, in tests.
+const HTTP_PORT: u16 = 3340;
+
+/// A stream after `101`, and what arrived behind it already.
+pub(crate) struct Upgraded {
+    pub(crate) stream: BoxStream,
+    pub(crate) read_ahead: Vec<u8>,
+}
+
+/// How one server is reached.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    pub(crate) target: Target,
+    /// Name of the region's first server, if this is not it.
+    ideal: Option<String>,
+}
+
+/// The servers of `region` that can be dialled, in order.
+pub(crate) fn servers(region: &DerpRegion, use_http: bool) -> Vec<Server> {
+    let ideal = region.nodes.first().map(|node| node.name.to_string());
+    let usable = region.nodes.iter().enumerate().filter(|(_, node)| !node.stun_only);
+    usable
+        .filter_map(|(i, node)| {
+            let target = target(node, use_http)?;
+            Some(Server { target, ideal: ideal.clone().filter(|name| i > 0 && is_header_safe(name)) })
+        })
+        .collect()
+}
+
+fn target(node: &DerpNode, use_http: bool) -> Option<Target> {
+    let mut addrs = Vec::new();
+    if let FamilyAddr::Ip(ip) = node.ipv4 {
+        addrs.push(IpAddr::from(ip));
+    }
+    if let FamilyAddr::Ip(ip) = node.ipv6 {
+        addrs.push(IpAddr::from(ip));
+    }
+    let nowhere = matches!((node.ipv4, node.ipv6), (FamilyAddr::Disabled, FamilyAddr::Disabled));
+    if nowhere || !is_header_safe(&node.host_name) {
+        return None;
+    }
+    let tls = if use_http {
+        None
+    } else if node.insecure_for_tests {
+        Some(Verify::Nothing)
+    } else if node.cert_name.is_empty() {
+        Some(Verify::Host)
+    } else if let Some(digits) = node.cert_name.strip_prefix("sha256-raw:") {
+        let Some(pin) = pin(digits) else {
+            log::warn!("DERP server {}: CertName is no SHA-256 in hex; server not used", node.host_name);
+            return None;
+        };
+        Some(Verify::PinnedSha256(pin))
+    } else {
+        Some(Verify::Name(node.cert_name.to_string()))
+    };
+    let port = match (node.derp_port, use_http) {
+        (0, false) => 443,
+        (0, true) => HTTP_PORT,
+        (port, _) => port,
+    };
+    Some(Target { host: node.host_name.to_string(), port, addrs, tls })
+}
+
+fn pin(digits: &str) -> Option<[u8; 32]> {
+    let mut out = [0; 32];
+    if digits.len() != 64 {
+        return None;
+    }
+    for (byte, two) in out.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
+        for digit in two {
+            *byte = *byte << 4 | u8::try_from(char::from(*digit).to_digit(16)?).ok()?;
+        }
+    }
+    Some(out)
+}
+
+/// Names come from the map and go into a request header.
+fn is_header_safe(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 255 && name.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// Connects to the first server of `region` that answers. The caller bounds the time.
+pub(crate) async fn connect(
+    dialer: &Rc<dyn Dial>,
+    region: &DerpRegion,
+    use_http: bool,
+) -> Result<Upgraded, Error> {
+    let mut waiting = servers(region, use_http).into_iter();
+    let mut running = JoinSet::new();
+    let mut failure = Error::NoServer(region.id);
+    loop {
+        let next = waiting.next();
+        let more = next.is_some();
+        if let Some(server) = next {
+            let dialer = Rc::clone(dialer);
+            running.spawn_local(async move {
+                let stream = dialer.dial(&server.target).await.map_err(|e| Error::Dial(e.to_string()))?;
+                upgrade(stream, &server).await
+            });
+        }
+        let first = if more {
+            tokio::time::timeout(HEAD_START, running.join_next()).await.ok()
+        } else {
+            Some(running.join_next().await)
+        };
+        match first {
+            None => {}
+            Some(Some(Ok(Ok(upgraded)))) => return Ok(upgraded),
+            Some(Some(Ok(Err(e)))) => failure = e,
+            Some(Some(Err(e))) => failure = Error::Io(e.to_string()),
+            Some(None) if more => {}
+            Some(None) => return Err(failure),
+        }
+    }
+}
+
+async fn upgrade(mut stream: BoxStream, server: &Server) -> Result<Upgraded, Error> {
+    let Target { host, port, tls, .. } = &server.target;
+    let literal = if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.clone() };
+    let standard = *port == if tls.is_some() { 443 } else { 80 };
+    let authority = if standard { literal } else { format!("{literal}:{port}") };
+    let ideal = server.ideal.as_ref().map(|name| format!("Ideal-Node: {name}\r\n")).unwrap_or_default();
+    let request = format!(
+        "GET /derp HTTP/1.1\r\nHost: {authority}\r\nUpgrade: DERP\r\nConnection: Upgrade\r\n{ideal}\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    stream.flush().await?;
+
+    let mut answer = vec![0; 1 << 10];
+    let mut len = 0;
+    let end = loop {
+        let n = stream.read(answer.get_mut(len..).unwrap_or_default()).await?;
+        if n == 0 {
+            return Err(Error::Closed);
+        }
+        // The end may lie across two reads.
+        let from = len.saturating_sub(3);
+        len += n;
+        let fresh = answer.get(from..len).unwrap_or_default();
+        if let Some(at) = fresh.windows(4).position(|four| four == b"\r\n\r\n") {
+            break from + at + 4;
+        }
+        if len >= MAX_ANSWER {
+            let answer = "an HTTP header of more than 8 KiB".to_owned();
+            return Err(Error::NoUpgrade { host: host.clone(), answer });
+        }
+        if len == answer.len() {
+            answer.resize(len * 2, 0);
+        }
+    };
+    let status = answer.split(|b| *b == b'\r').next().unwrap_or_default();
+    if !(status.starts_with(b"HTTP/1.1 101") || status.starts_with(b"HTTP/1.0 101")) {
+        let line = status.iter().take(80).map(|b| if b.is_ascii_graphic() { char::from(*b) } else { ' ' });
+        return Err(Error::NoUpgrade { host: host.clone(), answer: line.collect() });
+    }
+    answer.truncate(len);
+    answer.drain(..end);
+    Ok(Upgraded { stream, read_ahead: answer })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(host: &str) -> DerpNode {
+        DerpNode { name: "1a".into(), host_name: host.into(), ..DerpNode::default() }
+    }
+
+    fn region(nodes: Vec<DerpNode>) -> DerpRegion {
+        DerpRegion { nodes: nodes.into(), ..DerpRegion::default() }
+    }
+
+    #[test]
+    fn order_and_ports() {
+        let stun = DerpNode { stun_only: true, ..node("stun.example") };
+        let off = DerpNode { ipv4: FamilyAddr::Disabled, ipv6: FamilyAddr::Disabled, ..node("off.example") };
+        let unsafe_name = node("bad.example\r\nX: y");
+        let v4 = DerpNode {
+            ipv4: FamilyAddr::Ip([192, 0, 2, 1].into()),
+            ipv6: FamilyAddr::Disabled,
+            derp_port: 8443,
+            ..node("v4.example")
+        };
+        let found = servers(&region(vec![stun, off, unsafe_name, v4, node("dns.example")]), false);
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0].target.addrs, [IpAddr::from([192, 0, 2, 1])]);
+        assert_eq!((found[0].target.port, found[1].target.port), (8443, 443));
+        assert_eq!(found[0].ideal.as_deref(), Some("1a"));
+        assert!(found[1].target.addrs.is_empty());
+        assert_eq!(servers(&region(vec![node("a")]), true)[0].target.port, HTTP_PORT);
+        assert_eq!(servers(&region(vec![node("a")]), true)[0].ideal, None);
+    }
+
+    #[test]
+    fn cert_names() {
+        let verify = |cert_name: &str| {
+            let node = DerpNode { cert_name: cert_name.into(), ..node("a.example") };
+            target(&node, false).map(|target| target.tls.expect("TLS"))
+        };
+        assert_eq!(verify(""), Some(Verify::Host));
+        assert_eq!(verify("b.example"), Some(Verify::Name("b.example".to_owned())));
+        assert_eq!(
+            verify(&format!("sha256-raw:{}", "aB".repeat(32))),
+            Some(Verify::PinnedSha256([0xab; 32]))
+        );
+        assert_eq!(verify("sha256-raw:ab"), None, "a pin that cannot be read must not weaken anything");
+        assert_eq!(verify(&format!("sha256-raw:{}", "+1".repeat(32))), None);
+        let insecure = DerpNode { insecure_for_tests: true, ..node("a.example") };
+        assert_eq!(target(&insecure, false).and_then(|target| target.tls), Some(Verify::Nothing));
+    }
+}
