@@ -1,0 +1,341 @@
+//! The frame of a scenario: nodes, the network between them, and the loop that lets time pass.
+
+use crate::clock::Clock;
+use crate::control::{Control, Mail, News};
+use crate::derp::Region;
+use crate::link::{Link, LinkStats, Path};
+use crate::node::{SimNode, Source, Transmit};
+use crate::queue::Queue;
+use crate::timeline::Timeline;
+use engine::time::{Mono, Wall};
+use keys::NodePublic;
+use netmap::{Node, RegionId};
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A node's place in the world, in order of joining.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeIx(pub usize);
+
+/// Timeouts a node may have without time passing: more is a loop that would burn a real machine's battery.
+const MAX_SPIN: u32 = 8;
+/// Datagrams a node may send in one go.
+const MAX_BURST: usize = 10_000;
+
+enum Event {
+    Udp { to: NodeIx, from: SocketAddr, bytes: Vec<u8> },
+    Derp { to: NodeIx, region: RegionId, peer: NodePublic, era: u32, bytes: Vec<u8> },
+    News(NodeIx, News),
+}
+
+struct Place<N> {
+    name: String,
+    node: N,
+    key: NodePublic,
+    address: SocketAddr,
+    /// False: the machine is off or asleep. Nothing reaches it and its timers stand still.
+    awake: bool,
+    host: Vec<Vec<u8>>,
+    /// The moment of the last timeout, and how many there were in it.
+    spins: (Mono, u32),
+}
+
+/// A simulated network with its nodes.
+pub struct World<N> {
+    clock: Clock,
+    rng: ChaCha8Rng,
+    queue: Queue<Event>,
+    places: Vec<Place<N>>,
+    default_link: Link,
+    paths: BTreeMap<(NodeIx, NodeIx), Path>,
+    regions: BTreeMap<RegionId, Region>,
+    control: Control,
+    /// What happened so far.
+    pub timeline: Timeline,
+    /// Whether every arriving datagram is written into the timeline.
+    pub log_datagrams: bool,
+}
+
+impl<N: SimNode> World<N> {
+    /// An empty world; everything that chance decides in it follows from `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            clock: Clock::default(),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            queue: Queue::default(),
+            places: Vec::new(),
+            default_link: Link::default(),
+            paths: BTreeMap::new(),
+            regions: BTreeMap::new(),
+            control: Control::default(),
+            timeline: Timeline::default(),
+            log_datagrams: true,
+        }
+    }
+
+    /// Now.
+    pub fn now(&self) -> Mono {
+        self.clock.now()
+    }
+
+    /// Sets wall time, see [`Clock::set_wall`].
+    pub fn set_wall(&mut self, wall: Wall) {
+        self.clock.set_wall(wall);
+    }
+
+    /// Adds a machine; it is not in the tailnet before [`Self::join`].
+    pub fn add(&mut self, name: &str, node: N, key: NodePublic, address: SocketAddr) -> NodeIx {
+        let place = Place {
+            name: name.into(),
+            node,
+            key,
+            address,
+            awake: true,
+            host: Vec::new(),
+            spins: (Mono::ZERO, 0),
+        };
+        self.places.push(place);
+        NodeIx(self.places.len() - 1)
+    }
+
+    /// Puts the node into the tailnet, or changes how control describes it. It listens on its home region.
+    pub fn join(&mut self, ix: NodeIx, node: Node) {
+        if let Some(region) = self.regions.get_mut(&node.home_derp) {
+            region.connect(ix);
+        }
+        let mail = self.control.put(ix, node, false, self.clock.now());
+        self.post(mail);
+    }
+
+    /// Takes the node out of the tailnet.
+    pub fn leave(&mut self, ix: NodeIx) {
+        let mail = self.control.remove(ix, self.clock.now());
+        self.post(mail);
+        self.regions.values_mut().for_each(|region| region.disconnect(ix));
+    }
+
+    /// Restarts the node's process: `node` takes the place of the old one and hears everything from control anew.
+    pub fn restart(&mut self, ix: NodeIx, node: N, description: Node) {
+        let place = self.place_mut(ix);
+        place.node = node;
+        place.host.clear();
+        self.remark(ix, "restarted");
+        let mail = self.control.put(ix, description, true, self.clock.now());
+        self.post(mail);
+    }
+
+    /// Puts the machine to sleep or wakes it: asleep, nothing reaches it and its timers stand still.
+    pub fn set_awake(&mut self, ix: NodeIx, awake: bool) {
+        self.place_mut(ix).awake = awake;
+        self.remark(ix, if awake { "woke up" } else { "fell asleep" });
+    }
+
+    /// Moves the node to another UDP address.
+    pub fn roam(&mut self, ix: NodeIx, address: SocketAddr) {
+        self.place_mut(ix).address = address;
+        self.remark(ix, &format!("moved to {address}"));
+    }
+
+    /// The link that pairs have for which none was set.
+    pub fn set_default_link(&mut self, link: Link) {
+        self.default_link = link;
+    }
+
+    /// Sets the link between two nodes, in both directions.
+    pub fn set_link(&mut self, a: NodeIx, b: NodeIx, link: Link) {
+        for pair in [(a, b), (b, a)] {
+            self.paths.entry(pair).or_default().link = link.clone();
+        }
+    }
+
+    /// What the path from one node to another did so far.
+    pub fn link_stats(&self, from: NodeIx, to: NodeIx) -> LinkStats {
+        self.paths.get(&(from, to)).map(|path| path.stats).unwrap_or_default()
+    }
+
+    /// A region; one that works with 15 ms latency is made if there is none of that number.
+    pub fn region(&mut self, id: RegionId) -> &mut Region {
+        self.regions.entry(id).or_insert_with(|| Region::new(Duration::from_millis(15)))
+    }
+
+    /// How long control's news takes from now on.
+    pub fn set_control_lag(&mut self, lag: Duration) {
+        self.control.lag = lag;
+    }
+
+    /// Silences control or brings it back.
+    pub fn set_control_silent(&mut self, silent: bool) {
+        let mail = self.control.set_silent(silent, self.clock.now());
+        self.post(mail);
+    }
+
+    /// The node, to look at.
+    ///
+    /// # Panics
+    /// If `ix` is not of this world.
+    pub fn node(&self, ix: NodeIx) -> &N {
+        &self.places[ix.0].node
+    }
+
+    /// Does something to a node between two moments, then takes what it sends.
+    pub fn with_node<T>(&mut self, ix: NodeIx, act: impl FnOnce(&mut N) -> T) -> T {
+        let result = act(&mut self.place_mut(ix).node);
+        self.drain(ix);
+        result
+    }
+
+    /// The node's host sends an IP packet.
+    pub fn send_host(&mut self, ix: NodeIx, packet: &[u8]) {
+        let at = self.clock.moment();
+        self.place_mut(ix).node.handle_host(packet, at);
+        self.drain(ix);
+    }
+
+    /// Takes the IP packets that reached the node's host.
+    pub fn take_host(&mut self, ix: NodeIx) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.place_mut(ix).host)
+    }
+
+    /// Writes a line into the timeline.
+    pub fn remark(&mut self, ix: NodeIx, text: &str) {
+        let line = format!("{} {text}", self.places[ix.0].name);
+        self.timeline.push(self.clock.now(), line);
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, duration: Duration) {
+        self.run_until(self.clock.after(duration));
+    }
+
+    /// Lets time pass until `limit`, events of that moment included.
+    pub fn run_until(&mut self, limit: Mono) {
+        while let Some(next) = self.next_at().filter(|next| *next <= limit) {
+            self.clock.advance(next);
+            self.turn();
+        }
+        self.clock.advance(limit);
+    }
+
+    /// Lets time pass until `done` says so, at most until `limit`; whether it did.
+    pub fn run_while(&mut self, limit: Mono, mut unfinished: impl FnMut(&Self) -> bool) -> bool {
+        while unfinished(self) {
+            let Some(next) = self.next_at().filter(|next| *next <= limit) else { return false };
+            self.clock.advance(next);
+            self.turn();
+        }
+        true
+    }
+
+    /// The next moment at which anything happens.
+    fn next_at(&self) -> Option<Mono> {
+        let timers = self.places.iter().filter(|place| place.awake).filter_map(|p| p.node.poll_timeout());
+        timers.chain(self.queue.next_at()).min()
+    }
+
+    /// Everything of one moment: first what arrives, then timers in order of the nodes.
+    fn turn(&mut self) {
+        let at = self.clock.moment();
+        while let Some(event) = self.queue.pop(at.mono) {
+            self.deliver(event);
+        }
+        for ix in (0..self.places.len()).map(NodeIx) {
+            let place = self.place_mut(ix);
+            if !place.awake {
+                continue;
+            }
+            if place.node.poll_timeout().is_none_or(|due| due > at.mono) {
+                continue;
+            }
+            let (when, times) = place.spins;
+            place.spins = (at.mono, if when == at.mono { times + 1 } else { 1 });
+            assert!(place.spins.1 <= MAX_SPIN, "{} wants to be woken at once, again and again", place.name);
+            place.node.handle_timeout(at);
+            self.drain(ix);
+        }
+    }
+
+    fn deliver(&mut self, event: Event) {
+        let at = self.clock.moment();
+        let ix = match &event {
+            Event::Udp { to, .. } | Event::Derp { to, .. } | Event::News(to, _) => *to,
+        };
+        match event {
+            Event::Derp { to, region, era, .. }
+                if !self.regions.get_mut(&region).is_some_and(|region| region.delivers(era, to)) => {}
+            _ if !self.place_mut(ix).awake => {}
+            Event::Udp { from, bytes, .. } => {
+                self.log_arrival(ix, &from.to_string(), &bytes);
+                self.place_mut(ix).node.handle_datagram(Source::Udp(from), &bytes, at);
+            }
+            Event::Derp { region, peer, bytes, .. } => {
+                self.log_arrival(ix, &format!("region {region}"), &bytes);
+                self.place_mut(ix).node.handle_datagram(Source::Derp { region, peer }, &bytes, at);
+            }
+            Event::News(_, news) => self.place_mut(ix).node.handle_news(&news, at),
+        }
+        self.drain(ix);
+    }
+
+    fn log_arrival(&mut self, ix: NodeIx, from: &str, bytes: &[u8]) {
+        if self.log_datagrams {
+            self.remark(ix, &format!("< {from}: {}", N::describe(bytes)));
+        }
+    }
+
+    /// Takes everything a node has to give.
+    fn drain(&mut self, ix: NodeIx) {
+        let at = self.clock.moment();
+        for count in 0.. {
+            let place = self.place_mut(ix);
+            let Some(transmit) = place.node.poll_transmit(at) else { break };
+            assert!(count < MAX_BURST, "{} sends without end", place.name);
+            self.transmit(ix, transmit);
+        }
+        while let Some(packet) = self.place_mut(ix).node.poll_host() {
+            self.place_mut(ix).host.push(packet);
+        }
+        while let Some(note) = self.place_mut(ix).node.poll_note() {
+            self.remark(ix, &note);
+        }
+    }
+
+    fn transmit(&mut self, ix: NodeIx, transmit: Transmit) {
+        let now = self.clock.now();
+        let Place { address: from, key: peer, awake, .. } = self.places[ix.0];
+        if !awake {
+            return;
+        }
+        match transmit {
+            Transmit::Udp { to, bytes } => {
+                // A datagram to an address where nobody is vanishes.
+                let Some(to) = self.places.iter().position(|place| place.address == to).map(NodeIx) else {
+                    return;
+                };
+                let path = self.paths.entry((ix, to)).or_insert_with(|| Path::new(self.default_link.clone()));
+                for arrival in path.send(bytes.len(), now, &mut self.rng).into_iter().flatten() {
+                    self.queue.push(arrival, Event::Udp { to, from, bytes: bytes.clone() });
+                }
+            }
+            Transmit::Derp { region: id, to, bytes } => {
+                let to = self.places.iter().position(|place| place.key == to).map(NodeIx);
+                let sent = self.regions.get_mut(&id).and_then(|region| region.send(ix, to, now));
+                if let (Some((arrival, era)), Some(to)) = (sent, to) {
+                    self.queue.push(arrival, Event::Derp { to, region: id, peer, era, bytes });
+                }
+            }
+        }
+    }
+
+    fn post(&mut self, mail: Vec<Mail>) {
+        for (at, to, news) in mail {
+            self.queue.push(at, Event::News(to, news));
+        }
+    }
+
+    fn place_mut(&mut self, ix: NodeIx) -> &mut Place<N> {
+        &mut self.places[ix.0]
+    }
+}
