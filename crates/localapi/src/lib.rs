@@ -5,5 +5,8 @@
 //! Leaves out: what a request does; the daemon decides that behind [`server::Handler`].
 
 pub mod client;
+mod error;
 pub mod server;
 pub mod types;
+
+pub use error::Error;

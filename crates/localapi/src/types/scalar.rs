@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 use std::net::IpAddr;
 
 /// Go's `opt.Bool`: true, false, or nothing said. A JSON `null` is remembered as "explicitly unset", which
-/// means the same as empty but is written even where an empty one is left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// means the same as empty, and compares equal to it, but is written even where an empty one is left out.
+#[derive(Debug, Clone, Copy, Default)]
 pub enum OptBool {
     /// Nothing said.
     #[default]
@@ -30,16 +30,14 @@ impl OptBool {
             Self::False => Some(false),
         }
     }
+}
 
-    /// `Unset` as `Empty`, everything else as it is: for comparing meanings.
-    #[must_use]
-    pub const fn normalized(self) -> Self {
-        match self {
-            Self::Unset => Self::Empty,
-            other => other,
-        }
+impl PartialEq for OptBool {
+    fn eq(&self, other: &Self) -> bool {
+        self.value() == other.value()
     }
 }
+impl Eq for OptBool {}
 
 impl From<bool> for OptBool {
     fn from(value: bool) -> Self {
@@ -61,7 +59,7 @@ impl<'de> Deserialize<'de> for OptBool {
 
 impl super::object::Member for OptBool {
     fn is_zero(&self) -> bool {
-        *self == Self::Empty
+        matches!(self, Self::Empty)
     }
     fn encode<M: serde::ser::SerializeMap>(&self, key: &'static str, map: &mut M) -> Result<(), M::Error> {
         map.serialize_entry(key, self)

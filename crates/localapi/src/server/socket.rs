@@ -1,0 +1,53 @@
+//! Makes the socket: refuses to take it from a running daemon, clears what a dead one left.
+
+use crate::error::{Error, system_words};
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+
+/// How long a running daemon may take to accept.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Listens on `path` and gives the socket `mode`: 0o666 where peers are told apart by their credentials, 0o600
+/// where they are not. A missing directory is made with 0755.
+///
+/// # Errors
+/// When another daemon listens there, when something else than a socket is in the way, or when the system says no.
+pub async fn listen(path: &Path, mode: u32) -> Result<UnixListener, Error> {
+    match tokio::time::timeout(PROBE_TIMEOUT, UnixStream::connect(path)).await {
+        Ok(Err(error)) if is_free(&error) => {}
+        Ok(Err(error)) => return Err(failed(path, &error)),
+        Ok(Ok(_)) | Err(_) => return Err(Error::SocketInUse(path.to_owned())),
+    }
+    prepare(path).map_err(|error| failed(path, &error))?;
+    let listener = UnixListener::bind(path).map_err(|error| failed(path, &error))?;
+    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|error| failed(path, &error))?;
+    Ok(listener)
+}
+
+fn is_free(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+fn failed(path: &Path, error: &io::Error) -> Error {
+    Error::Listen { socket: path.to_owned(), cause: system_words(error) }
+}
+
+fn prepare(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
+        Ok(_) => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is not a socket"));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty() && !dir.exists()) {
+        fs::create_dir_all(dir)?;
+        fs::set_permissions(dir, Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
