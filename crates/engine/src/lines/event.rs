@@ -1,0 +1,31 @@
+//! What a line tells: events to control, a report to whoever turned it.
+
+use crate::slot::PeerSlot;
+
+/// From a line to control.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineEvent {
+    /// Packets for this peer wait and it has no usable session, or its session has sealed so much that it must be
+    /// renewed.
+    NeedHandshake(PeerSlot),
+    /// The first packet on this session was authentic: the peer has the keys.
+    FirstData(u32),
+}
+
+/// What a turn did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TurnReport {
+    /// Commands and packets handled.
+    pub packets: u32,
+    /// The budget ended before the input did.
+    pub more: bool,
+    /// Control has events or packets to take.
+    pub wake_control: bool,
+}
+
+impl TurnReport {
+    /// Whether anything was done.
+    pub const fn did_work(self) -> bool {
+        self.packets > 0
+    }
+}

@@ -1,0 +1,270 @@
+//! Outgoing: deny-all, routing, staging, expiry, paths.
+
+use super::*;
+
+#[test]
+fn nothing_passes_before_the_first_snapshot_nor_while_stopped() {
+    let mut a = Node::bare(1, &Limits::default());
+    a.control.set_peer(slot(2), facts(2));
+    let (for_a, _) = agreed(1, 2, 4, NOW);
+    assert!(a.control.install(&for_a));
+    a.control.inject_tx(&echo(1, 2), None).expect("room");
+    a.turn(NOW);
+    assert_eq!(a.dropped(DropReason::Acl), 1);
+    a.control.publish(Snapshot { running: false, ..snapshot(1, &[2], true) });
+    a.control.inject_tx(&echo(1, 2), Some(slot(2))).expect("room");
+    a.turn(NOW);
+    assert_eq!(a.dropped(DropReason::Acl), 2);
+    assert!(a.sent().is_empty());
+    a.control.publish(snapshot(1, &[2], true));
+    a.control.inject_tx(&echo(1, 2), None).expect("room");
+    a.turn(NOW);
+    assert_eq!(a.sent().len(), 1);
+}
+
+#[test]
+fn each_destination_gets_its_own_in_order() {
+    let mut a = Node::new(1, &[2, 3, 4]);
+    for n in 2..=4 {
+        let (for_a, _) = agreed(1, n, u32::from(n) * 2, NOW);
+        assert!(a.control.install(&for_a));
+    }
+    for round in 0..5usize {
+        for n in 2..=4 {
+            a.control.inject_tx(&udp(1, n, round), None).expect("room");
+        }
+    }
+    a.control.inject_tx(&udp(1, 9, 0), None).expect("room");
+    a.turn(NOW);
+    assert_eq!(a.dropped(DropReason::NoRoute), 1);
+    let sent = a.sent();
+    assert_eq!(sent.len(), 15);
+    for (run, n) in sent.chunks(5).zip(2u8..) {
+        for (counter, (to, datagram)) in run.iter().enumerate() {
+            assert_eq!(*to, key(n));
+            assert_eq!(datagram[8..16], (counter as u64).to_le_bytes());
+            assert_eq!(datagram.len() % 16, 0);
+        }
+    }
+}
+
+#[test]
+fn responder_waits_for_the_first_packet_and_staged_ones_follow() {
+    let (mut a, mut b) = (Node::new(1, &[2]), Node::new(2, &[1]));
+    let (for_a, for_b) = agreed(1, 2, 4, NOW);
+    assert!(b.control.install(&for_b));
+    b.control.inject_tx(&echo(2, 1), None).expect("room");
+    b.turn(NOW);
+    assert!(b.sent().is_empty(), "not confirmed");
+    assert_eq!(b.events(), [LineEvent::NeedHandshake(slot(1))]);
+
+    a.control.inject_tx(&echo(1, 2), None).expect("room");
+    a.turn(NOW);
+    assert_eq!(a.events(), [LineEvent::NeedHandshake(slot(2))]);
+    assert!(a.control.install(&for_a));
+    a.control.keepalive(for_a.local).expect("room");
+    a.turn(NOW);
+    let datagrams = a.deliver(&mut b);
+    assert_eq!(datagrams.len(), 2, "the staged packet and a keepalive");
+    assert_eq!(datagrams[1].len(), 32);
+    b.turn(NOW);
+    assert_eq!(b.events(), [LineEvent::FirstData(for_b.local)]);
+    assert_eq!(b.hosted().len(), 1);
+    b.control.confirm(for_b.local);
+    b.turn(NOW);
+    b.deliver(&mut a);
+    a.turn(NOW);
+    assert_eq!(a.hosted().len(), 1, "what b had staged");
+    assert_eq!(a.events(), [LineEvent::FirstData(for_a.local)]);
+    // Later packets are no news.
+    b.control.inject_tx(&echo(2, 1), None).expect("room");
+    b.turn(NOW);
+    b.deliver(&mut a);
+    a.turn(NOW);
+    assert_eq!(a.events(), []);
+}
+
+#[test]
+fn staging_keeps_the_newest_of_each_peer() {
+    let (mut a, mut b) = (Node::new(1, &[2]), Node::new(2, &[1]));
+    for len in 0..40 {
+        a.control.inject_tx(&udp(1, 2, len), None).expect("room");
+    }
+    a.turn(NOW);
+    assert_eq!(a.dropped(DropReason::Staging), 8);
+    assert_eq!(a.events(), [LineEvent::NeedHandshake(slot(2))], "asked once");
+    a.control.inject_tx(&udp(1, 2, 40), None).expect("room");
+    a.turn(Tick(NOW.0 + 4_000));
+    assert_eq!(a.events(), []);
+    a.control.inject_tx(&udp(1, 2, 41), None).expect("room");
+    a.turn(Tick(NOW.0 + 5_000));
+    assert_eq!(a.events(), [LineEvent::NeedHandshake(slot(2))], "asked again");
+    let (for_a, for_b) = agreed(1, 2, 4, NOW);
+    assert!(a.control.install(&for_a) && b.control.install(&for_b));
+    a.turn(NOW);
+    a.deliver(&mut b);
+    b.turn(NOW);
+    let lens: Vec<usize> = b.hosted().iter().map(|(_, _, bytes)| bytes.len() - 28).collect();
+    assert_eq!(lens, (10..42).collect::<Vec<_>>());
+}
+
+#[test]
+fn staging_is_bounded_in_all_and_oldest_goes_first() {
+    let limits = Limits { staging: 4096, ..Limits::default() };
+    let mut a = Node::bare(1, &limits);
+    let peers: Vec<u8> = (2..10).collect();
+    peers.iter().for_each(|&n| a.control.set_peer(slot(n), facts(n)));
+    a.control.publish(snapshot(1, &peers, true));
+    for round in 0..3 {
+        for &n in &peers {
+            a.control.inject_tx(&udp(1, n, 900 + round), None).expect("room");
+        }
+    }
+    a.turn(NOW);
+    // Four packets of four chunks each fit.
+    assert_eq!(a.dropped(DropReason::Staging), 20);
+    for &n in &peers {
+        let (for_a, _) = agreed(1, n, u32::from(n) * 2, NOW);
+        assert!(a.control.install(&for_a));
+    }
+    a.turn(NOW);
+    let to: Vec<NodePublic> = a.sent().into_iter().map(|(to, _)| to).collect();
+    assert_eq!(to, [6, 7, 8, 9].map(key));
+}
+
+#[test]
+fn what_waits_goes_with_its_peer_or_by_order() {
+    let mut a = Node::new(1, &[2, 3]);
+    for n in [2, 3] {
+        a.control.inject_tx(&udp(1, n, 5), None).expect("room");
+    }
+    a.turn(NOW);
+    a.control.clear_peer(slot(2));
+    a.control.drop_staged(slot(3));
+    a.turn(NOW);
+    assert_eq!(a.dropped(DropReason::Staging), 2);
+    assert_eq!(a.events().len(), 2);
+    a.control.inject_tx(&udp(1, 3, 5), None).expect("room");
+    a.control.inject_tx(&udp(1, 2, 5), None).expect("room");
+    a.turn(NOW);
+    assert_eq!(a.events(), [LineEvent::NeedHandshake(slot(3))], "asks anew at once");
+    assert_eq!(a.dropped(DropReason::UnknownPeer), 1);
+}
+
+#[test]
+fn a_session_ends_by_itself() {
+    let (mut a, _) = joined();
+    a.control.inject_tx(&echo(1, 2), None).expect("room");
+    a.turn(Tick(NOW.0 + 179_999));
+    assert_eq!(a.sent().len(), 1);
+    a.control.inject_tx(&echo(1, 2), None).expect("room");
+    a.turn(Tick(NOW.0 + 180_000));
+    assert!(a.sent().is_empty());
+    assert_eq!(a.events(), [LineEvent::NeedHandshake(slot(2))]);
+    let local = 0xaaaa_0004;
+    a.control.keepalive(local).expect("room");
+    a.turn(NOW);
+    assert_eq!(a.dropped(DropReason::Expired), 1, "a clock that goes back does not revive it");
+}
+
+#[test]
+fn paths() {
+    struct Wire(Vec<(SocketAddr, usize)>);
+    impl UdpSink for Wire {
+        fn send(&mut self, to: SocketAddr, run: batch::Run<'_>) -> usize {
+            self.0.push((to, run.iter().map(<[u8]>::len).sum()));
+            run.len()
+        }
+    }
+    let (mut a, _) = joined();
+    a.control.set_path(slot(2), Path::None);
+    a.control.inject_tx(&echo(1, 2), None).expect("room");
+    a.turn(NOW);
+    assert_eq!(a.dropped(DropReason::NoPath), 1);
+    let to: SocketAddr = "192.0.2.7:41641".parse().expect("address");
+    a.control.set_path(slot(2), Path::Udp(to));
+    for _ in 0..3 {
+        a.control.inject_tx(&echo(1, 2), None).expect("room");
+    }
+    let mut wire = Wire(Vec::new());
+    a.tx.turn_with(NOW, BUDGET, &mut wire);
+    assert_eq!(wire.0, [(to, 3 * (16 + 48 + 16))]);
+    a.control.inject_tx(&echo(1, 2), None).expect("room");
+    a.turn(NOW);
+    assert_eq!(a.dropped(DropReason::NoPath), 2, "no sockets here");
+    // New facts keep the session.
+    a.control.set_peer(slot(2), facts(2));
+    a.control.inject_tx(&echo(1, 2), None).expect("room");
+    a.turn(NOW);
+    assert_eq!(a.sent().len(), 1);
+}
+
+#[test]
+fn full_rings_drop_the_new_and_count() {
+    let limits = Limits { inject: 1024, derp_out: 512, ..Limits::default() };
+    let mut a = Node::bare(1, &limits);
+    a.control.set_peer(slot(2), facts(2));
+    a.control.publish(snapshot(1, &[2], true));
+    assert!(a.control.install(&agreed(1, 2, 4, NOW).0));
+    for _ in 0..11 {
+        a.control.inject_tx(&udp(1, 2, 44), None).expect("88 bytes each");
+    }
+    assert_eq!(a.control.inject_tx(&udp(1, 2, 44), None), Err(DropReason::RingFull));
+    assert_eq!(a.dropped(DropReason::RingFull), 1);
+    a.turn(NOW);
+    // Each takes 16 of head, 32 of key, 112 of datagram.
+    assert_eq!(a.sent().len(), 3);
+    assert_eq!(a.dropped(DropReason::RingFull), 1 + 8);
+}
+
+#[test]
+fn bad_packets_from_inside() {
+    let (mut a, _) = joined();
+    let mut link_local = udp(1, 2, 5);
+    link_local[16..20].copy_from_slice(&[169, 254, 1, 1]);
+    for packet in [&[][..], &[0x45; 19], &[0x75; 40], &link_local] {
+        a.control.inject_tx(packet, None).expect("room");
+    }
+    a.control.inject_tx(&vec![0x45; 60_000], None).expect("room");
+    a.control.inject_tx(&echo(1, 2), Some(PeerSlot::new(2, 2))).expect("room");
+    a.turn(NOW);
+    assert!(a.sent().is_empty());
+    assert_eq!(a.dropped(DropReason::TooShort), 2);
+    assert_eq!(a.dropped(DropReason::Malformed), 1);
+    assert_eq!(a.dropped(DropReason::LinkLocal), 1);
+    assert_eq!(a.dropped(DropReason::TooLarge), 1);
+    assert_eq!(a.dropped(DropReason::UnknownPeer), 1, "another generation");
+}
+
+#[test]
+fn a_burst_of_commands_waits_and_arrives() {
+    let mut a = Node::bare(1, &Limits { commands: 4, ..Limits::default() });
+    let peers: Vec<u8> = (2..200).collect();
+    peers.iter().for_each(|&n| a.control.set_peer(slot(n), facts(n)));
+    a.control.publish(snapshot(1, &[2], false));
+    a.control.publish(snapshot(1, &peers, true));
+    while a.control.waiting() > 0 {
+        a.turn(NOW);
+    }
+    a.turn(NOW);
+    for &n in &peers {
+        a.control.inject_tx(&udp(1, n, 1), None).expect("room");
+    }
+    a.turn(NOW);
+    assert_eq!(a.dropped(DropReason::UnknownPeer) + a.dropped(DropReason::NoRoute), 0);
+}
+
+#[test]
+fn budget_ends_a_turn() {
+    let (mut a, _) = joined();
+    for _ in 0..10 {
+        a.control.inject_tx(&echo(1, 2), None).expect("room");
+    }
+    assert!(a.control.wants_wake_tx());
+    assert!(!a.control.wants_wake_tx());
+    let report = a.tx.turn(NOW, 4);
+    assert_eq!(report, TurnReport { packets: 4, more: true, wake_control: true });
+    let report = a.tx.turn(NOW, 6);
+    assert_eq!(report, TurnReport { packets: 6, more: false, wake_control: true });
+    assert_eq!(a.tx.turn(NOW, 6), TurnReport::default());
+}
