@@ -1,0 +1,262 @@
+//! From the fields of a map message to what is handed on (protocol reference §1.9.4).
+
+use super::MapMessage;
+use super::split::Wanted;
+use crate::Error;
+use crate::text::printable;
+use crate::wire::messages::{ClientVersion, DebugSettings, DisplayMessage, TkaInfo, UserProfile};
+use crate::wire::{self, derp, dns, filter, node};
+use netmap::{Delta, NodeId, Timestamp};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+/// What to do with each field of a map message.
+pub(super) fn wanted(name: &str) -> Wanted {
+    match name {
+        "Peers" | "PeersChanged" => Wanted::Elements,
+        "KeepAlive" | "PingRequest" | "PopBrowserURL" | "Node" | "DERPMap" | "PeersRemoved"
+        | "PeersChangedPatch" | "PeerSeenChange" | "OnlineChange" | "DNSConfig" | "Domain"
+        | "PacketFilter" | "PacketFilters" | "UserProfiles" | "Health" | "DisplayMessages"
+        | "ControlTime" | "TKAInfo" | "Debug" | "ClientVersion" => Wanted::Whole,
+        _ => Wanted::No,
+    }
+}
+
+/// One message being put together.
+#[derive(Default)]
+pub(super) struct Builder {
+    message: MapMessage,
+    /// Chunk "base" from the deprecated `PacketFilter`: `"*": null` in `PacketFilters` clears it, too.
+    base_filter: Option<Vec<netmap::FilterRule>>,
+    /// Parts that were left out because they did not parse, and the first of them.
+    bad: usize,
+    first_bad: Option<String>,
+}
+
+impl Builder {
+    fn parse<'a, T: Deserialize<'a>>(name: &str, raw: &'a [u8]) -> Result<T, Error> {
+        serde_json::from_slice(raw)
+            .map_err(|e| Error::Json { what: format!("map field {name}"), why: e.to_string() })
+    }
+
+    fn note_bad(&mut self, count: usize, what: impl FnOnce() -> String) {
+        if count > 0 && self.bad == 0 {
+            self.first_bad = Some(what());
+        }
+        self.bad += count;
+    }
+
+    /// Takes an element of `Peers` or `PeersChanged`; the node, if it is to be handed on.
+    pub(super) fn peer(&mut self, list: &str, raw: &[u8]) -> Option<Box<netmap::Node>> {
+        if self.message.keep_alive || (list != "Peers" && self.message.delta.full_peers) {
+            return None;
+        }
+        self.message.delta.full_peers |= list == "Peers";
+        match serde_json::from_slice::<Option<node::Node>>(raw) {
+            Ok(node) => node.map(|node| Box::new(node.into())),
+            Err(e) => {
+                self.note_bad(1, || format!("a peer: {e}: {}", printable(raw)));
+                None
+            }
+        }
+    }
+
+    /// An element was too long.
+    pub(super) fn skipped(&mut self, list: &str) {
+        self.message.delta.full_peers |= list == "Peers";
+        self.note_bad(1, || format!("an overlong entry of {list}"));
+    }
+
+    /// Takes a field. A part of it that does not parse is left out; an error means that the whole message
+    /// cannot be trusted.
+    pub(super) fn field(&mut self, name: &str, raw: &[u8]) -> Result<(), Error> {
+        if raw == b"null" {
+            return Ok(());
+        }
+        let delta = &mut self.message.delta;
+        match name {
+            "KeepAlive" => self.message.keep_alive = Self::parse(name, raw)?,
+            "PingRequest" => self.message.ping = Some(Self::parse(name, raw)?),
+            "PopBrowserURL" => {
+                self.message.pop_browser_url =
+                    Some(Self::parse(name, raw)?).filter(|url: &String| !url.is_empty());
+            }
+            "Node" => delta.self_node = Some(Self::parse::<node::Node>(name, raw)?.into()),
+            "DERPMap" => delta.derp_map = Some(Self::parse::<derp::DerpMap>(name, raw)?.into()),
+            "PeersRemoved" => {
+                delta.peers_removed = Self::parse::<Vec<i64>>(name, raw)?.into_iter().map(NodeId).collect()
+            }
+            "PeersChangedPatch" => {
+                let (patches, bad) =
+                    wire::parse_each::<node::PeerChange>(&Self::parse::<Vec<&RawValue>>(name, raw)?);
+                delta.patches = patches.into_iter().map(Into::into).collect();
+                self.note_bad(bad, || "a patch of a peer".to_owned());
+            }
+            "PeerSeenChange" => delta.seen_change = flags(Self::parse(name, raw)?),
+            "OnlineChange" => delta.online_change = flags(Self::parse(name, raw)?),
+            "DNSConfig" => delta.dns = Some(Self::parse::<dns::DnsConfig>(name, raw)?.into()),
+            "Domain" => {
+                delta.domain = Some(Self::parse(name, raw)?).filter(|name: &Box<str>| !name.is_empty())
+            }
+            "PacketFilter" => {
+                let (rules, bad) = filter::rules(&Self::parse::<Vec<&RawValue>>(name, raw)?);
+                self.base_filter = Some(rules);
+                self.note_bad(bad, || "a packet filter rule".to_owned());
+            }
+            "PacketFilters" => self.packet_filters(Self::parse(name, raw)?),
+            "UserProfiles" => {
+                let (users, bad) =
+                    wire::parse_each::<UserProfile>(&Self::parse::<Vec<&RawValue>>(name, raw)?);
+                delta.users = users.into_iter().map(Into::into).collect();
+                self.note_bad(bad, || "a user profile".to_owned());
+            }
+            "Health" => delta.health = Some(Self::parse(name, raw)?),
+            "DisplayMessages" => {
+                for (id, message) in Self::parse::<BTreeMap<Box<str>, Option<DisplayMessage>>>(name, raw)? {
+                    match (&*id, message) {
+                        ("*", None) => delta.clear_display_messages = true,
+                        (_, message) => delta.display_messages.push((id, message.map(Into::into))),
+                    }
+                }
+            }
+            "ControlTime" => self.message.control_time = Timestamp::parse(&Self::parse::<String>(name, raw)?),
+            "TKAInfo" => delta.tailnet_lock = Some(Self::parse::<TkaInfo>(name, raw)?.is_on()),
+            "Debug" => self.message.debug = Some(Self::parse::<DebugSettings>(name, raw)?),
+            "ClientVersion" => delta.client_version = Some(Self::parse::<ClientVersion>(name, raw)?.into()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn packet_filters(&mut self, chunks: BTreeMap<Box<str>, Option<Vec<&RawValue>>>) {
+        for (name, raw) in chunks {
+            let Some(raw) = raw else {
+                match &*name {
+                    "*" => self.message.delta.clear_packet_filters = true,
+                    _ => self.message.delta.packet_filters.push((name, None)),
+                }
+                continue;
+            };
+            let (rules, bad) = filter::rules(&raw);
+            self.message.delta.packet_filters.push((name, Some(rules)));
+            self.note_bad(bad, || "a packet filter rule".to_owned());
+        }
+    }
+
+    /// The message is complete. `is_first` says that none but keepalives came before it on this stream.
+    pub(super) fn finish(&mut self, is_first: bool) -> Result<Box<MapMessage>, Error> {
+        let Self { mut message, base_filter, bad, first_bad } = std::mem::take(self);
+        if let Some(first_bad) = first_bad {
+            log::warn!("control: {bad} part(s) of a map message left out, the first: {first_bad}");
+        }
+        if message.keep_alive {
+            message.delta = Delta::default();
+            return Ok(Box::new(message));
+        }
+        let delta = &mut message.delta;
+        if let Some(rules) = base_filter.filter(|_| !delta.clear_packet_filters) {
+            delta.packet_filters.insert(0, ("base".into(), Some(rules)));
+        }
+        if is_first {
+            if delta.self_node.is_none() {
+                return Err(Error::NoSelfNode);
+            }
+            // Nothing of an earlier stream counts: what the snapshot leaves out is empty.
+            message.first = true;
+            delta.clear_packet_filters = true;
+            delta.clear_display_messages = true;
+            delta.health.get_or_insert_default();
+            delta.dns.get_or_insert_default();
+            delta.tailnet_lock.get_or_insert(false);
+        }
+        Ok(Box::new(message))
+    }
+}
+
+fn flags(map: BTreeMap<Box<str>, bool>) -> Vec<(NodeId, bool)> {
+    map.into_iter().filter_map(|(id, flag)| Some((NodeId(id.parse().ok()?), flag))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::split::{Item, Splitter};
+
+    fn decode(text: &str, first: bool) -> Result<(Vec<i64>, Box<MapMessage>), Error> {
+        let mut builder = Builder::default();
+        let mut splitter = Splitter::new(wanted);
+        let mut input = text.as_bytes();
+        let mut peers = Vec::new();
+        while let Some(item) = splitter.next(&mut input)? {
+            match item {
+                Item::Field(name, raw) => builder.field(name, raw)?,
+                Item::Element(name, raw) => peers.extend(builder.peer(name, raw).map(|node| node.id.0)),
+                Item::Skipped(name) => builder.skipped(name),
+            }
+        }
+        Ok((peers, builder.finish(first)?))
+    }
+
+    #[test]
+    fn a_first_message() {
+        let (peers, message) = decode(
+            r#"{"Node":{"ID":1},"Peers":[{"ID":2},{"ID":"x"},null,{"ID":3}],"PeersChanged":[{"ID":9}],"Domain":"d","PacketFilter":[],
+                "ControlTime":"2026-01-01T00:00:00Z","Unknown":[1,{"a":2}]}"#,
+            true,
+        )
+        .expect("message");
+        assert_eq!(peers, [2, 3], "a broken peer is left out, PeersChanged is ignored beside Peers");
+        let delta = &message.delta;
+        assert!(message.first && delta.full_peers && delta.clear_packet_filters);
+        assert_eq!(delta.packet_filters, [("base".into(), Some(vec![]))]);
+        assert_eq!((delta.dns.is_some(), delta.tailnet_lock), (true, Some(false)));
+        assert!(message.control_time.is_some());
+        assert_eq!(decode(r#"{"Peers":[{"ID":2}]}"#, true).err(), Some(Error::NoSelfNode));
+    }
+
+    #[test]
+    fn deltas() {
+        let (peers, message) = decode(
+            r#"{"Peers":null,"PeersChanged":[{"ID":9}],"PeersRemoved":[4],"PeersChangedPatch":[{"NodeID":5,"Online":true},7],
+                "PeerSeenChange":{"6":true,"x":true},"OnlineChange":{"7":false},"Health":[],
+                "PacketFilters":{"*":null,"a":null,"b":[]},"PacketFilter":[],"TKAInfo":{"Head":"h"},
+                "DisplayMessages":{"*":null,"m":{"Title":"t","PrimaryAction":{"URL":"u"}},"n":null}}"#,
+            false,
+        )
+        .expect("message");
+        assert_eq!(peers, [9]);
+        let delta = &message.delta;
+        assert!(!message.first && !delta.full_peers);
+        assert_eq!(delta.peers_removed, [NodeId(4)]);
+        assert_eq!(delta.patches.len(), 1);
+        assert_eq!(delta.seen_change, [(NodeId(6), true)]);
+        assert_eq!(delta.online_change, [(NodeId(7), false)]);
+        assert!(delta.clear_packet_filters && delta.clear_display_messages);
+        assert_eq!(delta.packet_filters, [("a".into(), None), ("b".into(), Some(vec![]))]);
+        assert_eq!((delta.display_messages.len(), delta.health.as_deref()), (2, Some(&[][..])));
+        assert_eq!((delta.tailnet_lock, delta.dns.is_none()), (Some(true), true));
+    }
+
+    #[test]
+    fn keepalives_change_nothing() {
+        let (peers, message) =
+            decode(r#"{"KeepAlive":true,"PopBrowserURL":"","PingRequest":{"URL":"u"},"Peers":[{"ID":1}],"Domain":"d"}"#, true)
+                .expect("message");
+        assert!(peers.is_empty() && message.keep_alive && !message.first);
+        assert_eq!((message.delta.domain, message.pop_browser_url), (None, None));
+        assert_eq!(message.ping.map(|ping| ping.url).as_deref(), Some("u"));
+    }
+
+    #[test]
+    fn broken_fields_fail_the_message() {
+        for text in [
+            r#"{"Node":7}"#,
+            r#"{"PacketFilters":[]}"#,
+            r#"{"KeepAlive":"x"}"#,
+            r#"{"DERPMap":{"Regions":7}}"#,
+        ] {
+            assert!(matches!(decode(text, false), Err(Error::Json { .. })), "{text}");
+        }
+    }
+}

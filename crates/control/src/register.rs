@@ -1,0 +1,272 @@
+//! Registration: from a key, an auth key or a URL to visit to a registered node, and back (protocol reference
+//! §1.8).
+
+use crate::Error;
+use crate::backoff::Backoff;
+use crate::context::{Context, Trouble};
+use crate::h2::{read_body, status_error};
+use crate::messages::{Activity, Event, LoggedIn, Login, Persisted, SelfReport};
+use crate::text::printable;
+use crate::wire::requests::{Auth, RegisterRequest, RegisterResponse};
+use http::{HeaderMap, StatusCode, header};
+use keys::{NodePrivate, NodePublic};
+use netmap::{Timestamp, UserId, UserProfile};
+use std::rc::Rc;
+use std::time::Duration;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+
+/// Longest answer, in bytes.
+const LIMIT: usize = 1 << 20;
+/// Longest URL that a user is asked to visit, in bytes.
+const URL_LIMIT: usize = 2048;
+/// A registration without a person in it is short.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Control holds a follow-up open until the user is done; it is asked anew now and then, because a connection
+/// without traffic may be dead without anybody noticing.
+const FOLLOWUP_TIMEOUT: Duration = Duration::from_secs(600);
+const LOGOUT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The moment in the past that stands for "log out".
+const LOGOUT_EXPIRY: Timestamp = Timestamp::from_unix(123);
+/// Longest patience that control may ask for; beyond it five to ten seconds are enough.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// One registration.
+struct Attempt<'a> {
+    node_key: NodePublic,
+    old_node_key: NodePublic,
+    keys: &'a Persisted,
+    auth_key: Option<&'a str>,
+    expiry: Timestamp,
+    followup: &'a str,
+}
+
+/// Registers until control says yes (then the login is told to the daemon and returned) or a final no.
+pub(crate) async fn login(context: Rc<Context>, keys: Persisted, login: Login) -> Option<Box<LoggedIn>> {
+    let context = &*context;
+    let mut auth_key = login.auth_key;
+    let mut fresh = (login.new_key || keys.node_key.is_zero()).then(|| new_key(context));
+    let mut followup = String::new();
+    let mut backoff = Backoff::default();
+    let mut trouble = Trouble::new(Activity::Login);
+    let mut refused = None;
+    loop {
+        let old = match fresh {
+            Some(_) if !keys.node_key.is_zero() => keys.node_key.public(),
+            _ => keys.old_node_key.public(),
+        };
+        let attempt = Attempt {
+            node_key: fresh.as_ref().unwrap_or(&keys.node_key).public(),
+            old_node_key: old,
+            keys: &keys,
+            auth_key: auth_key.as_deref(),
+            expiry: login.expiry.unwrap_or_default(),
+            followup: &followup,
+        };
+        let limit = if followup.is_empty() { TIMEOUT } else { FOLLOWUP_TIMEOUT };
+        let answer = match tokio::time::timeout(limit, attempt.send(context)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(Error::RateLimited(wait))) => {
+                trouble.failed(context, Error::RateLimited(wait)).await;
+                context.wait(wait).await;
+                continue;
+            }
+            Ok(Err(e)) => {
+                trouble.failed(context, e).await;
+                context.back_off(&mut backoff).await;
+                continue;
+            }
+            Err(_) => {
+                context.client.hang_up();
+                if followup.is_empty() {
+                    trouble.failed(context, Error::Timeout("the answer to the registration")).await;
+                    context.back_off(&mut backoff).await;
+                }
+                continue;
+            }
+        };
+        trouble.over(context).await;
+
+        if answer.node_key_expired && answer.error.is_empty() && fresh.is_none() {
+            context.emit(Event::KeyExpired).await;
+            fresh = Some(new_key(context));
+            continue;
+        }
+        // From here on control has judged the auth key: it is not used again.
+        let had_auth_key = auth_key.take().is_some();
+        match judge(&answer) {
+            Ok(None) => {
+                let rotated = fresh.is_some();
+                let node_key = fresh.unwrap_or_else(|| keys.node_key.clone());
+                let done = Box::new(logged_in(answer, node_key, rotated));
+                context.emit(Event::LoggedIn(done.clone())).await;
+                return Some(done);
+            }
+            Ok(Some(url)) if url == followup => context.back_off(&mut backoff).await,
+            Ok(Some(url)) => {
+                backoff.reset();
+                refused = None;
+                context.emit(Event::AuthUrl(url.clone())).await;
+                followup = url;
+            }
+            Err(error) => {
+                let retrying = !had_auth_key && error != Error::TailnetLock;
+                if refused.as_ref() != Some(&error) {
+                    log::warn!("control: login failed: {error}");
+                    context.emit(Event::LoginFailed { error: error.clone(), retrying }).await;
+                    refused = Some(error);
+                }
+                if !retrying {
+                    return None;
+                }
+                followup.clear();
+                context.back_off(&mut backoff).await;
+            }
+        }
+    }
+}
+
+/// Yes (`None`), a URL to visit, or no.
+fn judge(answer: &RegisterResponse) -> Result<Option<String>, Error> {
+    if !answer.error.is_empty() {
+        return Err(Error::Refused(printable(answer.error.as_bytes())));
+    }
+    if !answer.node_key_signature.is_empty() {
+        return Err(Error::TailnetLock);
+    }
+    if answer.node_key_expired {
+        return Err(Error::KeyExpired);
+    }
+    match answer.auth_url.as_str() {
+        "" => Ok(None),
+        url if url.len() > URL_LIMIT || url.chars().any(|c| c.is_control() || c.is_whitespace()) => {
+            Err(Error::Refused("control sent a login URL that cannot be shown".to_owned()))
+        }
+        url => Ok(Some(url.to_owned())),
+    }
+}
+
+fn new_key(context: &Context) -> NodePrivate {
+    context.client.with_rng(|mut rng| NodePrivate::generate(&mut rng))
+}
+
+fn logged_in(answer: RegisterResponse, node_key: NodePrivate, rotated: bool) -> LoggedIn {
+    let first = |a: Box<str>, b: Box<str>| if a.is_empty() { b } else { a };
+    LoggedIn {
+        node_key,
+        rotated,
+        user: UserProfile {
+            id: UserId(if answer.user.id == 0 { answer.login.id } else { answer.user.id }),
+            login_name: first(answer.login.login_name, answer.user.login_name),
+            display_name: first(answer.login.display_name, answer.user.display_name),
+            profile_pic_url: first(answer.login.profile_pic_url, answer.user.profile_pic_url),
+            groups: Box::default(),
+        },
+        provider: answer.login.provider,
+        machine_authorized: answer.machine_authorized,
+    }
+}
+
+/// Ends the session of the current node key at control.
+pub(crate) async fn logout(context: Rc<Context>, keys: Persisted) -> Result<(), Error> {
+    let attempt = Attempt {
+        node_key: keys.node_key.public(),
+        old_node_key: NodePublic::ZERO,
+        keys: &keys,
+        auth_key: None,
+        expiry: LOGOUT_EXPIRY,
+        followup: "",
+    };
+    let answer = tokio::time::timeout(LOGOUT_TIMEOUT, attempt.send(&context))
+        .await
+        .map_err(|_| Error::Timeout("logging out"))??;
+    match answer.error.as_str() {
+        "" => Ok(()),
+        error => Err(Error::Refused(printable(error.as_bytes()))),
+    }
+}
+
+impl Attempt<'_> {
+    async fn send(&self, context: &Context) -> Result<RegisterResponse, Error> {
+        let report: Rc<SelfReport> = context.report().unwrap_or_default();
+        // A key with a Tailnet Lock signature attached: this node cannot use the signature, only the key.
+        let auth_key = self.auth_key.map(|key| key.split_once("--TL").map_or(key, |(key, _)| key));
+        let request = RegisterRequest {
+            version: context.client.version(),
+            node_key: self.node_key,
+            old_node_key: self.old_node_key,
+            nl_key: self.keys.nl_key.public(),
+            auth: auth_key.map(|auth_key| Auth { auth_key }),
+            expiry: self.expiry,
+            followup: self.followup,
+            hostinfo: &report.hostinfo,
+            ephemeral: report.ephemeral,
+        };
+        let json = |why: serde_json::Error| Error::Json {
+            what: "the answer to the registration".to_owned(),
+            why: why.to_string(),
+        };
+        let body = serde_json::to_vec(&request).map_err(json)?;
+        let hints = [self.old_node_key, self.node_key];
+        let answer = context.client.post("/machine/register", body, &hints).await?;
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::TOO_MANY_REQUESTS => {
+                let random = context.client.with_rng(|rng| rng.next_u32());
+                return Err(Error::RateLimited(retry_after(answer.headers(), random)));
+            }
+            _ => return Err(status_error("the registration", answer).await),
+        }
+        let body = read_body(answer.into_body(), "the answer to the registration", LIMIT).await?;
+        serde_json::from_slice(&body).map_err(json)
+    }
+}
+
+/// How long control asks to wait: seconds, or a date relative to that of the answer; if it does not say or
+/// exaggerates, five to ten seconds.
+fn retry_after(headers: &HeaderMap, random: u32) -> Duration {
+    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+    let date = |text: &str| OffsetDateTime::parse(text, &Rfc2822).ok().map(OffsetDateTime::unix_timestamp);
+    let seconds = text(header::RETRY_AFTER).and_then(|after| match after.trim().parse::<i64>() {
+        Ok(seconds) => Some(seconds),
+        Err(_) => date(after)?.checked_sub(date(text(header::DATE)?)?),
+    });
+    match seconds.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))) {
+        Some(wait) if !wait.is_zero() && wait <= LONGEST_RETRY_AFTER => wait,
+        _ => Duration::from_millis(5000 + u64::from(random % 5000)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait(pairs: &[(header::HeaderName, &'static str)]) -> u64 {
+        let headers =
+            pairs.iter().map(|(name, value)| (name.clone(), http::HeaderValue::from_static(value))).collect();
+        retry_after(&headers, 4999).as_millis() as u64
+    }
+
+    #[test]
+    fn patience() {
+        use header::{DATE, RETRY_AFTER};
+        assert_eq!(wait(&[(RETRY_AFTER, "7")]), 7000);
+        let date = (DATE, "Wed, 21 Oct 2015 07:28:00 GMT");
+        assert_eq!(wait(&[(RETRY_AFTER, "Wed, 21 Oct 2015 07:28:30 GMT"), date.clone()]), 30_000);
+        for bad in ["0", "-1", "3601", "soon", "Wed, 21 Oct 2015 07:27:30 GMT", "99999999999999999999"] {
+            assert_eq!(wait(&[(RETRY_AFTER, bad), date.clone()]), 9999, "{bad}");
+        }
+        assert_eq!(wait(&[]), 9999);
+    }
+
+    #[test]
+    fn judgements() {
+        let judge = |json: &str| judge(&serde_json::from_str(json).expect("json"));
+        assert_eq!(judge("{}"), Ok(None));
+        assert_eq!(judge(r#"{"AuthURL":"https://x/y"}"#), Ok(Some("https://x/y".into())));
+        assert!(judge(r#"{"AuthURL":"https://x/\u001b[2J"}"#).is_err());
+        assert_eq!(judge(r#"{"Error":"no","AuthURL":"u"}"#), Err(Error::Refused("no".into())));
+        assert_eq!(judge(r#"{"NodeKeyExpired":true}"#), Err(Error::KeyExpired));
+        assert_eq!(judge(r#"{"NodeKeySignature":"AAAA"}"#), Err(Error::TailnetLock));
+    }
+}

@@ -1,0 +1,117 @@
+//! The control server's URL, and which ports its Noise upgrade is tried on (protocol reference §1.3).
+
+use crate::Error;
+use dial::{Target, Verify};
+use std::net::IpAddr;
+
+/// A parsed `http://` or `https://` URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Url {
+    pub(crate) tls: bool,
+    /// Without the brackets of an IPv6 literal.
+    pub(crate) host: String,
+    pub(crate) port: Option<u16>,
+    /// Host and port as written.
+    pub(crate) authority: String,
+    /// Path and query; `/` at least.
+    pub(crate) path: String,
+}
+
+impl Url {
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        let error = |why| Error::ServerUrl { url: crate::text::printable(text.as_bytes()), why };
+        let uri: http::Uri = text.parse().map_err(|_| error("not a URL"))?;
+        let tls = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(error("it must begin with https:// or http://")),
+        };
+        let authority = uri.authority().ok_or_else(|| error("no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(error("user names do not belong there"));
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        if host.is_empty() {
+            return Err(error("no host"));
+        }
+        let port = authority.port_u16();
+        if authority.as_str().len() > authority.host().len() && port.is_none() {
+            return Err(error("not a port number"));
+        }
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        Ok(Self { tls, host, port, authority: authority.as_str().to_owned(), path })
+    }
+
+    /// Where to connect for this URL itself, with a verified certificate.
+    pub(crate) fn target(&self) -> Target {
+        let port = self.port.unwrap_or(if self.tls { 443 } else { 80 });
+        Target { host: self.host.clone(), port, addrs: Vec::new(), tls: self.tls.then_some(Verify::Host) }
+    }
+
+    /// Ports of the plain and the TLS attempt at the Noise upgrade.
+    pub(crate) fn noise_ports(&self) -> (u16, Option<u16>) {
+        match (self.tls, self.port) {
+            (true, port) => (80, Some(port.unwrap_or(443))),
+            (false, port) if self.is_near() => (port.unwrap_or(80), None),
+            (false, port) => (port.unwrap_or(80), Some(443)),
+        }
+    }
+
+    /// A host of this machine or of a private network, named by address (or `localhost`).
+    fn is_near(&self) -> bool {
+        match self.host.parse() {
+            Ok(IpAddr::V4(ip)) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
+            Ok(IpAddr::V6(ip)) => ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local(),
+            Err(_) => self.host == "localhost",
+        }
+    }
+}
+
+/// `host` or `host:port`, with the brackets that an IPv6 literal needs.
+pub(crate) fn host_header(host: &str, port: u16, default_port: u16) -> String {
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    if port == default_port { host } else { format!("{host}:{port}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table of protocol reference §1.3.
+    #[test]
+    fn ports() {
+        for (url, ports) in [
+            ("https://h.example", (80, Some(443))),
+            ("https://h.example:8443", (80, Some(8443))),
+            ("http://h.example", (80, Some(443))),
+            ("http://h.example:8080/", (8080, Some(443))),
+            ("http://127.0.0.1:9", (9, None)),
+            ("http://localhost", (80, None)),
+            ("http://[fd00::1]:81", (81, None)),
+            ("http://192.168.1.2", (80, None)),
+            ("http://8.8.8.8", (80, Some(443))),
+        ] {
+            assert_eq!(Url::parse(url).expect(url).noise_ports(), ports, "{url}");
+        }
+    }
+
+    #[test]
+    fn parts_and_refusals() {
+        let url = Url::parse("https://[fd00::1]:8443/a/b?c=d").expect("url");
+        assert_eq!((url.host.as_str(), url.port, url.path.as_str()), ("fd00::1", Some(8443), "/a/b?c=d"));
+        assert_eq!(url.authority, "[fd00::1]:8443");
+        assert_eq!(Url::parse("http://h").expect("url").path, "/");
+        for bad in
+            ["", "h.example", "ftp://h", "https://", "https://u:p@h/", "https://h:99999", "https://h:x"]
+        {
+            assert!(matches!(Url::parse(bad), Err(Error::ServerUrl { .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn host_headers() {
+        assert_eq!(host_header("h", 80, 80), "h");
+        assert_eq!(host_header("::1", 81, 80), "[::1]:81");
+    }
+}

@@ -1,0 +1,20 @@
+//! Tasks that end when their owner goes.
+
+use std::future::Future;
+use tokio::task::JoinHandle;
+
+/// A task of the current `LocalSet`, aborted on drop.
+pub(crate) struct Task(JoinHandle<()>);
+
+impl Task {
+    /// Starts `work` beside the current task.
+    pub(crate) fn spawn(work: impl Future<Output = ()> + 'static) -> Self {
+        Self(tokio::task::spawn_local(work))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
