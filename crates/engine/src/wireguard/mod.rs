@@ -14,6 +14,8 @@
 //! Sources: the WireGuard paper (sections in brackets, as "WireGuard paper §5.4") and protocol reference §6.
 
 mod action;
+#[cfg(test)]
+mod hand_line;
 mod hash;
 mod identity;
 mod index;

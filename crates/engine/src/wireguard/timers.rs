@@ -80,9 +80,4 @@ impl Deadlines {
     pub(super) fn first(&self) -> Option<(Mono, PeerSlot)> {
         self.0.first().copied()
     }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
 }

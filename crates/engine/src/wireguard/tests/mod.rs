@@ -1,0 +1,6 @@
+//! Tunnels against each other on a virtual clock.
+
+mod hostile;
+mod life;
+mod start;
+mod world;
