@@ -1,1 +1,94 @@
-fn main() {}
+//! Developer commands: `cargo xtask demo | test | peers | lab | build | size | tidy`.
+//!
+//! Owns: what a person or CI types. Each command is one file. There is no check that exists only in CI: `.ci/run`
+//! calls `peers` and `test` and nothing else. Leaves out: everything that ships.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod build;
+mod demo;
+mod interactive;
+mod libtest;
+mod metadata;
+mod peers;
+mod size;
+mod tally;
+mod test;
+mod tidy;
+
+use anyhow::Result;
+use clap::{Arg, ArgAction, Command};
+use std::process::ExitCode;
+
+fn arguments() -> Command {
+    let target = Arg::new("target").long("target").value_name("TARGET").help(
+        "amd64, arm64, armv7, armv5 (static musl) or host; default: amd64 where its toolchain is installed",
+    );
+    Command::new("cargo xtask")
+        .about("Developer commands of smalltail")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            Command::new("demo").about("Two nodes on this machine, no root and no network needed").arg(
+                Arg::new("release")
+                    .long("release")
+                    .action(ArgAction::SetTrue)
+                    .help("drive the release build instead of the quickly built one"),
+            ),
+        )
+        .subcommand(
+            Command::new("test")
+                .about("Everything this machine can run; what it cannot is named with the reason")
+                .arg(
+                    Arg::new("nightly")
+                        .long("nightly")
+                        .action(ArgAction::SetTrue)
+                        .help("also what takes more than a minute each"),
+                )
+                .arg(Arg::new("filter").value_name("FILTER").help("only tests whose name contains this")),
+        )
+        .subcommand(Command::new("peers").about("Install headscale and the Go programs that tests talk to"))
+        .subcommand(Command::new("lab").about("Headscale, a Go node and two of ours to play with (root)"))
+        .subcommand(Command::new("build").about("Build the shipped binary").arg(target.clone()))
+        .subcommand(Command::new("size").about("Build the shipped binary and print its size").arg(target))
+        .subcommand(Command::new("tidy").about("Checks of the tree itself"))
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode> {
+    let matches = arguments().get_matches();
+    let target = |matches: &clap::ArgMatches| matches.get_one::<String>("target").cloned();
+    match matches.subcommand() {
+        Some(("demo", matches)) => demo::run(matches.get_flag("release")).map(|()| ExitCode::SUCCESS),
+        Some(("test", matches)) => {
+            test::run(matches.get_flag("nightly"), matches.get_one::<String>("filter").map(String::as_str))
+        }
+        Some(("peers", _)) => peers::run().map(|()| ExitCode::SUCCESS),
+        Some(("lab", _)) => interactive::run().map(|()| ExitCode::SUCCESS),
+        Some(("build", matches)) => build::run(target(matches).as_deref()).map(|_| ExitCode::SUCCESS),
+        Some(("size", matches)) => size::run(target(matches).as_deref()).map(|()| ExitCode::SUCCESS),
+        Some(("tidy", _)) => tidy::run(),
+        _ => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// Whether a skip is a failure here.
+fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| value == "true")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn arguments_are_consistent() {
+        super::arguments().debug_assert();
+    }
+}

@@ -75,6 +75,11 @@ impl Host {
         Ok(Self { name: name.to_owned(), ipv4, ipv6, dir, namespace, logs, etc })
     }
 
+    /// Name of this host's namespace, as `ip netns` lists it.
+    pub fn namespace_name(&self) -> &str {
+        &self.namespace.name
+    }
+
     /// `program` to be run in this host; add arguments and environment to what is returned.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("ip");

@@ -1,0 +1,87 @@
+//! Runs `cargo test …` with its output passed through line by line, and counts what it reports.
+
+use crate::tally::Tally;
+use anyhow::{Context, Result};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+/// What the lines of one `cargo test` said.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    passed: usize,
+    failed: usize,
+    /// Tests that libtest was told to leave out in the source.
+    ignored: usize,
+    failures: Vec<String>,
+}
+
+impl Counts {
+    /// Takes one line of output.
+    fn line(&mut self, line: &str) {
+        if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
+            self.failures.push(name.to_owned());
+        }
+        let Some(result) = line.strip_prefix("test result: ") else { return };
+        for field in result.split(['.', ';']) {
+            let mut words = field.split_whitespace();
+            let (Some(Ok(count)), Some(kind)) = (words.next().map(str::parse::<usize>), words.next()) else {
+                continue;
+            };
+            match kind {
+                "passed" => self.passed += count,
+                "failed" => self.failed += count,
+                "ignored" => self.ignored += count,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Runs `command` to its end and adds its tests to `tally`. `part` names what failed outside any test, such as a
+/// build error or a test program that crashed.
+pub(crate) fn run(mut command: Command, part: &str, tally: &mut Tally) -> Result<()> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("starting cargo")?;
+    let mut counts = Counts::default();
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).lines() {
+            let line = line.context("reading cargo's output")?;
+            println!("{line}");
+            counts.line(&line);
+        }
+    }
+    let status = child.wait()?;
+    tally.pass(counts.passed);
+    // A name may be hidden by what the test printed on its line: the count is what holds.
+    for at in 0..counts.failed {
+        let name = counts.failures.get(at).map_or("a test whose name is above", String::as_str);
+        tally.fail(format!("{part}: {name}"));
+    }
+    for _ in 0..counts.ignored {
+        tally.skip(format!("{part}: a test marked as ignored"));
+    }
+    if !status.success() && counts.failed == 0 {
+        tally.fail(format!("{part}: cargo ended with {status} outside any test"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_what_libtest_prints() {
+        let mut counts = Counts::default();
+        for line in [
+            "running 3 tests",
+            "test one ... ok",
+            "test two::three ... FAILED",
+            "test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+            "test result: ok. 40 passed; 0 failed; 0 ignored; 0 measured; 7 filtered out; finished in 1.50s",
+        ] {
+            counts.line(line);
+        }
+        let failures = vec!["two::three".to_owned()];
+        assert_eq!(counts, Counts { passed: 41, failed: 1, ignored: 1, failures });
+    }
+}

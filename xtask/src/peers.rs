@@ -1,0 +1,130 @@
+//! `cargo xtask peers`: installs the programs that tests talk to, each in the exact version they were written for.
+//!
+//! A stamp beside each program says how it was built, so a second run does nothing. Go's own module and build caches
+//! make a repeated build quick.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::path::Path;
+use std::process::Command;
+
+/// Version of the Go node that this product follows.
+const TAILSCALE: &str = "1.102.5";
+
+/// Version of headscale.
+const HEADSCALE: &str = "0.29.3";
+
+const HEADSCALE_MODULE: &str = "github.com/juanfont/headscale";
+
+/// Installs whatever is missing.
+pub(crate) fn run() -> Result<()> {
+    let dir = lab::peers_dir();
+    std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    println!("peers in {}", dir.display());
+    let go_works = || Command::new("go").arg("version").output().is_ok_and(|output| output.status.success());
+    for (name, recipe) in programs() {
+        let stamp = dir.join(format!(".{name}.stamp"));
+        if dir.join(name).exists() && std::fs::read_to_string(&stamp).is_ok_and(|text| text == recipe.stamp())
+        {
+            println!("  {name}: {} is there", recipe.version());
+            continue;
+        }
+        if !go_works() {
+            let reason = format!("{name} needs Go to be built, and there is no `go` in PATH");
+            if crate::in_ci() {
+                bail!("{reason}");
+            }
+            println!("  skipped: {reason}");
+            continue;
+        }
+        println!("  {name}: building {} (minutes the first time)", recipe.version());
+        let started = lab::now();
+        recipe.install(name, &dir)?;
+        std::fs::write(&stamp, recipe.stamp())?;
+        println!("  {name}: done in {:.0} s", started.elapsed().as_secs_f64());
+    }
+    Ok(())
+}
+
+/// How a program is built.
+enum Recipe {
+    /// `go install` of a command, with linker flags.
+    Install { package: &'static str, version: &'static str, flags: String },
+    /// A module of our own that only requires the program's: `go install` refuses it, because the proxy does not
+    /// give the module's list of versions.
+    Scratch { module: &'static str, package: &'static str, version: &'static str },
+}
+
+fn programs() -> Vec<(&'static str, Recipe)> {
+    // Without the stamp `tailscale version` prints an error text instead of a version.
+    let flags = format!(
+        "-s -w -X tailscale.com/version.shortStamp={TAILSCALE} -X tailscale.com/version.longStamp={TAILSCALE}-go"
+    );
+    let tailscale = |package| Recipe::Install { package, version: TAILSCALE, flags: flags.clone() };
+    vec![
+        ("tailscaled", tailscale("tailscale.com/cmd/tailscaled")),
+        ("tailscale", tailscale("tailscale.com/cmd/tailscale")),
+        ("derper", tailscale("tailscale.com/cmd/derper")),
+        (
+            "headscale",
+            Recipe::Scratch {
+                module: HEADSCALE_MODULE,
+                package: "github.com/juanfont/headscale/cmd/headscale",
+                version: HEADSCALE,
+            },
+        ),
+    ]
+}
+
+impl Recipe {
+    fn version(&self) -> &'static str {
+        match self {
+            Self::Install { version, .. } | Self::Scratch { version, .. } => version,
+        }
+    }
+
+    /// Changes whenever the program has to be built again.
+    fn stamp(&self) -> String {
+        match self {
+            Self::Install { package, version, flags } => format!("{package} v{version} {flags}\n"),
+            Self::Scratch { package, version, .. } => format!("{package} v{version}\n"),
+        }
+    }
+
+    fn install(&self, name: &str, dir: &Path) -> Result<()> {
+        match self {
+            Self::Install { package, version, flags } => {
+                let mut go = go();
+                go.env("GOBIN", dir).args(["install", "-ldflags", flags, &format!("{package}@v{version}")]);
+                run_go(go)
+            }
+            Self::Scratch { module, package, version } => {
+                let scratch = dir.join("build").join(name);
+                std::fs::create_dir_all(&scratch)?;
+                let text = format!(
+                    "module peers.local/{name}\n\ngo 1.26\n\nrequire {module} v{version}\n\ntool {package}\n"
+                );
+                std::fs::write(scratch.join("go.mod"), text)?;
+                let mut go = go();
+                // Built beside its place and renamed: a running program cannot be overwritten.
+                let fresh = dir.join(format!(".{name}.new"));
+                go.current_dir(&scratch).args(["build", "-mod=mod", "-ldflags", "-s -w", "-o"]);
+                go.arg(&fresh).arg(package);
+                run_go(go)?;
+                Ok(std::fs::rename(fresh, dir.join(name))?)
+            }
+        }
+    }
+}
+
+/// The installed Go and no other, making static programs.
+fn go() -> Command {
+    let mut command = Command::new("go");
+    command.env("GOTOOLCHAIN", "local").env("CGO_ENABLED", "0").env_remove("GOFLAGS");
+    command
+}
+
+fn run_go(mut command: Command) -> Result<()> {
+    let status = command.status().context("starting go")?;
+    ensure!(status.success(), "go ended with {status}; is its version at least 1.26?");
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! `cargo xtask test`: every part this machine can run, one after the other, to the end; then what failed, what was
+//! skipped and why, and the three numbers.
+
+use crate::metadata::{Metadata, cargo};
+use crate::tally::Tally;
+use crate::{build, in_ci, libtest, tidy};
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+/// Runs it. With a filter only tests run, none of the checks of the tree.
+pub(crate) fn run(nightly: bool, filter: Option<&str>) -> Result<ExitCode> {
+    let notes = Notes::new()?;
+    let mut run = Run { tally: Tally::default(), nightly, filter, notes };
+    if filter.is_none() {
+        run.part("format", |run| run.command("format", cargo_with(&["fmt", "--all", "--check"])));
+        run.part("tidy", Run::tidy);
+        run.part("clippy", |run| {
+            let words = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
+            run.command("clippy", cargo_with(&words))
+        });
+    }
+    run.part("units", Run::units);
+    run.part("build", |run| {
+        build::run(None)?;
+        run.tally.pass(1);
+        Ok(())
+    });
+    run.part("black box", Run::black_box);
+    if filter.is_none() {
+        run.part("features", Run::features);
+    }
+    for line in run.notes.numbers() {
+        println!("measured: {line}");
+    }
+    println!("{}", run.tally.summary());
+    Ok(if run.tally.good(in_ci()) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+struct Run<'a> {
+    tally: Tally,
+    nightly: bool,
+    filter: Option<&'a str>,
+    notes: Notes,
+}
+
+impl Run<'_> {
+    /// One part: a failure is remembered and the next part runs.
+    fn part(&mut self, name: &str, body: impl FnOnce(&mut Self) -> Result<()>) {
+        println!("== {name}");
+        let started = lab::now();
+        if let Err(error) = body(self) {
+            println!("{name}: {error:#}");
+            self.tally.fail(format!("{name}: {error:#}"));
+        }
+        self.tally.took(name, started.elapsed());
+    }
+
+    /// A command that passes or fails as a whole.
+    fn command(&mut self, name: &str, mut command: Command) -> Result<()> {
+        let status = command.status().with_context(|| format!("starting {name}"))?;
+        if status.success() {
+            self.tally.pass(1)
+        } else {
+            self.tally.fail(format!("{name}: {status}"))
+        }
+        Ok(())
+    }
+
+    fn tidy(&mut self) -> Result<()> {
+        for (name, problems) in tidy::checks()? {
+            if problems.is_empty() {
+                self.tally.pass(1);
+            }
+            for problem in problems {
+                println!("tidy: {name}: {problem}");
+                self.tally.fail(format!("tidy: {name}: {problem}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn units(&mut self) -> Result<()> {
+        let mut command = self.tests(&["test", "--workspace", "--exclude", "blackbox", "--no-fail-fast"]);
+        command.args(self.filter);
+        libtest::run(command, "units", &mut self.tally)
+    }
+
+    fn black_box(&mut self) -> Result<()> {
+        let mut command = self.tests(&["test", "--package", "blackbox", "--no-fail-fast"]);
+        if self.nightly {
+            command.args(["--features", "nightly"]);
+        }
+        // One after the other: the scenarios measure, and two cores are soon busy.
+        command.args(["--", "--test-threads=1"]).args(self.filter);
+        libtest::run(command, "black box", &mut self.tally)?;
+        for skip in self.notes.skips() {
+            self.tally.pass_was_skip(format!("black box: {skip}"));
+        }
+        Ok(())
+    }
+
+    /// The daemon must build with no feature and with each alone: a whole-workspace build hides a missing edge.
+    fn features(&mut self) -> Result<()> {
+        let base = ["check", "--quiet", "--package", "daemon", "--no-default-features"];
+        self.command("no feature", cargo_with(&base))?;
+        for feature in Metadata::load()?.daemon_features {
+            if feature != "default" {
+                let mut command = cargo_with(&base);
+                command.args(["--features", &feature]);
+                self.command(&format!("feature {feature} alone"), command)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tests(&self, words: &[&str]) -> Command {
+        let mut command = cargo_with(words);
+        command.env("SMALLTAIL_SKIPS", &self.notes.skips).env("SMALLTAIL_NUMBERS", &self.notes.numbers);
+        if self.nightly {
+            command.env("SMALLTAIL_NIGHTLY", "1");
+        }
+        command
+    }
+}
+
+fn cargo_with(words: &[&str]) -> Command {
+    let mut command = cargo();
+    command.args(words);
+    command
+}
+
+/// The files in which tests say what they skipped and measured.
+struct Notes {
+    skips: PathBuf,
+    numbers: PathBuf,
+}
+
+impl Notes {
+    fn new() -> Result<Self> {
+        let dir = lab::target_dir().join("smalltail");
+        std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+        let made = Self { skips: dir.join("skips.txt"), numbers: dir.join("numbers.txt") };
+        for file in [&made.skips, &made.numbers] {
+            std::fs::write(file, "").with_context(|| file.display().to_string())?;
+        }
+        Ok(made)
+    }
+
+    fn skips(&self) -> Vec<String> {
+        lines(&self.skips)
+    }
+
+    fn numbers(&self) -> Vec<String> {
+        lines(&self.numbers)
+    }
+}
+
+fn lines(path: &PathBuf) -> Vec<String> {
+    std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
+}
