@@ -9,4 +9,6 @@ mod error;
 pub mod server;
 pub mod types;
 
+pub use bytes::Bytes;
 pub use error::Error;
+pub use http::{HeaderMap, Method};

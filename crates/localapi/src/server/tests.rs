@@ -151,7 +151,8 @@ fn only_programs_may_ask() {
         }
         let absolute = "GET http://evil.example/localapi/v0/status HTTP/1.1\r\nConnection: close\r\n\r\n";
         assert_eq!(status(&bench.exchange(absolute.as_bytes()).await), "403");
-        let connect = "CONNECT evil.example:80 HTTP/1.1\r\nHost: evil.example:80\r\n\r\n";
+        let connect =
+            "CONNECT evil.example:80 HTTP/1.1\r\nHost: evil.example:80\r\nConnection: close\r\n\r\n";
         assert_eq!(status(&bench.exchange(connect.as_bytes()).await), "405");
         assert_eq!(status(&bench.exchange(b"GET /localapi/v0/status HTTP/1.0\r\n\r\n").await), "200");
     });
