@@ -1,4 +1,106 @@
-//! The tailscale command line: arguments, commands and rendering
+//! The `tailscale` command line: arguments, commands and rendering.
+//!
+//! Owns: Go's flag syntax over clap's definitions, one file per command, and every line that a
+//! person or a script reads. Talks to any daemon with Tailscale's LocalAPI, ours or Go's.
+//! Leaves out: the LocalAPI itself (`localapi`), the process around it (arguments, environment, streams, clock and
+//! versions are handed in by `daemon`, so that everything here can be tested).
+
 mod args;
-mod render { pub(crate) mod json; pub(crate) mod names; pub(crate) mod table; }
-mod prefs { pub(crate) mod routes; pub(crate) mod names; }
+mod command;
+mod console;
+mod prefs;
+mod render;
+mod stop;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use args::Typed;
+use console::Console;
+use stop::Stop;
+
+/// What a process knows about itself.
+#[derive(Clone, Debug)]
+pub struct Env {
+    /// Environment variables; `USER` and `SSH_CLIENT` are read.
+    pub vars: BTreeMap<String, String>,
+    /// Real user id, for the hint about `sudo`.
+    pub uid: u32,
+    /// Standard input and output are both a terminal, so a question can be asked.
+    pub terminal: bool,
+    /// Wall time at start, for "last seen 5m ago".
+    pub now: SystemTime,
+    /// The daemon's socket unless `--socket` says otherwise.
+    pub socket: PathBuf,
+    /// What `version` prints.
+    pub version: VersionInfo,
+}
+
+/// The versions of this program.
+#[derive(Clone, Debug, Default)]
+pub struct VersionInfo {
+    /// Upstream version we are compatible with, e.g. `1.102.5`.
+    pub short: String,
+    /// `short` plus what tells builds apart.
+    pub long: String,
+    /// Commit this was built from; may be empty.
+    pub commit: String,
+    /// Capability version we declare to control.
+    pub capability: u32,
+}
+
+/// Runs one command line. `args` are the words after the program name; the result is the exit status: 0 fine, 1
+/// failed, 2 wrong flags.
+///
+/// Makes its own single-threaded runtime: not to be called from inside another.
+pub fn run(args: &[String], env: &Env, out: &mut dyn Write, err: &mut dyn Write) -> i32 {
+    let mut console = Console::new(out, err);
+    let root = command::root(env);
+    let matches = match args::read(&root, args) {
+        Ok(Typed::Run(matches)) => matches,
+        Ok(Typed::Help(text)) => {
+            console.note(&text);
+            return console.finish(0);
+        }
+        Err(error) => {
+            console.note(&error.text());
+            return console.finish(error.status);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            console.note(&format!("cannot start: {error}\n"));
+            return console.finish(1);
+        }
+    };
+    let done = runtime.block_on(command::dispatch(&root, &matches, env, &mut console));
+    let status = match done {
+        Ok(()) => 0,
+        Err(Stop::Quiet(status)) => status,
+        Err(Stop::Help(path)) => {
+            console.note(&args::usage(&root, &path));
+            0
+        }
+        Err(Stop::Error(message)) => {
+            let newline = if message.ends_with('\n') { "" } else { "\n" };
+            console.note(&format!("{message}{newline}"));
+            1
+        }
+        Err(Stop::Denied(message)) => {
+            let hint = if env.uid == 0 { String::new() } else { sudo_hint(args) };
+            console.note(&format!("{message}{hint}\n"));
+            1
+        }
+    };
+    console.finish(status)
+}
+
+fn sudo_hint(args: &[String]) -> String {
+    format!(
+        "\n\nUse 'sudo tailscale {}'.\nTo not require root, use 'sudo tailscale set --operator=$USER' once.",
+        args::mask_keys(&args.join(" "))
+    )
+}

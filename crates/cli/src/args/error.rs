@@ -54,7 +54,9 @@ pub(super) fn from_clap(error: &clap::Error, usage: String, path: &[String]) -> 
             let mut message = format!("flag provided but not defined: -{flag}");
             let command = string(error, ContextKind::SuggestedSubcommand);
             if let Some(command) = command {
-                message.push_str(&format!("\nDid you mean 'tailscale {command} --{flag}'? Flags of a command follow its name."));
+                message.push_str(&format!(
+                    "\nDid you mean 'tailscale {command} --{flag}'? Flags of a command follow its name."
+                ));
             } else if let Some(nearest) = string(error, ContextKind::SuggestedArg) {
                 message.push_str(&format!("\nDid you mean --{}?", bare(nearest)));
             }

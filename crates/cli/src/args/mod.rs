@@ -87,8 +87,9 @@ pub(crate) fn command(name: &'static str, usage: &'static str, about: &'static s
 
 /// A command that is only a name for the commands below it.
 pub(crate) fn group(name: &'static str, usage: &'static str, about: &'static str) -> Command {
-    bare(name, usage, about)
-        .help_template("{about}\n\nUSAGE\n  {usage}\n\n{before-help}SUBCOMMANDS\n{subcommands}\n\nFLAGS\n{options}")
+    bare(name, usage, about).help_template(
+        "{about}\n\nUSAGE\n  {usage}\n\n{before-help}SUBCOMMANDS\n{subcommands}\n\nFLAGS\n{options}",
+    )
 }
 
 /// The house layout of help and nothing that clap would add by itself.

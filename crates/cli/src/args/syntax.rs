@@ -7,8 +7,8 @@
 use clap::{Arg, Command};
 
 use super::error::ArgError;
-use super::value::quote;
 use super::usage;
+use super::value::quote;
 
 /// An argument list in canonical spelling.
 pub(crate) struct Line {
@@ -44,8 +44,9 @@ pub(crate) fn canonical(root: &Command, args: &[String]) -> Result<Line, ArgErro
                     line.help = true;
                     return Ok(line);
                 }
-                // clap refuses it and knows the nearest spelling.
+                // clap refuses it and knows the nearest spelling, or the command that has it.
                 line.argv.push(format!("--{name}"));
+                line.argv.extend(words.map(str::to_owned));
                 return Ok(line);
             };
             let boolean = is_boolean(flag);
@@ -60,7 +61,10 @@ pub(crate) fn canonical(root: &Command, args: &[String]) -> Result<Line, ArgErro
                 let kind = if boolean { "boolean value" } else { "value" };
                 let what = if boolean { "" } else { "flag " };
                 return Err(ArgError::syntax(
-                    format!("invalid {kind} {} for {what}-{name}: flag provided multiple times", quote(value)),
+                    format!(
+                        "invalid {kind} {} for {what}-{name}: flag provided multiple times",
+                        quote(value)
+                    ),
                     usage(root, &line.path),
                 ));
             }
@@ -79,7 +83,9 @@ pub(crate) fn canonical(root: &Command, args: &[String]) -> Result<Line, ArgErro
         match rest.first() {
             None => line.help = true,
             // clap refuses it and knows the nearest name; a word that looks like a flag would mislead it.
-            Some(word) if word.starts_with('-') => return Err(ArgError::unknown_command(&line.path, word, None)),
+            Some(word) if word.starts_with('-') => {
+                return Err(ArgError::unknown_command(&line.path, word, None));
+            }
             Some(word) => line.argv.push((*word).to_owned()),
         }
     } else if !rest.is_empty() {

@@ -25,7 +25,9 @@ fn tag_fault(tag: &str) -> Option<&'static str> {
     let Some(name) = tag.strip_prefix("tag:") else { return Some("tags must start with 'tag:'") };
     match name.bytes().next() {
         None => Some("tag names must not be empty"),
-        Some(first) if !first.is_ascii_alphabetic() => Some("tag names must start with a letter, after 'tag:'"),
+        Some(first) if !first.is_ascii_alphabetic() => {
+            Some("tag names must start with a letter, after 'tag:'")
+        }
         _ if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') => {
             Some("tag names can only contain numbers, letters, or dashes")
         }

@@ -31,8 +31,11 @@ pub(crate) fn advertised(routes: &str, exit_node: bool) -> Result<Vec<IpNet>, St
         }
     }
     if default4 != default6 {
-        let (have, family, want) = if default4 { ("0.0.0.0/0", "IPv6", "::/0") } else { ("::/0", "IPv4", "0.0.0.0/0") };
-        return Err(format!("{have} advertised without its {family} counterpart, please also advertise {want}"));
+        let (have, family, want) =
+            if default4 { ("0.0.0.0/0", "IPv6", "::/0") } else { ("::/0", "IPv4", "0.0.0.0/0") };
+        return Err(format!(
+            "{have} advertised without its {family} counterpart, please also advertise {want}"
+        ));
     }
     if exit_node {
         for net in default_routes() {
@@ -47,7 +50,9 @@ fn prefix(word: &str) -> Result<IpNet, String> {
         .parse()
         .ok()
         // "10.0.0.0/08" and the like are not Go's notation.
-        .filter(|_| word.split_once('/').is_some_and(|(_, bits)| bits.len() == 1 || !bits.starts_with(['0', '+'])))
+        .filter(|_| {
+            word.split_once('/').is_some_and(|(_, bits)| bits.len() == 1 || !bits.starts_with(['0', '+']))
+        })
         .ok_or_else(|| format!("{} is not a valid IP address or CIDR prefix", quote(word)))?;
     if net.trunc() != net {
         return Err(format!("{net} has non-address bits set; expected {}", net.trunc()));
@@ -61,7 +66,9 @@ fn prefix(word: &str) -> Result<IpNet, String> {
         }
         let [_, _, _, _, high, low, _, _] = addr.segments();
         if high != 0 {
-            return Err(format!("route {net} contains invalid site ID {high:04x}{low:04x}; must be 0xffff or less"));
+            return Err(format!(
+                "route {net} contains invalid site ID {high:04x}{low:04x}; must be 0xffff or less"
+            ));
         }
     }
     Ok(net)
@@ -109,10 +116,18 @@ mod tests {
         for (routes, exit_node, want) in [
             ("", false, ""),
             ("", true, "0.0.0.0/0 ::/0"),
-            ("192.168.2.0/24,10.0.0.0/8,192.168.1.0/24,10.0.0.0/8", false, "10.0.0.0/8 192.168.1.0/24 192.168.2.0/24"),
+            (
+                "192.168.2.0/24,10.0.0.0/8,192.168.1.0/24,10.0.0.0/8",
+                false,
+                "10.0.0.0/8 192.168.1.0/24 192.168.2.0/24",
+            ),
             ("10.1.0.0/16", true, "0.0.0.0/0 ::/0 10.1.0.0/16"),
             ("::/0,0.0.0.0/0", false, "0.0.0.0/0 ::/0"),
-            ("0.0.0.0/0", false, "0.0.0.0/0 advertised without its IPv6 counterpart, please also advertise ::/0"),
+            (
+                "0.0.0.0/0",
+                false,
+                "0.0.0.0/0 advertised without its IPv6 counterpart, please also advertise ::/0",
+            ),
             ("::/0", true, "::/0 advertised without its IPv4 counterpart, please also advertise 0.0.0.0/0"),
             ("10.0.0.1/24", false, "10.0.0.1/24 has non-address bits set; expected 10.0.0.0/24"),
             ("10.0.0.1", false, "\"10.0.0.1\" is not a valid IP address or CIDR prefix"),
@@ -120,8 +135,16 @@ mod tests {
             ("10.0.0.0/33", false, "\"10.0.0.0/33\" is not a valid IP address or CIDR prefix"),
             ("10.0.0.0/08", false, "\"10.0.0.0/08\" is not a valid IP address or CIDR prefix"),
             ("fd7a:115c:a1e0:b1a:0:7:a00:0/104", false, "fd7a:115c:a1e0:b1a:0:7:a00:0/104"),
-            ("fd7a:115c:a1e0:b1a:1:7:a00:0/104", false, "route fd7a:115c:a1e0:b1a:1:7:a00:0/104 contains invalid site ID 00010007; must be 0xffff or less"),
-            ("fd7a:115c:a1e0:b1a::/64", false, "fd7a:115c:a1e0:b1a::/64 4-in-6 prefix must be at least a /96"),
+            (
+                "fd7a:115c:a1e0:b1a:1:7:a00:0/104",
+                false,
+                "route fd7a:115c:a1e0:b1a:1:7:a00:0/104 contains invalid site ID 00010007; must be 0xffff or less",
+            ),
+            (
+                "fd7a:115c:a1e0:b1a::/64",
+                false,
+                "fd7a:115c:a1e0:b1a::/64 4-in-6 prefix must be at least a /96",
+            ),
         ] {
             assert_eq!(shown(routes, exit_node), want, "{routes} {exit_node}");
         }

@@ -10,56 +10,71 @@ use serde_json::value::RawValue;
 
 /// `text` indented with `indent` per level, no newline at the end. Text that is not JSON comes out unharmed but
 /// for blanks.
-pub(crate) fn reindent(text: &str, indent: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut depth = 0usize;
-    let mut chars = text.chars().peekable();
-    let line = |out: &mut String, depth: usize| {
-        out.push('\n');
-        for _ in 0..depth {
-            out.push_str(indent);
-        }
-    };
-    while let Some(c) = chars.next() {
-        match c {
-            '"' => {
-                out.push('"');
-                let mut escaped = false;
-                for c in chars.by_ref() {
-                    out.push(c);
-                    match c {
-                        _ if escaped => escaped = false,
-                        '\\' => escaped = true,
-                        '"' => break,
-                        _ => {}
-                    }
+pub(crate) fn reindent(text: &str, indent: &'static str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    Reindent::new(indent).push(text.as_bytes(), &mut out);
+    // Only ASCII is added or left out, so this is text still.
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The same for text that arrives in pieces, cut anywhere.
+pub(crate) struct Reindent {
+    indent: &'static str,
+    depth: usize,
+    /// Inside a string, and whether a backslash came last.
+    string: Option<bool>,
+    /// A bracket was opened and nothing has followed yet: an empty pair stays on its line.
+    opened: bool,
+}
+
+impl Reindent {
+    pub(crate) const fn new(indent: &'static str) -> Self {
+        Self { indent, depth: 0, string: None, opened: false }
+    }
+
+    /// Appends `piece` in the new layout to `out`.
+    pub(crate) fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        for &byte in piece {
+            if let Some(escaped) = self.string {
+                out.push(byte);
+                self.string = match byte {
+                    _ if escaped => Some(false),
+                    b'"' => None,
+                    byte => Some(byte == b'\\'),
+                };
+                continue;
+            }
+            if byte.is_ascii_whitespace() {
+                continue;
+            }
+            let closing = matches!(byte, b'}' | b']');
+            if closing {
+                self.depth = self.depth.saturating_sub(1);
+            }
+            if closing != self.opened {
+                self.line(out);
+            }
+            self.opened = false;
+            out.push(byte);
+            match byte {
+                b'"' => self.string = Some(false),
+                b'{' | b'[' => {
+                    self.depth = self.depth.saturating_add(1);
+                    self.opened = true;
                 }
+                b',' => self.line(out),
+                b':' => out.push(b' '),
+                _ => {}
             }
-            '{' | '[' => {
-                out.push(c);
-                while chars.next_if(char::is_ascii_whitespace).is_some() {}
-                if let Some(close) = chars.next_if(|next| matches!(next, '}' | ']')) {
-                    out.push(close);
-                } else {
-                    depth += 1;
-                    line(&mut out, depth);
-                }
-            }
-            '}' | ']' => {
-                depth = depth.saturating_sub(1);
-                line(&mut out, depth);
-                out.push(c);
-            }
-            ',' => {
-                out.push(',');
-                line(&mut out, depth);
-            }
-            ':' => out.push_str(": "),
-            c if c.is_ascii_whitespace() => {}
-            c => out.push(c),
         }
     }
-    out
+
+    fn line(&self, out: &mut Vec<u8>) {
+        out.push(b'\n');
+        for _ in 0..self.depth {
+            out.extend_from_slice(self.indent.as_bytes());
+        }
+    }
 }
 
 /// The members of a JSON object in their order, values as written.
@@ -124,6 +139,15 @@ mod tests {
     }
 
     #[test]
+    fn pieces_make_no_difference() {
+        let text = "{\"ü\": [ ],\"b\":[ {}, {\"c\":\"\\\\\\\"}\"}]}";
+        let mut out = Vec::new();
+        let mut layout = Reindent::new(" ");
+        text.bytes().for_each(|byte| layout.push(&[byte], &mut out));
+        assert_eq!(String::from_utf8(out).unwrap(), reindent(text, " "));
+    }
+
+    #[test]
     fn never_fails_on_broken_text() {
         for text in ["", "\"", "]]]]", "{\"a", "{\"a\\", "[[["] {
             let _ = reindent(text, " ");
@@ -135,6 +159,9 @@ mod tests {
         let members = Members::parse("{\"z\":1.50,\"a\":{\"n\":9007199254740993}}").unwrap();
         let same = members.rewrite(|_, value| Some(value.to_owned()));
         assert_eq!(same, "{\"z\":1.50,\"a\":{\"n\":9007199254740993}}");
-        assert_eq!(members.rewrite(|name, value| (name == "a").then(|| value.to_owned())), "{\"a\":{\"n\":9007199254740993}}");
+        assert_eq!(
+            members.rewrite(|name, value| (name == "a").then(|| value.to_owned())),
+            "{\"a\":{\"n\":9007199254740993}}"
+        );
     }
 }

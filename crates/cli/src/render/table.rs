@@ -18,9 +18,14 @@ pub(crate) const TIGHT: Table = Table { min_width: 0, padding: 2 };
 impl Table {
     /// Lays out `text`, whose cells end in `\t` and lines in `\n`.
     pub(crate) fn layout(self, text: &str) -> String {
-        let lines: Vec<Vec<&str>> =
-            text.strip_suffix('\n').unwrap_or(text).split('\n').map(|line| line.split('\t').collect()).collect();
-        let mut widths: Vec<Vec<usize>> = lines.iter().map(|cells| vec![0; cells.len().saturating_sub(1)]).collect();
+        let lines: Vec<Vec<&str>> = text
+            .strip_suffix('\n')
+            .unwrap_or(text)
+            .split('\n')
+            .map(|line| line.split('\t').collect())
+            .collect();
+        let mut widths: Vec<Vec<usize>> =
+            lines.iter().map(|cells| vec![0; cells.len().saturating_sub(1)]).collect();
         let columns = widths.iter().map(Vec::len).max().unwrap_or(0);
         for column in 0..columns {
             let mut first = 0;

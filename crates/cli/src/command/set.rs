@@ -1,0 +1,143 @@
+//! `set`: changes the settings that are mentioned and no others.
+
+use std::net::IpAddr;
+
+use clap::{ArgMatches, Command};
+use ipnet::IpNet;
+use localapi::types::{Addr, MaskedPrefs, OptBool, Prefs, PrefsMask};
+
+use super::risk::{ACCEPT_RISK, confirm, ssh_over_tailscale};
+use super::{Run, flag_names, no_words};
+use crate::args::{Matches, command, text};
+use crate::prefs::exit_node::{self, Choice};
+use crate::prefs::{flags, names, routes, unsupported, up};
+use crate::stop::{Outcome, Stop};
+
+pub(crate) fn define() -> Command {
+    let own = [text("accept-risk", "", ACCEPT_RISK)];
+    let flags = flags::shared().into_iter().chain(flags::set_only()).chain(own);
+    command("set", "tailscale set [flags]", "Change single settings")
+        .before_help("Only what is mentioned changes. There are no defaults.")
+        .args(flags::sorted(flags.map(|flag| flag.hide_default_value(true)).collect()))
+}
+
+pub(crate) async fn run(run: &mut Run<'_, '_>, root: &Command, matches: &ArgMatches) -> Outcome {
+    no_words(matches)?;
+    let mut edit = MaskedPrefs::default();
+    for flag in flag_names(root, "set").iter().filter(|flag| matches.given(flag)) {
+        flags::mark(flag, &mut edit.mask);
+    }
+    if edit.mask == PrefsMask::default() {
+        return Err(Stop::Help(vec!["set".to_owned()]));
+    }
+    names::check_hostname(matches.word("hostname"))?;
+    let status = run.client.status().await?;
+    let warning = fill(&mut edit.prefs, matches)?;
+    if let Some(warning) = warning {
+        run.console.say(&format!("Warning: {warning}\n"));
+    }
+    if let Some(choice) = Some(matches.word("exit-node")).filter(|word| !word.is_empty()) {
+        match exit_node::choose(choice, &status)? {
+            Choice::Auto(expression) => {
+                edit.prefs.auto_exit_node = expression;
+                edit.mask.auto_exit_node = true;
+            }
+            Choice::Ip(ip) => edit.prefs.exit_node_ip = Addr(Some(ip)),
+        }
+    }
+
+    let current = run.client.prefs().await?;
+    unsupported::check(matches, Some(&current))?;
+    if edit.mask.advertise_routes {
+        edit.prefs.advertise_routes = advertised(matches, &current)?;
+    }
+    if edit.mask.run_ssh && edit.prefs.run_ssh != current.run_ssh && ssh_over_tailscale(run.env) {
+        let question =
+            "You are connected using Tailscale SSH; this action will result in your session disconnecting.";
+        confirm(run, question, matches.word("accept-risk"), false)?;
+    }
+    let mut after = current;
+    after.apply(&edit);
+    if let Some(warning) = up::snat_warning(&after) {
+        run.console.say(&format!("Warning: {warning}\n"));
+    }
+    run.client.check_prefs(&after).await?;
+    run.client.edit_prefs(&edit).await?;
+    if edit.prefs.run_web_client
+        && let Some(ip) = status.tailscale_ips.first()
+    {
+        run.console.say(&format!("\nWeb interface now running at {}:5252\n", bracketed(*ip)));
+    }
+    Ok(())
+}
+
+fn bracketed(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+/// Every field from its flag; only the marked ones count.
+fn fill(prefs: &mut Prefs, matches: &ArgMatches) -> Result<Option<&'static str>, String> {
+    prefs.profile_name = matches.word("nickname").to_owned();
+    prefs.route_all = matches.on("accept-routes");
+    prefs.corp_dns = matches.on("accept-dns");
+    prefs.exit_node_allow_lan_access = matches.on("exit-node-allow-lan-access");
+    prefs.shields_up = matches.on("shields-up");
+    prefs.run_ssh = matches.on("ssh");
+    prefs.run_web_client = matches.on("webclient");
+    prefs.hostname = matches.word("hostname").to_owned();
+    prefs.operator_user = matches.word("operator").to_owned();
+    prefs.no_snat = !matches.on("snat-subnet-routes");
+    prefs.sync = OptBool::from(matches.on("sync"));
+    prefs.auto_update.check = matches.on("update-check");
+    prefs.auto_update.apply = OptBool::from(matches.on("auto-update"));
+    prefs.app_connector.advertise = matches.on("advertise-connector");
+    prefs.posture_checking = matches.on("report-posture");
+    prefs.remote_config = matches.on("remote-config");
+    prefs.no_stateful_filtering = OptBool::from(!matches.on("stateful-filtering"));
+    let port = matches.word("relay-server-port");
+    if !port.is_empty() {
+        let port = port
+            .parse()
+            .map_err(|_| format!("failed to set relay server port: {port} is not a port number"))?;
+        prefs.relay_server_port = Some(port);
+    }
+    let endpoints = matches.word("relay-server-static-endpoints");
+    if !endpoints.is_empty() {
+        let mut list = Vec::new();
+        for word in endpoints.split(',') {
+            let quoted = crate::args::quote(word);
+            let fault =
+                || format!("failed to set relay server static endpoints: {quoted} is not a valid IP:port");
+            list.push(word.parse().map_err(|_| fault())?);
+        }
+        list.sort();
+        list.dedup();
+        prefs.relay_server_static_endpoints = Some(list);
+    }
+    let (mode, warning) = flags::netfilter_mode(matches.word("netfilter-mode"))?;
+    prefs.netfilter_mode = mode;
+    Ok(warning)
+}
+
+/// Subnets and exit node are one list: the half that is not mentioned stays.
+fn advertised(matches: &ArgMatches, current: &Prefs) -> Result<Option<Vec<IpNet>>, String> {
+    let now = current.advertise_routes.as_deref().unwrap_or_default();
+    let (wanted, exit_node) = (matches.word("advertise-routes"), matches.on("advertise-exit-node"));
+    let list = if matches.given("advertise-routes") {
+        let exit_node =
+            if matches.given("advertise-exit-node") { exit_node } else { routes::has_exit_node(now) };
+        routes::advertised(wanted, exit_node)?
+    } else if routes::has_exit_node(now) == exit_node {
+        return Ok(current.advertise_routes.clone());
+    } else {
+        let mut list: Vec<IpNet> = now.iter().filter(|net| net.prefix_len() != 0).copied().collect();
+        if exit_node {
+            list.extend(routes::default_routes());
+        }
+        list
+    };
+    Ok(Some(list).filter(|list| !list.is_empty()))
+}

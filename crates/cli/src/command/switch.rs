@@ -1,0 +1,140 @@
+//! `switch`: lists, changes and removes the accounts of this machine.
+
+use std::time::Duration;
+
+use clap::{ArgMatches, Command};
+use localapi::Error;
+use localapi::types::LoginProfile;
+use tokio::time::sleep;
+
+use super::Run;
+use crate::args::{Matches, command, quote, switch};
+use crate::render::{json, status, table::Table};
+use crate::stop::{Outcome, Stop};
+
+pub(crate) fn define() -> Command {
+    command(
+        "switch",
+        "tailscale switch <id>\n  tailscale switch --list [--json]\n  tailscale switch remove <id>",
+        "Switch to a different account",
+    )
+    .before_help("An account is named by its id, tailnet, login name or display name.")
+    .arg(switch("json", false, "with --list: print JSON"))
+    .arg(switch("list", false, "list the accounts"))
+    .subcommand(command("remove", "tailscale switch remove <id>", "Remove an account from this machine"))
+}
+
+pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome {
+    if let Some((_, matches)) = matches.subcommand() {
+        return remove(run, matches).await;
+    }
+    if matches.on("list") {
+        let (current, all) = profiles(run).await?;
+        let text = if matches.on("json") { list_json(&current, &all) } else { list(&current, &all) };
+        run.console.say(&text);
+        return Ok(());
+    }
+    if matches.on("json") {
+        return complain(run, "--json argument cannot be used with tailscale switch NAME");
+    }
+    let words = matches.rest();
+    let [name] = words.as_slice() else { return complain(run, "usage: tailscale switch NAME") };
+    let (current, all) = profiles(run).await.map_err(failed("switch to"))?;
+    let id = find(name, &all)?;
+    if id == current.id {
+        run.console.say(&format!("Already on account {}\n", quote(name)));
+        return Ok(());
+    }
+    run.client.switch_profile(id).await.map_err(failed("switch to"))?;
+    run.console.say(&format!("Switching to account {}\n", quote(name)));
+    loop {
+        let now = run.client.status_without_peers().await?;
+        match now.backend_state.as_str() {
+            "NoState" | "Starting" => sleep(Duration::from_millis(100)).await,
+            "NeedsLogin" => {
+                run.console.say("Logged out.\nTo log in, run:\n  tailscale up\n");
+                return Ok(());
+            }
+            "Running" => {
+                run.console.say("Success.\n");
+                return Ok(());
+            }
+            _ => return complain(run, &status::running(&now).err().unwrap_or_default()),
+        }
+    }
+}
+
+async fn remove(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome {
+    let words = matches.rest();
+    let [name] = words.as_slice() else { return complain(run, "usage: tailscale switch remove NAME") };
+    let (current, all) = profiles(run).await.map_err(failed("remove"))?;
+    let id = find(name, &all)?;
+    if id == current.id {
+        run.console.say(&format!("Already on account {}\n", quote(name)));
+        return Ok(());
+    }
+    run.client.delete_profile(id).await?;
+    Ok(())
+}
+
+/// The message on standard output, where the Go tool has it, and status 1.
+fn complain(run: &mut Run<'_, '_>, message: &str) -> Outcome {
+    run.console.say(&format!("{message}\n"));
+    Err(Stop::Quiet(1))
+}
+
+fn failed(what: &'static str) -> impl Fn(Error) -> Stop {
+    move |error| match Stop::from(error) {
+        Stop::Error(message) => Stop::Error(format!("Failed to {what} account: {message}")),
+        Stop::Denied(message) => Stop::Denied(format!("Failed to {what} account: {message}")),
+        other => other,
+    }
+}
+
+async fn profiles(run: &Run<'_, '_>) -> Result<(LoginProfile, Vec<LoginProfile>), Error> {
+    Ok((run.client.current_profile().await?, run.client.profiles().await?))
+}
+
+fn find<'a>(name: &str, all: &'a [LoginProfile]) -> Result<&'a str, Stop> {
+    let keys: [fn(&LoginProfile) -> &str; 4] = [
+        |profile| &profile.id,
+        |profile| &profile.network_profile.domain_name,
+        |profile| &profile.name,
+        |profile| &profile.network_profile.display_name,
+    ];
+    let found = keys.iter().find_map(|key| all.iter().find(|profile| key(profile) == name));
+    found
+        .map(|profile| profile.id.as_str())
+        .ok_or_else(|| Stop::Error(format!("No profile named {}", quote(name))))
+}
+
+fn tailnet(profile: &LoginProfile) -> &str {
+    let network = &profile.network_profile;
+    if network.display_name.is_empty() { &network.domain_name } else { &network.display_name }
+}
+
+fn list(current: &LoginProfile, all: &[LoginProfile]) -> String {
+    let mut rows = "ID\tTailnet\tAccount\n".to_owned();
+    for profile in all {
+        let star = if profile.id == current.id { "*" } else { "" };
+        rows.push_str(&format!("{}\t{}\t{}{star}\n", profile.id, tailnet(profile), profile.name));
+    }
+    Table { min_width: 2, padding: 2 }.layout(&rows)
+}
+
+fn list_json(current: &LoginProfile, all: &[LoginProfile]) -> String {
+    let rows: Vec<String> = all
+        .iter()
+        .map(|profile| {
+            format!(
+                "{{\"id\":{},\"nickname\":{},\"tailnet\":{},\"account\":{},\"selected\":{}}}",
+                json::string(&profile.id),
+                json::string(&profile.name),
+                json::string(tailnet(profile)),
+                json::string(&profile.user_profile.login_name),
+                profile.id == current.id
+            )
+        })
+        .collect();
+    format!("{}\n", json::reindent(&format!("[{}]", rows.join(",")), "  "))
+}

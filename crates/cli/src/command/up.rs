@@ -1,0 +1,252 @@
+//! `up`: states the complete configuration and brings the node online, logging in if needed.
+//!
+//! The order of LocalAPI calls is the Go tool's (CLI reference §2.3), because daemons were tested against it: status,
+//! prefs, then either one `PATCH prefs`, or the bus first and `start` after it.
+
+use clap::{ArgMatches, Command};
+use localapi::Error;
+use localapi::types::{MaskedPrefs, Options, Prefs, PrefsMask, Status};
+
+use super::risk::{ACCEPT_RISK, confirm, ssh_over_tailscale};
+use super::up_wait::{Expect, wait_until_running};
+use super::{Run, flag_names, no_words};
+use crate::args::{Matches, command, switch, text};
+use crate::prefs::{exit_node, flags, revert, unsupported, up};
+use crate::render::json;
+use crate::stop::{Outcome, Stop, connecting};
+
+pub(crate) fn define() -> Command {
+    let own = [
+        text("accept-risk", "", ACCEPT_RISK),
+        switch("force-reauth", false, "log in again; cuts the connection, so not over the tailnet itself"),
+        switch("json", false, "print JSON objects and nothing else"),
+        switch("reset", false, "set everything that is not mentioned to its default"),
+    ];
+    let flags = flags::shared().into_iter().chain(flags::up_only()).chain(own).collect();
+    command("up", "tailscale up [flags]", "Connect to the tailnet, logging in if needed")
+        .before_help(
+            "Without flags, the node goes online with the settings it has.\n\n\
+             With flags, they are the complete configuration: a setting that is neither\n\
+             mentioned nor at its default is an error, unless --reset is given. To change\n\
+             single settings, use \"tailscale set\".",
+        )
+        .args(flags::sorted(flags))
+}
+
+pub(crate) async fn run(run: &mut Run<'_, '_>, root: &Command, matches: &ArgMatches) -> Outcome {
+    let done = go(run, root, "up", matches).await;
+    match done {
+        // With --json there is nothing but JSON on either stream.
+        Err(Stop::Error(message) | Stop::Denied(message)) if matches.on("json") => {
+            let error = json::string(message.trim_end_matches('\n'));
+            run.console.say(&format!("{{\n  \"Error\": {error}\n}}\n"));
+            Err(Stop::Quiet(1))
+        }
+        done => done,
+    }
+}
+
+/// `up` and `login`, told apart by `name`.
+pub(super) async fn go(run: &mut Run<'_, '_>, root: &Command, name: &str, matches: &ArgMatches) -> Outcome {
+    let quiet = matches.on("json");
+    no_words(matches)?;
+    let status = run.client.status().await.map_err(connecting)?;
+    let (mut prefs, warnings) = up::from_flags(matches, &status)?;
+    for warning in warnings {
+        warn(run, quiet, warning);
+    }
+    if prefs.advertise_routes.is_some() {
+        let checks = [run.client.check_ip_forwarding().await, run.client.check_udp_gro_forwarding().await];
+        for check in checks {
+            match check {
+                // A daemon that cannot tell was built without the feature.
+                Ok(None) | Err(Error::NotFound(_) | Error::Http { status: 501, .. }) => {}
+                Ok(Some(warning)) => warn(run, quiet, &warning),
+                Err(error) => warn(run, quiet, &error.to_string()),
+            }
+        }
+    }
+    let current = run.client.prefs().await?;
+    unsupported::check(matches, Some(&current))?;
+    if name == "up" {
+        prefs.profile_name.clone_from(&current.profile_name);
+    }
+
+    let plan = plan(run, root, name, matches, &status, &current, &mut prefs)?;
+    let force = matches.on("force-reauth");
+    match plan {
+        Plan::Edit(edit) => run.client.edit_prefs(&edit).await.map(drop)?,
+        Plan::SwitchOn => {
+            let bus = run.client.watch_bus(0).await?;
+            run.client.edit_prefs(&switch_on()).await?;
+            let expect = Expect { simple: true, ..expect(matches, &status, &current) };
+            wait_until_running(run, bus, expect).await?;
+        }
+        Plan::Start => {
+            // The bus before anything happens, or the first messages would be missed.
+            let bus = run.client.watch_bus(0).await?;
+            run.client.check_prefs(&prefs).await?;
+            let auth_key = from_file(matches.word("auth-key"))?;
+            let control = prefs.control_url.clone();
+            let options = Options { update_prefs: Some(Box::new(prefs)), auth_key, ..Options::default() };
+            run.client.start(&options).await?;
+            if force || !status.have_node_key {
+                run.client.login_interactive().await?;
+            }
+            let expect = Expect { control: &control, ..expect(matches, &status, &current) };
+            wait_until_running(run, bus, expect).await?;
+        }
+    }
+    if !quiet {
+        show_health(run).await;
+    }
+    Ok(())
+}
+
+/// What has to be done.
+enum Plan {
+    /// Change settings of a running node.
+    Edit(Box<MaskedPrefs>),
+    /// Switch the node on as it is.
+    SwitchOn,
+    /// Start over with new preferences, perhaps with a login.
+    Start,
+}
+
+fn plan(
+    run: &mut Run<'_, '_>,
+    root: &Command,
+    name: &str,
+    matches: &ArgMatches,
+    status: &Status,
+    current: &Prefs,
+    prefs: &mut Prefs,
+) -> Result<Plan, Stop> {
+    let flags = flag_names(root, name);
+    let (force, reset, quiet) = (matches.on("force-reauth"), matches.on("reset"), matches.on("json"));
+    let mut switch_on = false;
+    if !reset {
+        // The operator need not repeat that they are the operator.
+        let user = run.env.vars.get("USER").map(String::as_str).unwrap_or_default();
+        if prefs.operator_user.is_empty() && current.operator_user == user && !matches.given("operator") {
+            prefs.operator_user = user.to_owned();
+        }
+        let node = exit_node::current(current, status).map(|ip| ip.to_string()).unwrap_or_default();
+        let setting = revert::Setting {
+            matches,
+            flags: &flags,
+            backend_state: &status.backend_state,
+            exit_node: &node,
+        };
+        switch_on = revert::check(prefs, current, &setting)?;
+    }
+
+    let running = status.backend_state == "Running";
+    let moves = current.control_url != prefs.control_url
+        && !(revert::is_login_server_synonym(&current.control_url)
+            && revert::is_login_server_synonym(&prefs.control_url));
+    if moves && running && !force {
+        return Err(Stop::from("can't change --login-server without --force-reauth"));
+    }
+    if ssh_over_tailscale(run.env) {
+        let question = if prefs.run_ssh && !current.run_ssh {
+            Some(
+                "You are connected over Tailscale; this action will reroute SSH traffic to Tailscale SSH and will result in your session disconnecting.",
+            )
+        } else if current.run_ssh && !prefs.run_ssh {
+            Some(
+                "You are connected using Tailscale SSH; this action will result in your session disconnecting.",
+            )
+        } else if force {
+            Some(
+                "You are connected over Tailscale; this action may result in your SSH session disconnecting.",
+            )
+        } else {
+            None
+        };
+        if let Some(question) = question {
+            confirm(run, question, matches.word("accept-risk"), quiet)?;
+        }
+    }
+
+    let just_edit = running
+        && !force
+        && matches.word("auth-key").is_empty()
+        && !moves
+        && current.advertise_tags == prefs.advertise_tags;
+    if just_edit {
+        let mut edit = MaskedPrefs { prefs: prefs.clone(), mask: PrefsMask::default() };
+        edit.mask.want_running = true;
+        edit.mask.auto_exit_node = !prefs.auto_exit_node.is_empty();
+        for flag in flags.iter().filter(|flag| reset || matches.given(flag)) {
+            flags::mark(flag, &mut edit.mask);
+        }
+        return Ok(Plan::Edit(Box::new(edit)));
+    }
+    Ok(if switch_on { Plan::SwitchOn } else { Plan::Start })
+}
+
+fn switch_on() -> MaskedPrefs {
+    let mut edit = MaskedPrefs::default();
+    edit.prefs.want_running = true;
+    edit.mask.want_running = true;
+    edit
+}
+
+fn expect<'a>(matches: &ArgMatches, status: &'a Status, current: &'a Prefs) -> Expect<'a> {
+    Expect {
+        json: matches.on("json"),
+        simple: false,
+        force: matches.on("force-reauth"),
+        has_auth_key: !matches.word("auth-key").is_empty(),
+        before: status,
+        control: &current.control_url,
+        timeout: matches.span("timeout").limit(),
+    }
+}
+
+/// A secret given as it is or as `file:PATH`.
+fn from_file(word: &str) -> Result<String, Stop> {
+    let Some(path) = word.strip_prefix("file:") else { return Ok(word.to_owned()) };
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(error) => Err(Stop::Error(format!("--auth-key: cannot read {path}: {error}"))),
+    }
+}
+
+fn warn(run: &mut Run<'_, '_>, quiet: bool, warning: &str) {
+    if !quiet {
+        run.console.say(&format!("Warning: {}\n", warning.trim_end_matches('\n')));
+    }
+}
+
+/// Says the few problems that concern somebody who has just typed `up`; most others pass by themselves.
+async fn show_health(run: &mut Run<'_, '_>) {
+    const WORTHY: [&str; 4] = [
+        "Tailscale SSH enabled, but ",
+        "Some peers are advertising routes but --accept-routes is false",
+        "this node is locked out; it will not have connectivity until it is signed",
+        "Tailnet Lock state is only being stored in-memory.",
+    ];
+    let Ok(status) = run.client.status_without_peers().await else { return };
+    let worthy: Vec<&String> = status
+        .health
+        .iter()
+        .flatten()
+        .filter(|problem| {
+            WORTHY.iter().any(|text| problem.contains(text))
+                || problem.to_lowercase().contains("update available: ")
+        })
+        .collect();
+    match worthy.as_slice() {
+        [] => {}
+        [one] => run.console.say(&format!("{one}\n")),
+        many => {
+            let mut text = "# Health check warnings:\n".to_owned();
+            for problem in many {
+                text.push_str(&format!("#     - {problem}\n"));
+            }
+            run.console.say(&text);
+        }
+    }
+}
