@@ -111,8 +111,8 @@ impl Control {
         let at = slot.index();
         if at >= self.peer_places {
             let places = (at + 1).next_power_of_two().max(16);
-            self.to_tx(TxCommand::GrowPeers(Vec::with_capacity(places)));
-            self.to_rx(RxCommand::GrowPeers(Vec::with_capacity(places)));
+            self.tell_tx(TxCommand::GrowPeers(Vec::with_capacity(places)));
+            self.tell_rx(RxCommand::GrowPeers(Vec::with_capacity(places)));
             self.peer_places = places;
         }
         if at >= self.peers.len() {
@@ -127,7 +127,7 @@ impl Control {
                 activity
             }
         };
-        self.to_tx(TxCommand::Peer(Box::new(TxPeer {
+        self.tell_tx(TxCommand::Peer(Box::new(TxPeer {
             slot,
             facts,
             activity: Arc::clone(&activity),
@@ -135,12 +135,17 @@ impl Control {
             staged: Queue::default(),
             asked: None,
         })));
-        self.to_rx(RxCommand::Peer(Box::new(RxPeer { slot, facts, activity })));
+        self.tell_rx(RxCommand::Peer(Box::new(RxPeer {
+            slot,
+            jailed: facts.jailed,
+            masq: facts.masq(),
+            activity,
+        })));
     }
 
     /// Changes only how a peer is reached.
     pub fn set_path(&mut self, slot: PeerSlot, path: Path) {
-        self.to_tx(TxCommand::Path(slot, path));
+        self.tell_tx(TxCommand::Path(slot, path));
     }
 
     /// Forgets a peer with its sessions and waiting packets.
@@ -152,8 +157,8 @@ impl Control {
         let theirs: Vec<u32> =
             self.sessions.values().filter(|held| held.slot == slot).map(|held| held.local).collect();
         theirs.into_iter().for_each(|local| self.retire(local));
-        self.to_tx(TxCommand::ClearPeer(slot));
-        self.to_rx(RxCommand::ClearPeer(slot));
+        self.tell_tx(TxCommand::ClearPeer(slot));
+        self.tell_rx(RxCommand::ClearPeer(slot));
     }
 
     /// A session is born: rx may receive on it at once, tx may send on it at once if we began it, else after
@@ -173,13 +178,13 @@ impl Control {
         }
         if place >= self.session_places {
             let places = (place + 1).next_power_of_two().max(16);
-            self.to_rx(RxCommand::GrowSessions(Vec::with_capacity(places)));
+            self.tell_rx(RxCommand::GrowSessions(Vec::with_capacity(places)));
             self.session_places = places;
         }
-        self.to_rx(RxCommand::Session(Box::new(RecvSession::new(keys))));
+        self.tell_rx(RxCommand::Session(Box::new(RecvSession::new(keys))));
         let send = Box::new(SendSession::new(keys));
         let unconfirmed = if keys.initiator {
-            self.to_tx(TxCommand::Session(send));
+            self.tell_tx(TxCommand::Session(send));
             None
         } else {
             Some(send)
@@ -192,7 +197,7 @@ impl Control {
     pub fn confirm(&mut self, local: u32) {
         let held = self.sessions.get_mut(&(SessionTable::place(local) as u16));
         if let Some(send) = held.filter(|held| held.local == local).and_then(|held| held.unconfirmed.take()) {
-            self.to_tx(TxCommand::Session(send));
+            self.tell_tx(TxCommand::Session(send));
         }
     }
 
@@ -202,14 +207,14 @@ impl Control {
         if self.sessions.get(&key).is_some_and(|held| held.local == local)
             && let Some(held) = self.sessions.remove(&key)
         {
-            self.to_rx(RxCommand::Retire(local));
-            self.to_tx(TxCommand::Retire(held.slot, local));
+            self.tell_rx(RxCommand::Retire(local));
+            self.tell_tx(TxCommand::Retire(held.slot, local));
         }
     }
 
     /// No session will come: gives up what waits for this peer. The next packet asks anew.
     pub fn drop_staged(&mut self, slot: PeerSlot) {
-        self.to_tx(TxCommand::DropStaged(slot));
+        self.tell_tx(TxCommand::DropStaged(slot));
     }
 
     /// Replaces routes, filter, own addresses and state in both lines.
@@ -326,12 +331,12 @@ impl Control {
         self.ends.tx.waiting() + self.ends.rx.waiting()
     }
 
-    fn to_tx(&mut self, command: TxCommand) {
+    fn tell_tx(&mut self, command: TxCommand) {
         self.wake_tx = true;
         self.ends.tx.send(command);
     }
 
-    fn to_rx(&mut self, command: RxCommand) {
+    fn tell_rx(&mut self, command: RxCommand) {
         self.wake_rx = true;
         self.ends.rx.send(command);
     }

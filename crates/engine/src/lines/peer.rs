@@ -44,11 +44,25 @@ pub struct PeerFacts {
 }
 
 impl PeerFacts {
-    /// The address by which the peer knows us, in the family of `like`.
-    pub(super) fn masq(&self, like: IpAddr) -> Option<IpAddr> {
+    /// The addresses by which the peer knows us.
+    pub(super) const fn masq(&self) -> Masq {
+        Masq { v4: self.masq_v4, v6: self.masq_v6 }
+    }
+}
+
+/// The addresses by which a peer knows us, where those are not our own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Masq {
+    v4: Option<Ipv4Addr>,
+    v6: Option<Ipv6Addr>,
+}
+
+impl Masq {
+    /// The one of the family of `like`.
+    pub(super) fn known(self, like: IpAddr) -> Option<IpAddr> {
         match like {
-            IpAddr::V4(_) => self.masq_v4.map(IpAddr::V4),
-            IpAddr::V6(_) => self.masq_v6.map(IpAddr::V6),
+            IpAddr::V4(_) => self.v4.map(IpAddr::V4),
+            IpAddr::V6(_) => self.v6.map(IpAddr::V6),
         }
     }
 }
@@ -70,7 +84,8 @@ pub(super) struct TxPeer {
 #[derive(Debug)]
 pub(super) struct RxPeer {
     pub(super) slot: PeerSlot,
-    pub(super) facts: PeerFacts,
+    pub(super) jailed: bool,
+    pub(super) masq: Masq,
     pub(super) activity: Arc<PeerActivity>,
 }
 

@@ -272,28 +272,35 @@ impl Hall {
         if !force.snapshot.routes.owns(slot, parsed.src) {
             return Err(DropReason::BadSource);
         }
-        if peer.facts.masq(parsed.dst) == Some(parsed.dst)
+        if peer.masq.known(parsed.dst) == Some(parsed.dst)
             && let Some(own) = force.own(parsed.dst)
         {
             masq::rewrite(text, &mut parsed, masq::Side::Dst, own);
         }
-        let jailed = peer.facts.jailed;
+        let jailed = peer.jailed;
         let own = force.is_own(parsed.dst);
         // Messages about the tunnel are answered whatever the filter says.
         if parsed.proto == proto::TSMP {
-            return if own { self.to_host(record::HOST_TSMP, slot, text) } else { Err(DropReason::NotLocal) };
+            return if own {
+                self.hand_over(record::HOST_TSMP, slot, text)
+            } else {
+                Err(DropReason::NotLocal)
+            };
         }
         if let Err(reason) = force.snapshot.filter.check_in(&parsed, &mut self.flows, jailed) {
             // So that the peer's connect fails at once instead of waiting: control answers, within its own limits.
             if parsed.is_v4() && parsed.is_tcp_syn() {
-                self.to_host(record::HOST_REJECTED, slot, text)?;
+                if let Err(full) = self.hand_over(record::HOST_REJECTED, slot, text) {
+                    self.drops.count(full);
+                }
             }
             return Err(reason);
         }
-        if own { self.to_host(record::HOST_PACKET, slot, text) } else { Ok(true) }
+        if own { self.hand_over(record::HOST_PACKET, slot, text) } else { Ok(true) }
     }
 
-    fn to_host(&mut self, kind: u32, slot: PeerSlot, text: &[u8]) -> Result<bool, DropReason> {
+    /// To the control thread.
+    fn hand_over(&mut self, kind: u32, slot: PeerSlot, text: &[u8]) -> Result<bool, DropReason> {
         self.wake = true;
         if self.host.push(Head { kind, a: slot.to_bits(), b: 0 }, &[text]) {
             Ok(false)

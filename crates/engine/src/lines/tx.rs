@@ -253,8 +253,15 @@ impl TxLine {
         desk.send(arena, packets, now, udp);
     }
 
-    /// Sends what a peer's new session was waited for with.
+    /// Sends what waited for a peer's session; gives it up if nothing may pass any more.
     fn flush(&mut self, slot: PeerSlot, now: Tick, udp: &mut dyn UdpSink) {
+        if !self.snapshot.as_ref().is_some_and(|force| force.snapshot.running) {
+            if let Some(peer) = self.desk.peers.entry(slot) {
+                let mut queue = std::mem::take(&mut peer.staged);
+                self.desk.drop_queue(&mut queue);
+            }
+            return;
+        }
         loop {
             self.batch.clear();
             let Some(peer) = self.desk.peers.entry(slot) else { return };
@@ -336,7 +343,7 @@ impl Desk {
         };
         let peer = self.peers.entry(slot).ok_or(DropReason::UnknownPeer)?;
         judge.announce(flow);
-        if let Some(known) = peer.facts.masq(parsed.src)
+        if let Some(known) = peer.facts.masq().known(parsed.src)
             && force.own(parsed.src) == Some(parsed.src)
         {
             masq::rewrite(text, &mut parsed, masq::Side::Src, known);

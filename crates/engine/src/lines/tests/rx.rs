@@ -135,7 +135,7 @@ fn filter_and_host() {
         b.receive(1, &datagram);
     }
     b.turn(NOW);
-    let got: Vec<_> = b.hosted().into_iter().map(|(kind, from, bytes)| (kind, from, bytes)).collect();
+    let got = b.hosted();
     let want = [
         (HostKind::Rejected, slot(1), packets[0].clone()),
         (HostKind::Packet, slot(1), packets[1].clone()),

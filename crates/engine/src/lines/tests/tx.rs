@@ -152,6 +152,18 @@ fn what_waits_goes_with_its_peer_or_by_order() {
 }
 
 #[test]
+fn what_waits_is_not_sent_once_stopped() {
+    let mut a = Node::new(1, &[2]);
+    a.control.inject_tx(&echo(1, 2), None).expect("room");
+    a.turn(NOW);
+    a.control.publish(Snapshot { running: false, ..snapshot(1, &[2], true) });
+    assert!(a.control.install(&agreed(1, 2, 4, NOW).0));
+    a.turn(NOW);
+    assert!(a.sent().is_empty());
+    assert_eq!(a.dropped(DropReason::Staging), 1);
+}
+
+#[test]
 fn a_session_ends_by_itself() {
     let (mut a, _) = joined();
     a.control.inject_tx(&echo(1, 2), None).expect("room");
