@@ -2,10 +2,9 @@
 
 use std::io::Read as _;
 
-use bytes::Bytes;
 use clap::{ArgMatches, Command};
-use http::Method;
 use localapi::types::{ReloadConfigResponse, mask};
+use localapi::{Bytes, Method};
 
 use super::{Run, no_words, up_wait::interrupted};
 use crate::args::{Matches, command, group, int, switch};

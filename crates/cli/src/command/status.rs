@@ -1,9 +1,8 @@
 //! `status`: what the node does and whom it can reach.
 
-use bytes::Bytes;
 use clap::{ArgMatches, Command};
-use http::Method;
 use localapi::types::Time;
+use localapi::{Bytes, Method};
 use serde::Deserialize;
 
 use super::Run;

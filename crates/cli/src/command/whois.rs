@@ -1,10 +1,9 @@
 //! `whois` and `whoami`: machine and user behind an address.
 
-use bytes::Bytes;
 use clap::{ArgMatches, Command};
-use http::Method;
 use localapi::Error;
 use localapi::types::WhoIs;
+use localapi::{Bytes, Method};
 
 use super::Run;
 use crate::args::{Matches, command, switch, text};
