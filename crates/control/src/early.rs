@@ -39,6 +39,20 @@ impl WithoutEarly {
     pub(crate) fn new(io: NoiseStream, version: u16) -> Self {
         Self { io, head: [0; HEAD], state: State::Head(0), version }
     }
+
+    /// A connection that ends before its first byte: the server says so in no other way.
+    fn explain(&self, error: io::Error) -> io::Error {
+        match self.state {
+            State::Head(0) => io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                format!(
+                    "control closed the connection right after the handshake: it may refuse capability version {}",
+                    self.version
+                ),
+            ),
+            _ => error,
+        }
+    }
 }
 
 impl AsyncRead for WithoutEarly {
@@ -48,20 +62,16 @@ impl AsyncRead for WithoutEarly {
             match me.state {
                 State::Head(have) => {
                     let mut space = ReadBuf::new(me.head.get_mut(have..).unwrap_or_default());
-                    ready!(Pin::new(&mut me.io).poll_read(cx, &mut space))?;
+                    let read = ready!(Pin::new(&mut me.io).poll_read(cx, &mut space));
                     let n = space.filled().len();
+                    if let Err(e) = read {
+                        return Poll::Ready(Err(me.explain(e)));
+                    }
                     let have = have + n;
                     let [m0, m1, m2, m3, m4, len @ ..] = me.head;
                     me.state = match (n, have) {
                         (0, 0) => {
-                            return Poll::Ready(Err(io::Error::new(
-                                io::ErrorKind::ConnectionAborted,
-                                format!(
-                                    "control closed the connection right after the handshake: it may refuse \
-                                     capability version {}",
-                                    me.version
-                                ),
-                            )));
+                            return Poll::Ready(Err(me.explain(io::ErrorKind::UnexpectedEof.into())));
                         }
                         (0, _) => {
                             me.head.copy_within(0..have, HEAD - have);
@@ -110,10 +120,10 @@ impl AsyncRead for WithoutEarly {
 
 impl AsyncWrite for WithoutEarly {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, data)
+        Pin::new(&mut self.io).poll_write(cx, data).map_err(|e| self.explain(e))
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        Pin::new(&mut self.io).poll_flush(cx).map_err(|e| self.explain(e))
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)

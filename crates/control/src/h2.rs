@@ -147,7 +147,12 @@ impl Client {
         self.hang_up();
         let sender = self.dial().await;
         match &sender {
-            Err(Error::Handshake(_) | Error::HandshakeRefused(_) | Error::Unreachable { .. }) => {
+            Err(
+                Error::Handshake(_)
+                | Error::HandshakeRefused(_)
+                | Error::Upgrade { .. }
+                | Error::Unreachable { .. },
+            ) => {
                 let failed = self.failed_handshakes.get().saturating_add(1);
                 self.failed_handshakes.set(failed);
                 if failed >= KEY_DOUBTS {
