@@ -95,6 +95,30 @@ impl Host {
         command
     }
 
+    /// Runs `body` on a thread of its own whose network is this host's; what it starts inherits that, without the
+    /// wrapper of [`Host::command`].
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    pub fn inside<T: Send>(&self, body: impl FnOnce() -> T + Send) -> Result<T> {
+        let path = Path::new("/run/netns").join(&self.namespace.name);
+        let file = std::fs::File::open(&path).with_context(|| path.display().to_string())?;
+        let result = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                rustix::thread::move_into_link_name_space(
+                    std::os::fd::AsFd::as_fd(&file),
+                    Some(rustix::thread::LinkNameSpaceType::Network),
+                )
+                .map(|()| body())
+            });
+            thread.join()
+        });
+        match result {
+            Ok(entered) => entered.with_context(|| format!("entering {}", path.display())),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
     /// Runs `words` in this host to a successful end and gives its standard output.
     ///
     /// # Errors

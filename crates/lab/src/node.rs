@@ -60,6 +60,8 @@ pub struct Node {
     pub environment: Vec<(String, String)>,
     /// `--statedir` of the daemon.
     pub state_dir: PathBuf,
+    /// Shell commands before the daemon, in the same mount namespace; `$STATE` is the state directory.
+    pub prepare: Option<String>,
 }
 
 impl Node {
@@ -74,6 +76,7 @@ impl Node {
             arguments: vec!["--no-logs-no-support".to_owned()],
             environment,
             state_dir,
+            prepare: None,
         }
     }
 
@@ -89,7 +92,15 @@ impl Node {
 
     /// The daemon's command, as [`Node::start`] runs it.
     pub fn daemon_command(&self) -> Command {
-        let mut command = self.host.command(self.flavour.daemon());
+        let mut command = match &self.prepare {
+            None => self.host.command(self.flavour.daemon()),
+            Some(script) => {
+                let mut shell = self.host.command("sh");
+                shell.args(["-c", &format!("{script} && exec \"$@\""), "sh"]).arg(self.flavour.daemon());
+                shell.env("STATE", &self.state_dir);
+                shell
+            }
+        };
         command.arg("--statedir").arg(&self.state_dir).arg("--socket").arg(self.socket());
         command.arg(format!("--tun={}", self.tun)).args(&self.arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -112,6 +123,15 @@ impl Node {
         let started = process.started();
         self.daemon = Some(process);
         Ok(answered?.duration_since(started))
+    }
+
+    /// A path as the daemon sees it, reachable from here while it runs.
+    ///
+    /// # Errors
+    /// When it was not started.
+    pub fn seen_by_daemon(&mut self, path: &Path) -> Result<PathBuf> {
+        let root = PathBuf::from(format!("/proc/{}/root", self.daemon()?.id()));
+        Ok(root.join(path.strip_prefix("/").unwrap_or(path)))
     }
 
     /// The running daemon.

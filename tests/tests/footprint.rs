@@ -1,0 +1,108 @@
+//! Numbers of one idle node: memory, time to its socket, a quiet log.
+
+use anyhow::{Result, ensure};
+use blackbox::{EVERYTHING, count, joined, number, ping_all, scenario};
+use lab::{Flavour, Node};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Goals of design §1, for the unpacked static binary.
+const IDLE_KIB: u64 = 4096;
+const TO_SOCKET: Duration = Duration::from_millis(20);
+
+/// Whether the binary under test is the static one that the goals are for.
+fn shipped() -> Result<bool> {
+    let bytes = std::fs::read(Flavour::Ours.daemon())?;
+    Ok(!bytes.windows(8).any(|window| window == b"ld-linux"))
+}
+
+#[test]
+fn idle_memory_with_one_peer() {
+    scenario(EVERYTHING, |lab| {
+        let headscale = lab.headscale()?;
+        let mut one = joined(lab, &headscale, "one", Flavour::Ours)?;
+        let go = joined(lab, &headscale, "go", Flavour::Go)?;
+        ping_all(&one, &go, 1)?;
+        let rest = Duration::from_secs(u64::from(count(5, 60)));
+        let started = lab::now();
+        let mut idle = 0;
+        lab::until("idle time", rest * 2, || {
+            idle = one.daemon()?.resident_kib()?;
+            Ok((started.elapsed() >= rest).then_some(()))
+        })?;
+        number("idle memory, 1 peer", format!("{idle} KiB"));
+        number(
+            "peak memory, 1 peer, login and status included",
+            format!("{} KiB", one.daemon()?.peak_kib()?),
+        );
+        let mut go = go;
+        number("idle memory of the Go node beside it", format!("{} KiB", go.daemon()?.resident_kib()?));
+        if shipped()? {
+            ensure!(idle <= IDLE_KIB, "{idle} KiB are more than {IDLE_KIB}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn exec_to_socket() {
+    scenario(EVERYTHING, |lab| {
+        for flavour in [Flavour::Go, Flavour::Ours] {
+            let node = lab.node(if flavour == Flavour::Go { "go" } else { "ours" }, flavour)?;
+            let mut times = Vec::new();
+            for _ in 0..11 {
+                times.push(node.host.inside(|| to_socket(&node))??);
+            }
+            times.sort();
+            let (half, most) = (times[times.len() / 2], times[times.len() - 1]);
+            number(
+                &format!("exec to socket, {flavour:?}"),
+                format!("median {half:?}, slowest {most:?} of 11"),
+            );
+            if flavour == Flavour::Ours && shipped()? {
+                ensure!(half <= TO_SOCKET, "half of the starts took longer than {half:?}");
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Starts the daemon without the wrapper, so that nothing but it is measured.
+fn to_socket(node: &Node) -> Result<Duration> {
+    std::fs::remove_file(node.socket()).ok();
+    let mut command = Command::new(node.flavour.daemon());
+    command.arg("--state=mem:").arg("--socket").arg(node.socket()).arg("--tun=userspace-networking");
+    command.current_dir(&node.host.dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let started = lab::now();
+    let mut child = command.spawn()?;
+    let mut took = None;
+    while took.is_none() && started.elapsed() < Duration::from_secs(10) {
+        if UnixStream::connect(node.socket()).is_ok() {
+            took = Some(started.elapsed());
+        } else {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+    child.kill()?;
+    child.wait()?;
+    took.ok_or_else(|| anyhow::anyhow!("no socket within 10 s"))
+}
+
+#[test]
+fn a_steady_node_logs_next_to_nothing() {
+    scenario(EVERYTHING, |lab| {
+        let headscale = lab.headscale()?;
+        let mut one = joined(lab, &headscale, "one", Flavour::Ours)?;
+        let two = joined(lab, &headscale, "two", Flavour::Ours)?;
+        ping_all(&one, &two, 1)?;
+        let lines = |node: &mut Node| -> Result<usize> { Ok(node.daemon()?.log_text().lines().count()) };
+        let (before, started) = (lines(&mut one)?, lab::now());
+        let rest = Duration::from_secs(u64::from(count(20, 600)));
+        lab::until("a quiet while", rest * 2, || Ok((started.elapsed() >= rest).then_some(())))?;
+        let more = lines(&mut one)? - before;
+        number("log lines of a steady node", format!("{more} in {rest:?}"));
+        ensure!(more <= 2, "{more} lines in {rest:?}");
+        Ok(())
+    });
+}

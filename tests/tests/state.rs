@@ -1,0 +1,215 @@
+//! What survives: restarts, kills, a broken state file, a change of daemon, and control being away.
+
+use anyhow::{Context, Result, ensure};
+use blackbox::{EVERYTHING, count, joined, number, ping_all, scenario};
+use lab::{Flavour, Lab, Node, Ping};
+use std::path::Path;
+use std::time::Duration;
+
+#[test]
+fn restart_keeps_the_identity_and_answers_again() {
+    scenario(EVERYTHING, |lab| {
+        let headscale = lab.headscale()?;
+        let mut one = joined(lab, &headscale, "one", Flavour::Ours)?;
+        let go = joined(lab, &headscale, "go", Flavour::Go)?;
+        let (identity, peer) = (one.identity()?, go.ipv4()?);
+        one.wait_ping(Ping::Icmp, &peer, Duration::from_secs(20))?;
+        let mut slowest = Duration::ZERO;
+        for round in 0..count(4, 20) {
+            if round % 2 == 0 {
+                one.stop()?
+            } else {
+                one.kill()
+            }
+            let started = lab::now();
+            one.start()?;
+            one.wait_ping(Ping::Icmp, &peer, Duration::from_secs(20))?;
+            slowest = slowest.max(started.elapsed());
+            ensure!(one.identity()? == identity, "another identity after restart {round}");
+        }
+        number("restart to first answer of a Go peer, slowest", format!("{slowest:?}"));
+        ensure!(headscale.nodes()?.len() == 2, "headscale has more nodes than there are");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_state_directory_goes_from_go_to_ours_and_back() {
+    scenario(EVERYTHING, |lab| {
+        let headscale = lab.headscale()?;
+        let peer = joined(lab, &headscale, "peer", Flavour::Ours)?;
+        let mut node = joined(lab, &headscale, "one", Flavour::Go)?;
+        let identity = node.identity()?;
+        for flavour in [Flavour::Ours, Flavour::Go, Flavour::Ours] {
+            node.stop()?;
+            node.flavour = flavour;
+            node.start()?;
+            node.wait_running().with_context(|| format!("with {flavour:?}"))?;
+            ensure!(node.identity()? == identity, "another identity with {flavour:?}");
+            ping_all(&node, &peer, 1).with_context(|| format!("with {flavour:?}"))?;
+        }
+        ensure!(headscale.nodes()?.len() == 2, "headscale has more nodes than there are");
+        Ok(())
+    });
+}
+
+#[test]
+fn the_state_file_is_gos_and_private() {
+    scenario(EVERYTHING, |lab| {
+        use std::os::unix::fs::PermissionsExt;
+        let headscale = lab.headscale()?;
+        let one = joined(lab, &headscale, "one", Flavour::Ours)?;
+        let mode = |path: &Path| -> Result<u32> { Ok(std::fs::metadata(path)?.permissions().mode() & 0o777) };
+        ensure!(mode(&one.state_file())? == 0o600, "the file's mode is {:o}", mode(&one.state_file())?);
+        ensure!(mode(&one.state_dir)? == 0o700, "the directory's mode is {:o}", mode(&one.state_dir)?);
+        let state: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(one.state_file())?)?;
+        for key in ["_machinekey", "_profiles", "_current-profile"] {
+            ensure!(state[key].is_string(), "no {key} in the state file");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn nothing_is_written_while_nothing_changes() {
+    scenario(EVERYTHING, |lab| {
+        let headscale = lab.headscale()?;
+        let one = joined(lab, &headscale, "one", Flavour::Ours)?;
+        let stamp = || -> Result<_> {
+            let metadata = std::fs::metadata(one.state_file())?;
+            Ok((metadata.modified()?, std::os::unix::fs::MetadataExt::ino(&metadata)))
+        };
+        let (before, started) = (stamp()?, lab::now());
+        one.tailscale(&["up"])?.ok()?;
+        one.tailscale(&["set", "--accept-dns=true"])?.ok()?;
+        lab::until("ten quiet seconds", Duration::from_secs(20), || {
+            ensure!(stamp()? == before, "the state file was written");
+            Ok((started.elapsed() > Duration::from_secs(10)).then_some(()))
+        })
+    });
+}
+
+#[test]
+fn kills_at_any_moment_never_change_the_identity() {
+    scenario(EVERYTHING, |lab| kills(lab, count(10, 100)));
+}
+
+/// Kills the daemon `rounds` times, every second time while a command makes it write its state.
+fn kills(lab: &Lab, rounds: u32) -> Result<()> {
+    let headscale = lab.headscale()?;
+    let mut one = joined(lab, &headscale, "one", Flavour::Ours)?;
+    let identity = one.identity()?;
+    for round in 0..rounds {
+        let writer = if round % 2 == 0 {
+            None
+        } else {
+            let words = ["set", &format!("--hostname=name{round}")];
+            Some(one.host.spawn(one.cli_command(one.flavour, &words), "set")?)
+        };
+        // Moments spread over the first tenths of a second, the same ones in every run.
+        let moment = Duration::from_millis(u64::from(round * 37 % 400));
+        let started = lab::now();
+        lab::until("the moment", moment, || Ok((started.elapsed() >= moment).then_some(()))).ok();
+        one.kill();
+        drop(writer);
+        one.start().with_context(|| format!("round {round}"))?;
+        if round % 3 == 0 {
+            one.wait_running().with_context(|| format!("round {round}"))?;
+            ensure!(one.identity()? == identity, "another identity after kill {round}");
+        }
+    }
+    one.wait_running()?;
+    ensure!(one.identity()? == identity, "another identity after {rounds} kills");
+    ensure!(headscale.nodes()?.len() == 1, "headscale has more nodes than there are");
+    Ok(())
+}
+
+#[test]
+fn a_truncated_state_file_never_makes_a_new_identity() {
+    scenario(EVERYTHING, |lab| {
+        let headscale = lab.headscale()?;
+        let mut one = joined(lab, &headscale, "one", Flavour::Ours)?;
+        let identity = one.identity()?;
+        // Two more writes, so that whatever is kept as the last good copy knows the identity.
+        one.tailscale(&["set", "--hostname=first"])?.ok()?;
+        one.tailscale(&["set", "--hostname=second"])?.ok()?;
+        one.stop()?;
+        let good = one.host.dir.join("good");
+        copy(&one.state_dir, &good)?;
+        let length = std::fs::metadata(one.state_file())?.len();
+        let steps = u64::from(count(8, u32::try_from(length)?));
+        for step in 0..steps {
+            let kept = length * step / steps;
+            copy(&good, &one.state_dir)?;
+            std::fs::File::options().write(true).open(one.state_file())?.set_len(kept)?;
+            one.start().with_context(|| format!("state cut to {kept} of {length} bytes"))?;
+            settled(&one, &identity).with_context(|| format!("state cut to {kept} of {length} bytes"))?;
+            one.kill();
+        }
+        ensure!(headscale.nodes()?.len() == 1, "headscale has more nodes than there are");
+        Ok(())
+    });
+}
+
+/// Runs as before, or does not run and says why.
+fn settled(node: &Node, identity: &(String, Vec<String>)) -> Result<()> {
+    lab::until("Running as before, or a reason", Duration::from_secs(15), || {
+        let status = node.status()?;
+        if status["BackendState"] == "Running" {
+            ensure!(&node.identity()? == identity, "another identity");
+            return Ok(Some(()));
+        }
+        let told = status["Health"].to_string().to_lowercase().contains("state");
+        Ok(told.then_some(()))
+    })
+}
+
+/// Replaces the directory `to` with a copy of `from`.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if to.exists() {
+        std::fs::remove_dir_all(to)?;
+    }
+    let mut command = std::process::Command::new("cp");
+    command.arg("-a").arg(from).arg(to);
+    lab::run(command, Duration::from_secs(10))?.ok().map(drop)
+}
+
+#[test]
+fn control_may_be_away_at_boot_and_come_back() {
+    scenario(EVERYTHING, |lab| {
+        let mut headscale = lab.headscale()?;
+        let mut one = joined(lab, &headscale, "one", Flavour::Ours)?;
+        let identity = one.identity()?;
+        one.stop()?;
+        headscale.stop();
+        one.start()?;
+        lab::until("status to say that control is away", Duration::from_secs(3), || {
+            let status = one.status()?;
+            ensure!(status["BackendState"] != "Running", "it cannot run");
+            Ok(status["Health"].as_array().is_some_and(|health| !health.is_empty()).then_some(()))
+        })?;
+        headscale.start_again()?;
+        let back = lab::now();
+        one.wait_running()?;
+        let took = back.elapsed();
+        number("control's return to Running", format!("{took:?}"));
+        ensure!(took <= Duration::from_secs(5), "Running {took:?} after control's return");
+        ensure!(one.identity()? == identity, "another identity");
+        Ok(())
+    });
+}
+
+#[test]
+fn the_relay_comes_back_after_an_outage() {
+    scenario(EVERYTHING, |lab| {
+        let mut headscale = lab.headscale()?;
+        let one = joined(lab, &headscale, "one", Flavour::Ours)?;
+        let two = joined(lab, &headscale, "two", Flavour::Ours)?;
+        ping_all(&one, &two, 1)?;
+        headscale.start_again()?;
+        let back = lab::now();
+        one.wait_ping(Ping::Tsmp, &two.ipv4()?, Duration::from_secs(60))?;
+        number("relay's return to first answer", format!("{:?}", back.elapsed()));
+        Ok(())
+    });
+}
