@@ -64,6 +64,18 @@ fn golden_udp() {
     assert_eq!((parsed.src_port, parsed.dst_port, parsed.proto), (53, 12345, proto::UDP));
 }
 
+#[test]
+fn a_zero_udp_checksum_is_written_as_ones() {
+    let mut out = Vec::new();
+    let at = SocketAddr::new(ip("fd7a::1"), 1);
+    build::udp(&mut out, at, at, &[0, 0]).expect("fits");
+    // The checksum as payload makes the sum zero.
+    let payload = [out[46], out[47]];
+    build::udp(&mut out, at, at, &payload).expect("fits");
+    assert_eq!(out[46..], [0xff, 0xff, payload[0], payload[1]]);
+    assert_sums(&out);
+}
+
 /// `UDP_V4` with some bytes changed.
 fn changed(changes: &[(usize, u8)]) -> Result<Parsed, DropReason> {
     let mut packet = [&UDP_V4[..], &[0; 200]].concat();
