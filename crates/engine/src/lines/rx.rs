@@ -289,10 +289,11 @@ impl Hall {
         }
         if let Err(reason) = force.snapshot.filter.check_in(&parsed, &mut self.flows, jailed) {
             // So that the peer's connect fails at once instead of waiting: control answers, within its own limits.
-            if parsed.is_v4() && parsed.is_tcp_syn() {
-                if let Err(full) = self.hand_over(record::HOST_REJECTED, slot, text) {
-                    self.drops.count(full);
-                }
+            if parsed.is_v4()
+                && parsed.is_tcp_syn()
+                && let Err(full) = self.hand_over(record::HOST_REJECTED, slot, text)
+            {
+                self.drops.count(full);
             }
             return Err(reason);
         }
