@@ -261,7 +261,7 @@ fn boringtun_initiates() {
 
 #[test]
 fn by_turns_and_at_once() {
-    for seed in 0..200 {
+    for seed in 0..60 {
         let mut pair = Pair::new(seed, u64::MAX);
         for _ in 0..5 {
             let sent = pair.ours.renew();
@@ -332,27 +332,27 @@ fn bad_wire(seed: u64, steps: usize) -> (usize, usize) {
     let mut serial = 0u64;
     for _ in 0..steps {
         let dice = rng.next_u32();
-        let (to_theirs, messages) = match dice % 16 {
-            0..=3 => {
+        let (to_theirs, messages) = match dice % 32 {
+            0..=2 => {
                 serial += 1;
                 sent.insert((true, serial));
                 (true, pair.ours.send(&packet(serial, 10)))
             }
-            4..=7 => {
+            3..=5 => {
                 serial += 1;
                 sent.insert((false, serial));
                 (false, pair.theirs.send(&packet(serial, 10)))
             }
-            8 => (true, pair.ours.renew()),
-            9 => (false, pair.theirs.renew()),
-            10 => (true, pair.ours.pass(Duration::from_millis(u64::from(dice >> 16) / 32))),
-            11 => {
+            6 => (true, pair.ours.renew()),
+            7 => (false, pair.theirs.renew()),
+            8 => (true, pair.ours.pass(Duration::from_millis(u64::from(dice >> 16) / 32))),
+            9 => {
                 // The wall clock steps, mostly back; sometimes the machine was suspended.
                 pair.ours.wall = Wall(pair.ours.wall.0 / 2 + u64::from(dice));
                 let jump = if dice >> 28 == 0 { 700 } else { 0 };
                 (true, pair.ours.pass(Duration::from_secs(jump)))
             }
-            12 if !old.is_empty() => {
+            10 if !old.is_empty() => {
                 let (to_theirs, message) = old[rng.next_u32() as usize % old.len()].clone();
                 (to_theirs, vec![message])
             }
@@ -362,8 +362,7 @@ fn bad_wire(seed: u64, steps: usize) -> (usize, usize) {
                 if rng.next_u32() % 5 == 0 {
                     continue;
                 }
-                let answers =
-                    if to_theirs { pair.theirs.take(&message) } else { pair.ours.feed(&message) };
+                let answers = if to_theirs { pair.theirs.take(&message) } else { pair.ours.feed(&message) };
                 old.push((to_theirs, message));
                 (!to_theirs, answers)
             }

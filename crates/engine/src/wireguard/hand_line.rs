@@ -48,13 +48,7 @@ impl HandLine {
         recv: &[u8; 32],
         initiator: bool,
     ) {
-        let session = Session {
-            remote,
-            send: key(send),
-            recv: key(recv),
-            counter: 0,
-            seen: BTreeSet::new(),
-        };
+        let session = Session { remote, send: key(send), recv: key(recv), counter: 0, seen: BTreeSet::new() };
         assert!(self.sessions.insert(local, session).is_none(), "index {local:x} is in use");
         assert!(self.sessions.len() <= 3, "previous, current and next at most");
         if initiator {
@@ -79,7 +73,10 @@ impl HandLine {
         let session = self.sessions.get_mut(&self.tx?)?;
         let mut sealed = plain.to_vec();
         sealed.resize(plain.len().next_multiple_of(16), 0);
-        session.send.seal_in_place_append_tag(nonce(session.counter), Aad::empty(), &mut sealed).expect("seal");
+        session
+            .send
+            .seal_in_place_append_tag(nonce(session.counter), Aad::empty(), &mut sealed)
+            .expect("seal");
         let mut packet = vec![4, 0, 0, 0];
         packet.extend(session.remote.to_le_bytes());
         packet.extend(session.counter.to_le_bytes());
@@ -89,13 +86,12 @@ impl HandLine {
     }
 
     pub(super) fn open(&mut self, packet: &[u8]) -> Result<Opened, &'static str> {
-        if packet.len() < 32 || packet[..4] != [4, 0, 0, 0] {
-            return Err("no data packet");
-        }
-        let local = u32::from_le_bytes(packet[4..8].try_into().expect("4"));
-        let counter = u64::from_le_bytes(packet[8..16].try_into().expect("8"));
+        let (head, sealed) = packet.split_first_chunk::<16>().ok_or("too short")?;
+        let [4, 0, 0, 0, i0, i1, i2, i3, counter @ ..] = *head else { return Err("no data packet") };
+        let local = u32::from_le_bytes([i0, i1, i2, i3]);
+        let counter = u64::from_le_bytes(counter);
         let session = self.sessions.get_mut(&local).ok_or("unknown session")?;
-        let mut sealed = packet[16..].to_vec();
+        let mut sealed = sealed.to_vec();
         let plain = session.recv.open_in_place(nonce(counter), Aad::empty(), &mut sealed);
         let plain = plain.map_err(|_| "bad tag")?.to_vec();
         let first = session.seen.is_empty();

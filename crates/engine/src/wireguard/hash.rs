@@ -72,7 +72,10 @@ mod tests {
     /// RFC 7693, appendix B.
     #[test]
     fn abc() {
-        assert_eq!(hex(&hash(&[b"a", b"bc"])), "508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982");
+        assert_eq!(
+            hex(&hash(&[b"a", b"bc"])),
+            "508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982"
+        );
     }
 
     /// The first chaining key and hash of every WireGuard handshake.

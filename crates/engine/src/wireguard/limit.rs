@@ -95,13 +95,7 @@ pub(super) struct Limit {
 
 impl Default for Limit {
     fn default() -> Self {
-        Self {
-            rate: RATE,
-            all: None,
-            loaded_until: Mono::ZERO,
-            sources: BTreeMap::new(),
-            swept: Mono::ZERO,
-        }
+        Self { rate: RATE, all: None, loaded_until: Mono::ZERO, sources: BTreeMap::new(), swept: Mono::ZERO }
     }
 }
 
@@ -138,10 +132,11 @@ impl Limit {
                 return false;
             }
         }
-        self.sources
-            .entry(origin)
-            .or_insert_with(|| Bucket::full(SOURCE_BURST, now))
-            .take(SOURCE_RATE, SOURCE_BURST, now)
+        self.sources.entry(origin).or_insert_with(|| Bucket::full(SOURCE_BURST, now)).take(
+            SOURCE_RATE,
+            SOURCE_BURST,
+            now,
+        )
     }
 }
 

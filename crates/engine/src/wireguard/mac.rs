@@ -129,8 +129,7 @@ impl Bakery {
         let (body, end) = sealed_cookie.split_at_mut(16);
         body.copy_from_slice(&cookie);
         let cipher = XChaCha20Poly1305::new(cookie_key.into());
-        let tag =
-            cipher.encrypt_in_place_detached((&nonce).into(), split(message)?.mac1, body).ok()?;
+        let tag = cipher.encrypt_in_place_detached((&nonce).into(), split(message)?.mac1, body).ok()?;
         end.copy_from_slice(&tag);
         Some(CookieReply { receiver, nonce, sealed_cookie })
     }
@@ -212,7 +211,7 @@ mod tests {
         let reply = bakery.reply(&m, 7, &at(1), &us.cookie_key, t, &mut rng).expect("reply");
         assert_eq!(open_cookie(&us.public, &reply, &[0; 16]), None, "bound to mac1");
         let cookie = open_cookie(&us.public, &reply, &mac1).expect("genuine");
-        let mut forged = reply.clone();
+        let mut forged = reply;
         forged.sealed_cookie[31] ^= 1;
         assert_eq!(open_cookie(&us.public, &forged, &mac1), None);
 

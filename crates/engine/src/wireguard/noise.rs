@@ -127,14 +127,8 @@ pub(super) fn initiate(
     let sealed_static = chain.seal(&key, own.public.as_bytes())?;
     let key = chain.mix_key_and_draw(&**shared);
     let sealed_stamp = chain.seal(&key, stamp)?;
-    let message = Initiation {
-        sender,
-        ephemeral: public,
-        sealed_static,
-        sealed_stamp,
-        mac1: [0; 16],
-        mac2: [0; 16],
-    };
+    let message =
+        Initiation { sender, ephemeral: public, sealed_static, sealed_stamp, mac1: [0; 16], mac2: [0; 16] };
     Some((Waiting { chain, ephemeral }, message))
 }
 

@@ -5,7 +5,9 @@
 use super::hash::Secret;
 use super::noise::Waiting;
 use super::stamp::Stamp;
-use super::timers::{COOKIE_LATENCY, COOKIE_LIFE, EARLY_RETRIES, REKEY_TIMEOUT, RESPONSE_TRIES, RETIRE_AFTER};
+use super::timers::{
+    COOKIE_LATENCY, COOKIE_LIFE, EARLY_RETRIES, REKEY_TIMEOUT, RESPONSE_TRIES, RETIRE_AFTER,
+};
 use super::watch::Watch;
 use crate::slot::PeerSlot;
 use crate::time::Mono;

@@ -11,7 +11,8 @@ use super::noise;
 use super::peer::{Attempts, Peer, Run, Sent, Session, jitter};
 use super::stamp::Stamps;
 use super::timers::{
-    CONFIRM_GRACE, Deadlines, GIVE_UP_AFTER, OWN_GAP, REKEY_TIMEOUT, TURN_DEADLINES, TURN_GAP, TURN_INITIATIONS,
+    CONFIRM_GRACE, Deadlines, GIVE_UP_AFTER, OWN_GAP, REKEY_TIMEOUT, TURN_DEADLINES, TURN_GAP,
+    TURN_INITIATIONS,
 };
 use super::watch::Activity;
 use crate::session::SessionKeys;
@@ -183,12 +184,7 @@ impl Tunnel {
     /// Does what is due. `activity` is asked for the peers whose sessions need a look, and only those. Handles a
     /// bounded number of deadlines; when [`Self::poll_timeout`] is not later than `now` afterwards, call again
     /// after letting others run.
-    pub fn handle_timeout(
-        &mut self,
-        now: Mono,
-        wall: Wall,
-        activity: &mut dyn FnMut(PeerSlot) -> Activity,
-    ) {
+    pub fn handle_timeout(&mut self, now: Mono, wall: Wall, activity: &mut dyn FnMut(PeerSlot) -> Activity) {
         for _ in 0..TURN_DEADLINES {
             let Some((at, slot)) = self.core.deadlines.first() else { return };
             if at > now {
@@ -399,7 +395,8 @@ impl Core {
         let Some(index) = self.indices.allocate(slot, &mut self.rng) else { return };
         let ephemeral = NodePrivate::generate(&mut self.rng);
         let stamp = self.stamps.next(wall);
-        let Some((waiting, message)) = noise::initiate(own, key, &run.shared, ephemeral, index, &stamp) else {
+        let Some((waiting, message)) = noise::initiate(own, key, &run.shared, ephemeral, index, &stamp)
+        else {
             self.indices.free(index);
             return;
         };

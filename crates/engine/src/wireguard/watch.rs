@@ -121,9 +121,8 @@ impl Watch {
             _ => None,
         };
         let silent = self.unheard.is_some_and(|since| now.since(since) >= NO_REPLY + jitter);
-        let late = |moment: Option<Mono>, limit: Duration| {
-            moment.is_some_and(|m| m.since(current.born) >= limit)
-        };
+        let late =
+            |moment: Option<Mono>, limit: Duration| moment.is_some_and(|m| m.since(current.born) >= limit);
         let worn = current.initiator && (late(tx, REKEY_AFTER_TIME) || late(rx, REKEY_ON_RECEIVE));
         if (silent || worn) && !handshaking {
             out.rekey = true;

@@ -153,7 +153,9 @@ fn cookies_of_others_are_not_taken() {
     let mut b = responder();
     b.set_load_limit(0);
     assert_eq!(b.handle_message(source(0), &first, Mono::ZERO), Err(DropReason::HandshakeLimit));
-    let Some(Action::Transmit { slot: None, to: Some(_), bytes }) = b.poll_action() else { panic!("no reply") };
+    let Some(Action::Transmit { slot: None, to: Some(_), bytes }) = b.poll_action() else {
+        panic!("no reply")
+    };
     assert_eq!(a.handle_message(source(1), &bytes, Mono::ZERO), Ok(()));
     assert_eq!(a.handle_message(source(1), &bytes, Mono::ZERO), Err(DropReason::UnknownSession));
 }

@@ -106,6 +106,24 @@ fn giving_up_on_a_living_session_waits_for_new_data() {
 }
 
 #[test]
+fn answering_ends_the_previous_session() {
+    let mut w = up();
+    for _ in 0..2 {
+        w.run(6000);
+        w.nodes[0].tunnel.want_session(PEER, w.now, w.wall_of(0));
+        w.settle(0);
+        w.run(100);
+    }
+    assert_eq!((w.nodes[0].line.len(), w.nodes[1].line.len()), (2, 2), "previous and current");
+    w.lose = Box::new(|m| m.from == 1);
+    w.run(6000);
+    w.nodes[0].tunnel.want_session(PEER, w.now, w.wall_of(0));
+    w.settle(0);
+    w.run(100);
+    assert_eq!(w.nodes[1].line.len(), 2, "current and next");
+}
+
+#[test]
 fn idle_sessions_end_and_leave_nothing() {
     let mut w = up();
     let start = w.ms();

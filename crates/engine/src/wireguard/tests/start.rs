@@ -115,7 +115,10 @@ fn both_at_once_settle_in_one_round_trip() {
             w.both_ways();
             let state = |i: usize| w.nodes[i].tunnel.session_state(PEER).expect("known");
             assert!(!state(0).handshaking && !state(1).handshaking);
-            // Both send on one and the same session: so exactly one of them has it as the initiator.
+            if apart >= 20 {
+                // It had answered already, so it waited for the confirmation instead of starting its own.
+                assert!(w.times(1, 1, 0).is_empty(), "{apart}");
+            }
             let count = w.times(0, 1, 0).len() + w.times(1, 1, 0).len();
             w.run(200_000);
             assert_eq!(w.times(0, 1, 0).len() + w.times(1, 1, 0).len(), count, "idle");
@@ -154,6 +157,38 @@ fn under_load_a_cookie_is_asked_for_and_shown() {
     assert_ne!(tries[1].mac2, [0; 16]);
     assert_eq!(w.times(1, 3, 0).len(), 1);
     assert!(w.nodes[0].established[0] - 1000 < 700, "not after the slow retry");
+}
+
+#[test]
+fn a_cookie_does_not_wait_for_the_slow_retry() {
+    let mut w = World::new();
+    w.send(0, b"x");
+    w.run(200_000);
+    w.nodes[1].tunnel.set_load_limit(0);
+    let start = w.ms();
+    w.send(0, b"answered before, so retries are slow");
+    w.run(1000);
+    assert_eq!(w.times(1, 3, start).len(), 1);
+    assert_eq!(w.nodes[0].established.len(), 2);
+}
+
+#[test]
+fn asking_again_for_a_session_just_made_does_nothing() {
+    let mut w = World::new();
+    w.send(0, b"x");
+    w.run(100);
+    for node in 0..2 {
+        w.nodes[node].tunnel.want_session(PEER, w.now, w.wall_of(node));
+        w.settle(node);
+    }
+    w.run(1000);
+    assert_eq!(w.times(0, 1, 0).len() + w.times(1, 1, 0).len(), 1);
+    // But a line that still has none some seconds later is right: the session is of no use.
+    w.run(5000);
+    w.nodes[1].tunnel.want_session(PEER, w.now, w.wall_of(1));
+    w.settle(1);
+    w.run(100);
+    assert_eq!(w.nodes[1].established.len(), 2);
 }
 
 #[test]
