@@ -27,6 +27,7 @@ pub async fn run(
     events: mpsc::Sender<Event>,
 ) -> Result<(), Error> {
     let context = Rc::new(Context::new(options, events)?);
+    let _closing = Closing(context.clone());
     let mut routine = Routine {
         context: context.clone(),
         keys: persisted,
@@ -52,6 +53,15 @@ pub async fn run(
             done = running(&mut routine.map) => routine.map_done(&done),
             () = running(&mut routine.update) => routine.update = None,
         }
+    }
+}
+
+/// Ends what runs beside the routine, however that ends.
+struct Closing(Rc<Context>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 

@@ -4,10 +4,12 @@ use crate::backoff::Backoff;
 use crate::h2::Client;
 use crate::messages::{Activity, Event, Options, SelfReport};
 use crate::{Error, MapItem};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
 
 pub(crate) struct Context {
     pub(crate) client: Client,
@@ -17,7 +19,10 @@ pub(crate) struct Context {
     /// URL of the last ping of control: the same one is not answered twice.
     pub(crate) last_ping: RefCell<String>,
     /// Pings being answered.
-    pub(crate) pings: Cell<u8>,
+    pub(crate) pings: RefCell<JoinSet<()>>,
+    /// What the daemon has been told of each failing activity. Kept here, because an activity that is stopped
+    /// and started again must still be able to say that it works now.
+    troubles: RefCell<BTreeMap<Activity, Error>>,
 }
 
 impl Context {
@@ -28,7 +33,8 @@ impl Context {
             report: RefCell::new(None),
             wake: Notify::new(),
             last_ping: RefCell::new(String::new()),
-            pings: Cell::new(0),
+            pings: RefCell::default(),
+            troubles: RefCell::default(),
         })
     }
 
@@ -74,39 +80,38 @@ impl Context {
         self.wait(wait).await;
     }
 
+    /// Resolves at the next [`Self::wake`].
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
     /// Waits, unless woken.
     pub(crate) async fn wait(&self, time: Duration) {
         tokio::select! {
             () = tokio::time::sleep(time) => {}
-            () = self.wake.notified() => {}
+            () = self.woken() => {}
         }
     }
-}
 
-/// Tells the daemon of an activity's failures and of their end, each once.
-pub(crate) struct Trouble {
-    activity: Activity,
-    told: Option<Error>,
-}
-
-impl Trouble {
-    pub(crate) fn new(activity: Activity) -> Self {
-        Self { activity, told: None }
-    }
-
-    /// The activity failed. Told again only when the reason changes.
-    pub(crate) async fn failed(&mut self, context: &Context, error: Error) {
-        if self.told.as_ref() != Some(&error) {
+    /// An activity failed. Told only when the reason is another than the last.
+    pub(crate) async fn failed(&self, activity: Activity, error: Error) {
+        if self.troubles.borrow_mut().insert(activity, error.clone()).as_ref() != Some(&error) {
             log::info!("control: {error}");
-            self.told = Some(error.clone());
-            context.emit(Event::Trouble { activity: self.activity, error: Some(error) }).await;
+            self.emit(Event::Trouble { activity, error: Some(error) }).await;
         }
     }
 
-    /// The activity works.
-    pub(crate) async fn over(&mut self, context: &Context) {
-        if self.told.take().is_some() {
-            context.emit(Event::Trouble { activity: self.activity, error: None }).await;
+    /// An activity works.
+    pub(crate) async fn works(&self, activity: Activity) {
+        let over = self.troubles.borrow_mut().remove(&activity).is_some();
+        if over {
+            self.emit(Event::Trouble { activity, error: None }).await;
         }
+    }
+
+    /// Ends everything that runs beside [`crate::run`].
+    pub(crate) fn close(&self) {
+        self.pings.borrow_mut().abort_all();
+        self.client.hang_up();
     }
 }

@@ -156,6 +156,7 @@ mod tests {
         (WithoutEarly::new(client, 119), responder.into_stream(Box::new(b)))
     }
 
+    #[allow(clippy::unwrap_in_result, reason = "test code")]
     fn through(sent: &[u8], piece: usize) -> io::Result<Vec<u8>> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
         runtime.block_on(async {

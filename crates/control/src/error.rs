@@ -16,13 +16,13 @@ pub enum Error {
         why: &'static str,
     },
     /// No connection came about.
-    #[error("connecting to {host}:{port}: {why}")]
+    #[error("{why}")]
     Dial {
         /// Host name or address.
         host: String,
         /// TCP port.
         port: u16,
-        /// What the dialler said.
+        /// What the dialler said; it names host and port.
         why: String,
     },
     /// The chain of the server's certificate ends in no known root.
@@ -146,13 +146,18 @@ impl Error {
         let why = chain(error);
         let host = host.to_owned();
         let lower = why.to_ascii_lowercase();
-        if ["unknownissuer", "unknown issuer", "self-signed", "selfsigned", "caasendentity", "not trusted"]
-            .iter()
-            .any(|sign| lower.contains(sign))
-        {
+        let signs = [
+            "no known authority",
+            "unknownissuer",
+            "unknown issuer",
+            "self-signed",
+            "selfsigned",
+            "caasendentity",
+        ];
+        if signs.iter().any(|sign| lower.contains(sign)) {
             // The dialler's text may already name the cure; ours is said once.
             let why = match lower.contains("ca-file") {
-                true => "unknown CA".to_owned(),
+                true => "it is signed by no known authority".to_owned(),
                 false => why,
             };
             Self::UntrustedCertificate { host, why }
@@ -208,6 +213,13 @@ mod tests {
         assert!(untrusted.to_string().contains("--ca-file or SSL_CERT_FILE"), "{untrusted}");
         let scheme = dial("received corrupt message of type InvalidContentType");
         assert!(scheme.to_string().contains("write http://"), "{scheme}");
-        assert_eq!(dial("refused").to_string(), "connecting to h.example:443: refused");
+        let both = dial(
+            "TLS to h.example:443: its certificate is signed by no known authority; name a private CA with --ca-file or SSL_CERT_FILE",
+        );
+        assert_eq!(both.to_string().matches("--ca-file").count(), 1, "{both}");
+        assert_eq!(
+            dial("connection refused by h.example:443").to_string(),
+            "connection refused by h.example:443"
+        );
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// So many are answered at once; more are dropped.
-const AT_ONCE: u8 = 8;
+const AT_ONCE: usize = 8;
 /// So many kinds of ping of one request are done.
 const KINDS: usize = 8;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -31,15 +31,16 @@ pub(crate) fn answer(context: &Rc<Context>, request: PingRequest) {
     if request.url.is_empty() || *context.last_ping.borrow() == request.url {
         return;
     }
-    if context.pings.get() >= AT_ONCE {
+    let mut pings = context.pings.borrow_mut();
+    while pings.try_join_next().is_some() {}
+    if pings.len() >= AT_ONCE {
         log::warn!("control: too many pings at once, one dropped");
         return;
     }
     context.last_ping.replace(request.url.clone());
-    context.pings.set(context.pings.get() + 1);
-    // The task may outlive the map stream, but not the client for long: every step has its time.
+    // The task outlives the map stream, but not the client.
     let context = context.clone();
-    tokio::task::spawn_local(async move {
+    pings.spawn_local(async move {
         let result = match request.types.as_str() {
             "" => here(&context, &request).await,
             "c2n" => c2n(&context, &request).await,
@@ -48,7 +49,6 @@ pub(crate) fn answer(context: &Rc<Context>, request: PingRequest) {
         if let Err(e) = result {
             log::info!("control: ping not answered: {e}");
         }
-        context.pings.set(context.pings.get().saturating_sub(1));
     });
 }
 

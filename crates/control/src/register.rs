@@ -3,7 +3,7 @@
 
 use crate::Error;
 use crate::backoff::Backoff;
-use crate::context::{Context, Trouble};
+use crate::context::Context;
 use crate::h2::{read_body, status_error};
 use crate::messages::{Activity, Event, LoggedIn, Login, Persisted, SelfReport};
 use crate::text::printable;
@@ -48,7 +48,6 @@ pub(crate) async fn login(context: Rc<Context>, keys: Persisted, login: Login) -
     let mut fresh = (login.new_key || keys.node_key.is_zero()).then(|| new_key(context));
     let mut followup = String::new();
     let mut backoff = Backoff::default();
-    let mut trouble = Trouble::new(Activity::Login);
     let mut refused = None;
     loop {
         let old = match fresh {
@@ -64,28 +63,36 @@ pub(crate) async fn login(context: Rc<Context>, keys: Persisted, login: Login) -
             followup: &followup,
         };
         let limit = if followup.is_empty() { TIMEOUT } else { FOLLOWUP_TIMEOUT };
-        let answer = match tokio::time::timeout(limit, attempt.send(context)).await {
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(limit, attempt.send(context)) => answer,
+            // The connection that a follow-up waits on may be dead: ask again on another.
+            () = context.woken(), if !followup.is_empty() => {
+                context.client.hang_up();
+                continue;
+            }
+        };
+        let answer = match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(Error::RateLimited(wait))) => {
-                trouble.failed(context, Error::RateLimited(wait)).await;
+                context.failed(Activity::Login, Error::RateLimited(wait)).await;
                 context.wait(wait).await;
                 continue;
             }
             Ok(Err(e)) => {
-                trouble.failed(context, e).await;
+                context.failed(Activity::Login, e).await;
                 context.back_off(&mut backoff).await;
                 continue;
             }
             Err(_) => {
                 context.client.hang_up();
                 if followup.is_empty() {
-                    trouble.failed(context, Error::Timeout("the answer to the registration")).await;
+                    context.failed(Activity::Login, Error::Timeout("the answer to the registration")).await;
                     context.back_off(&mut backoff).await;
                 }
                 continue;
             }
         };
-        trouble.over(context).await;
+        context.works(Activity::Login).await;
 
         if answer.node_key_expired && answer.error.is_empty() && fresh.is_none() {
             context.emit(Event::KeyExpired).await;

@@ -3,7 +3,7 @@
 
 use crate::Error;
 use crate::backoff::Backoff;
-use crate::context::{Context, Trouble};
+use crate::context::Context;
 use crate::map::map_error;
 use crate::messages::Activity;
 use crate::wire::requests::MapRequest;
@@ -51,18 +51,17 @@ pub(crate) async fn map_request(
 /// stream to notice.
 pub(crate) async fn send(context: Rc<Context>, node_key: NodePublic) {
     let mut backoff = Backoff::default();
-    let mut trouble = Trouble::new(Activity::Update);
     loop {
         let sent = tokio::time::timeout(TIMEOUT, map_request(&context, node_key, false)).await;
         let error = match sent {
-            Ok(Ok(_) | Err(Error::NodeUnknown)) => return trouble.over(&context).await,
+            Ok(Ok(_) | Err(Error::NodeUnknown)) => return context.works(Activity::Update).await,
             Ok(Err(e)) => e,
             Err(_) => {
                 context.client.hang_up();
                 Error::Timeout("telling control about this node")
             }
         };
-        trouble.failed(&context, error).await;
+        context.failed(Activity::Update, error).await;
         context.back_off(&mut backoff).await;
     }
 }

@@ -97,7 +97,7 @@ impl Builder {
             "OnlineChange" => delta.online_change = flags(Self::parse(name, raw)?),
             "DNSConfig" => delta.dns = Some(Self::parse::<dns::DnsConfig>(name, raw)?.into()),
             "Domain" => {
-                delta.domain = Some(Self::parse(name, raw)?).filter(|name: &Box<str>| !name.is_empty())
+                delta.domain = Some(Self::parse::<Box<str>>(name, raw)?).filter(|name| !name.is_empty())
             }
             "PacketFilter" => {
                 let (rules, bad) = filter::rules(&Self::parse::<Vec<&RawValue>>(name, raw)?);

@@ -5,7 +5,7 @@ use super::frames::{Frames, Piece};
 use super::split::{Item, Splitter, Wanted};
 use super::{MapItem, MapMessage};
 use crate::backoff::Backoff;
-use crate::context::{Context, Trouble};
+use crate::context::Context;
 use crate::messages::{Activity, Event};
 use crate::{Error, h2, ping, update};
 use http_body_util::BodyExt as _;
@@ -89,14 +89,13 @@ impl MapReader {
 /// Follows the map of `node_key` until control no longer knows it.
 pub(crate) async fn follow(context: Rc<Context>, node_key: NodePublic) -> Outcome {
     let mut backoff = Backoff::default();
-    let mut trouble = Trouble::new(Activity::Map);
     loop {
-        let (error, was_up) = one_stream(&context, node_key, &mut backoff, &mut trouble).await;
+        let (error, was_up) = one_stream(&context, node_key, &mut backoff).await;
         if was_up {
             context.emit(Event::MapDown { error: error.clone() }).await;
         }
         let unknown = error == Error::NodeUnknown;
-        trouble.failed(&context, error).await;
+        context.failed(Activity::Map, error).await;
         context.back_off(&mut backoff).await;
         if unknown {
             return Outcome::NodeUnknown;
@@ -105,12 +104,7 @@ pub(crate) async fn follow(context: Rc<Context>, node_key: NodePublic) -> Outcom
 }
 
 /// One stream from request to its end: why it ended, and whether it had begun.
-async fn one_stream(
-    context: &Rc<Context>,
-    node_key: NodePublic,
-    backoff: &mut Backoff,
-    trouble: &mut Trouble,
-) -> (Error, bool) {
+async fn one_stream(context: &Rc<Context>, node_key: NodePublic, backoff: &mut Backoff) -> (Error, bool) {
     let answer = tokio::time::timeout(WATCHDOG, update::map_request(context, node_key, true)).await;
     let answer = match answer {
         Ok(Ok(answer)) => answer,
@@ -145,13 +139,13 @@ async fn one_stream(
                 MapItem::Peer(_) => {
                     peers = peers.wrapping_add(1);
                     context.emit_item(item).await;
-                    if peers % PEERS_A_TURN == 0 {
+                    if peers.is_multiple_of(PEERS_A_TURN) {
                         tokio::task::yield_now().await;
                     }
                 }
                 MapItem::End(message) => {
                     backoff.reset();
-                    trouble.over(context).await;
+                    context.works(Activity::Map).await;
                     end_of_message(context, message).await;
                 }
             }

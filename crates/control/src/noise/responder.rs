@@ -1,4 +1,5 @@
 //! The server's half of the handshake, for tests: the control server of this crate's tests runs on it.
+#![allow(clippy::unwrap_in_result, reason = "test code")]
 
 use super::NoiseStream;
 use super::handshake::{

@@ -97,6 +97,34 @@ fn interactive() {
 }
 
 #[test]
+fn waking_asks_again_about_a_login() {
+    in_virtual_time(async {
+        let mut node = Node::logging_in(Persisted::default(), Login::default()).await;
+        node.request("/machine/register").await.answer(r#"{"AuthURL":"https://x/1"}"#).await;
+        assert!(matches!(node.event().await, Event::AuthUrl(_)));
+        let _unanswered = node.request("/machine/register").await;
+        let at = Instant::now();
+        node.command(Command::Wake).await;
+        assert_eq!(node.request("/machine/register").await.json["Followup"], "https://x/1");
+        assert!(at.elapsed() < Duration::from_secs(1));
+    });
+}
+
+#[test]
+fn trouble_ends_even_if_another_login_ends_it() {
+    in_virtual_time(async {
+        let mut node = Node::logging_in(persisted(1), Login::default()).await;
+        let request = node.request("/machine/register").await;
+        request.answer_with(Response::builder().status(500), "").await;
+        assert!(matches!(node.event().await, Event::Trouble { error: Some(_), .. }));
+        node.command(Command::Login(Login::default())).await;
+        node.request("/machine/register").await.answer(OK).await;
+        assert!(matches!(node.event().await, Event::Trouble { activity: Activity::Login, error: None }));
+        assert!(matches!(node.event().await, Event::LoggedIn(_)));
+    });
+}
+
+#[test]
 fn a_denied_login_starts_over() {
     in_virtual_time(async {
         let mut node = Node::logging_in(Persisted::default(), Login::default()).await;

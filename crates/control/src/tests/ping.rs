@@ -57,6 +57,30 @@ fn c2n() {
 }
 
 #[test]
+fn the_end_of_the_client_ends_its_pings() {
+    in_virtual_time(async {
+        let (node, mut stream) = Node::following().await;
+        let c2n = r#"{"KeepAlive":true,"PingRequest":{"URL":"https://h/c2n/7","Types":"c2n","Payload":""}}"#;
+        stream.send_data(framed(c2n)).await.expect("open");
+        let Node { server, commands, mut events, .. } = node;
+        let reply = loop {
+            match events.recv().await.expect("the client runs") {
+                Event::C2n { reply, .. } => break reply,
+                _ => {}
+            }
+        };
+        drop(commands);
+        while events.recv().await.is_some() {}
+        tokio::task::yield_now().await;
+        assert!(reply.is_closed(), "nobody waits for the answer");
+        // Only the server itself still holds the server: the client and its dialler are gone.
+        drop(stream);
+        tokio::time::sleep(LONG).await;
+        assert_eq!(Rc::strong_count(&server), 1);
+    });
+}
+
+#[test]
 fn of_peers() {
     in_virtual_time(async {
         let (mut node, mut stream) = Node::following().await;

@@ -117,8 +117,8 @@ fn convert(rule: Rule) -> (Option<FilterRule>, bool) {
         })
         .filter(|grant| !grant.dsts.is_empty() && !grant.caps.is_empty())
         .collect();
-    let useful = !srcs.is_empty() && !(dsts.is_empty() && cap_grants.is_empty());
-    (useful.then_some(FilterRule { srcs, dsts, protos, cap_grants }), lost)
+    let useless = srcs.is_empty() || (dsts.is_empty() && cap_grants.is_empty());
+    ((!useless).then_some(FilterRule { srcs, dsts, protos, cap_grants }), lost)
 }
 
 /// `*`, an address, a prefix without host bits, or a range; `bits` is the old way to write a prefix length.
