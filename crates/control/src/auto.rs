@@ -51,7 +51,7 @@ pub async fn run(
             () = context.daemon_gone() => return Ok(()),
             done = running(&mut routine.auth) => routine.auth_done(done),
             done = running(&mut routine.map) => routine.map_done(&done),
-            () = running(&mut routine.update) => routine.update = None,
+            known = running(&mut routine.update) => routine.update_done(known),
         }
     }
 }
@@ -92,7 +92,8 @@ struct Routine {
     auth: Activity<AuthDone>,
     logging_out: bool,
     map: Activity<Outcome>,
-    update: Activity<()>,
+    /// Gives false if control does not know this node.
+    update: Activity<bool>,
     /// Control has not heard the latest report, or the connection is in doubt.
     update_wanted: bool,
 }
@@ -196,6 +197,14 @@ impl Routine {
                 self.context.client.hang_up();
                 let _ = reply.send(result);
             }
+        }
+    }
+
+    fn update_done(&mut self, known: bool) {
+        self.update = None;
+        if !known {
+            // A stream opened before the node was deleted stays open but dead; a new one hears of it.
+            self.map = None;
         }
     }
 

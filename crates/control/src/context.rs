@@ -20,6 +20,9 @@ pub(crate) struct Context {
     pub(crate) last_ping: RefCell<String>,
     /// Pings being answered.
     pub(crate) pings: RefCell<JoinSet<()>>,
+    /// Of the map stream. A node that control forgets as soon as it has registered it must not spin, so it
+    /// counts on over the logins between.
+    pub(crate) map_backoff: RefCell<Backoff>,
     /// What the daemon has been told of each failing activity. Kept here, because an activity that is stopped
     /// and started again must still be able to say that it works now.
     troubles: RefCell<BTreeMap<Activity, Error>>,
@@ -34,6 +37,7 @@ impl Context {
             wake: Notify::new(),
             last_ping: RefCell::new(String::new()),
             pings: RefCell::default(),
+            map_backoff: RefCell::default(),
             troubles: RefCell::default(),
         })
     }
@@ -77,6 +81,12 @@ impl Context {
     /// Waits after a failure.
     pub(crate) async fn back_off(&self, backoff: &mut Backoff) {
         let wait = self.client.with_rng(|rng| backoff.next(rng.as_rngcore()));
+        self.wait(wait).await;
+    }
+
+    /// Waits after a failure of the map stream.
+    pub(crate) async fn back_off_map(&self) {
+        let wait = self.client.with_rng(|rng| self.map_backoff.borrow_mut().next(rng.as_rngcore()));
         self.wait(wait).await;
     }
 

@@ -197,6 +197,10 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         }
         source = error.source();
     }
+    // rustls ends some texts with a link to its manual.
+    if let Some(link) = text.find(": https://docs.rs/") {
+        text.truncate(link);
+    }
     text
 }
 

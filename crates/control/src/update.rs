@@ -47,15 +47,17 @@ pub(crate) async fn map_request(
     }
 }
 
-/// Tells control what we are now, until it has taken it. A node that control does not know is left to the map
-/// stream to notice.
-pub(crate) async fn send(context: Rc<Context>, node_key: NodePublic) {
+/// Tells control what we are now, until it has taken it (true) or says that it does not know us (false).
+pub(crate) async fn send(context: Rc<Context>, node_key: NodePublic) -> bool {
     let mut backoff = Backoff::default();
     loop {
         let sent = tokio::time::timeout(TIMEOUT, map_request(&context, node_key, false)).await;
-        let error = match sent {
-            Ok(Ok(_) | Err(Error::NodeUnknown)) => return context.works(Activity::Update).await,
-            Ok(Err(e)) => e,
+        let error = match &sent {
+            Ok(Ok(_) | Err(Error::NodeUnknown)) => {
+                context.works(Activity::Update).await;
+                return matches!(sent, Ok(Ok(_)));
+            }
+            Ok(Err(e)) => e.clone(),
             Err(_) => {
                 context.client.hang_up();
                 Error::Timeout("telling control about this node")

@@ -4,7 +4,6 @@ use super::decode::{Builder, wanted};
 use super::frames::{Frames, Piece};
 use super::split::{Item, Splitter, Wanted};
 use super::{MapItem, MapMessage};
-use crate::backoff::Backoff;
 use crate::context::Context;
 use crate::messages::{Activity, Event};
 use crate::{Error, h2, ping, update};
@@ -88,15 +87,14 @@ impl MapReader {
 
 /// Follows the map of `node_key` until control no longer knows it.
 pub(crate) async fn follow(context: Rc<Context>, node_key: NodePublic) -> Outcome {
-    let mut backoff = Backoff::default();
     loop {
-        let (error, was_up) = one_stream(&context, node_key, &mut backoff).await;
+        let (error, was_up) = one_stream(&context, node_key).await;
         if was_up {
             context.emit(Event::MapDown { error: error.clone() }).await;
         }
         let unknown = error == Error::NodeUnknown;
         context.failed(Activity::Map, error).await;
-        context.back_off(&mut backoff).await;
+        context.back_off_map().await;
         if unknown {
             return Outcome::NodeUnknown;
         }
@@ -104,7 +102,7 @@ pub(crate) async fn follow(context: Rc<Context>, node_key: NodePublic) -> Outcom
 }
 
 /// One stream from request to its end: why it ended, and whether it had begun.
-async fn one_stream(context: &Rc<Context>, node_key: NodePublic, backoff: &mut Backoff) -> (Error, bool) {
+async fn one_stream(context: &Rc<Context>, node_key: NodePublic) -> (Error, bool) {
     let answer = tokio::time::timeout(WATCHDOG, update::map_request(context, node_key, true)).await;
     let answer = match answer {
         Ok(Ok(answer)) => answer,
@@ -144,7 +142,7 @@ async fn one_stream(context: &Rc<Context>, node_key: NodePublic, backoff: &mut B
                     }
                 }
                 MapItem::End(message) => {
-                    backoff.reset();
+                    context.map_backoff.borrow_mut().reset();
                     context.works(Activity::Map).await;
                     end_of_message(context, message).await;
                 }

@@ -163,6 +163,28 @@ fn an_unknown_node_registers_again() {
 }
 
 #[test]
+fn a_node_that_is_forgotten_at_once_does_not_spin() {
+    in_virtual_time(async {
+        let mut node = Node::logging_in(persisted(1), Login::default()).await;
+        let at = Instant::now();
+        let mut registered = 0;
+        while at.elapsed() < Duration::from_secs(600) {
+            tokio::select! {
+                Some(seen) = node.seen.recv() => match seen.path.as_str() {
+                    "/machine/register" => {
+                        registered += 1;
+                        seen.answer("{}").await;
+                    }
+                    _ => seen.answer_with(Response::builder().status(404), "").await,
+                },
+                Some(_) = node.events.recv() => {}
+            }
+        }
+        assert!(registered < 100, "{registered}");
+    });
+}
+
+#[test]
 fn broken_messages_end_the_stream() {
     for bytes in [&b"\x04\x00\x00\x00nope"[..], b"\xff\xff\xff\xff", b"\x02\x00\x00\x00{}"] {
         in_virtual_time(async {

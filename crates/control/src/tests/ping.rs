@@ -64,9 +64,8 @@ fn the_end_of_the_client_ends_its_pings() {
         stream.send_data(framed(c2n)).await.expect("open");
         let Node { server, commands, mut events, .. } = node;
         let reply = loop {
-            match events.recv().await.expect("the client runs") {
-                Event::C2n { reply, .. } => break reply,
-                _ => {}
+            if let Event::C2n { reply, .. } = events.recv().await.expect("the client runs") {
+                break reply;
             }
         };
         drop(commands);

@@ -59,6 +59,21 @@ fn failed_updates_are_sent_again() {
 }
 
 #[test]
+fn a_node_deleted_at_control_notices() {
+    in_virtual_time(async {
+        let (mut node, _open_but_dead) = Node::following().await;
+        node.command(report("r2")).await;
+        let gone = || Response::builder().status(404);
+        node.request("/machine/map").await.answer_with(gone(), "").await;
+        let request = node.request("/machine/map").await;
+        assert_eq!(request.json["Stream"], true);
+        request.answer_with(gone(), "").await;
+        assert!(matches!(node.event().await, Event::Trouble { error: Some(Error::NodeUnknown), .. }));
+        node.request("/machine/register").await;
+    });
+}
+
+#[test]
 fn waking_unmasks_a_dead_connection() {
     in_virtual_time(async {
         let (mut node, _stream) = Node::following().await;
