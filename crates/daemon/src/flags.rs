@@ -65,15 +65,47 @@ struct Spec {
 }
 
 const FLAGS: &[Spec] = &[
-    Spec { name: "ca-file", value: "path", about: "PEM file of further CA roots to trust for control and DERP; may be given more than once (so may SSL_CERT_FILE)" },
+    Spec {
+        name: "ca-file",
+        value: "path",
+        about: "PEM file of further CA roots to trust for control and DERP; may be given more than once (so may SSL_CERT_FILE)",
+    },
     Spec { name: "cleanup", value: "", about: "clean up system state and exit" },
-    Spec { name: "no-logs-no-support", value: "", about: "accepted for compatibility: this node never uploads logs" },
-    Spec { name: "port", value: "port", about: "UDP port to listen on for WireGuard and peer-to-peer traffic; 0 means automatically select (default $PORT or 0)" },
-    Spec { name: "socket", value: "path", about: "path of the LocalAPI unix socket (default /var/run/tailscale/tailscaled.sock)" },
-    Spec { name: "state", value: "path", about: "absolute path of the state file, or 'mem:' to store nothing and register as an ephemeral node (default <statedir>/tailscaled.state)" },
-    Spec { name: "statedir", value: "path", about: "folder for state; derived from --state when possible (default /var/lib/tailscale)" },
-    Spec { name: "tun", value: "name", about: "tunnel interface, or \"userspace-networking\" to use none; a comma-separated list is tried in order (default tailscale0)" },
-    Spec { name: "verbose", value: "level", about: "log verbosity; 0 is default, 1 and 2 show more (default $TS_LOG_VERBOSITY or 0)" },
+    Spec {
+        name: "no-logs-no-support",
+        value: "",
+        about: "accepted for compatibility: this node never uploads logs",
+    },
+    Spec {
+        name: "port",
+        value: "port",
+        about: "UDP port to listen on for WireGuard and peer-to-peer traffic; 0 means automatically select (default $PORT or 0)",
+    },
+    Spec {
+        name: "socket",
+        value: "path",
+        about: "path of the LocalAPI unix socket (default /var/run/tailscale/tailscaled.sock)",
+    },
+    Spec {
+        name: "state",
+        value: "path",
+        about: "absolute path of the state file, or 'mem:' to store nothing and register as an ephemeral node (default <statedir>/tailscaled.state)",
+    },
+    Spec {
+        name: "statedir",
+        value: "path",
+        about: "folder for state; derived from --state when possible (default /var/lib/tailscale)",
+    },
+    Spec {
+        name: "tun",
+        value: "name",
+        about: "tunnel interface, or \"userspace-networking\" to use none; a comma-separated list is tried in order (default tailscale0)",
+    },
+    Spec {
+        name: "verbose",
+        value: "level",
+        about: "log verbosity; 0 is default, 1 and 2 show more (default $TS_LOG_VERBOSITY or 0)",
+    },
     Spec { name: "version", value: "", about: "print version information and exit" },
 ];
 
@@ -92,7 +124,10 @@ const ACCEPTED: &[(&str, bool)] = &[
 const REFUSED: &[(&str, &str)] = &[
     ("config", "this build cannot read a configuration file; use `tailscale up` and `tailscale set` instead"),
     ("bird-socket", "this build has no BIRD integration; leave the flag out"),
-    ("encrypt-state", "this build cannot encrypt the state file; leave the flag out or give --encrypt-state=false"),
+    (
+        "encrypt-state",
+        "this build cannot encrypt the state file; leave the flag out or give --encrypt-state=false",
+    ),
 ];
 
 const DEFAULT_DIR: &str = "/var/lib/tailscale";
@@ -127,7 +162,9 @@ impl Raw {
         let mut raw = Self::default();
         let mut args = args.iter();
         while let Some(arg) = args.next() {
-            let Some(flag) = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-')).filter(|f| !f.is_empty()) else {
+            let Some(flag) =
+                arg.strip_prefix("--").or_else(|| arg.strip_prefix('-')).filter(|f| !f.is_empty())
+            else {
                 return Err(Refusal {
                     text: format!("tailscaled does not take non-flag arguments: {arg:?}"),
                     status: 1,
@@ -160,7 +197,9 @@ impl Raw {
         } else if let Some(spec) = FLAGS.iter().find(|spec| spec.name == name) {
             let value = value(!spec.value.is_empty())?;
             if spec.value.is_empty() && parse_bool(&value).is_none() {
-                return Err(misuse(format!("invalid boolean value {value:?} for -{name}: give true or false")));
+                return Err(misuse(format!(
+                    "invalid boolean value {value:?} for -{name}: give true or false"
+                )));
             }
             self.values.push((spec.name, value));
         } else if let Some((_, takes_value)) = ACCEPTED.iter().find(|(accepted, _)| *accepted == name) {
@@ -193,30 +232,36 @@ impl Raw {
             return Ok(Parsed::Print(help()));
         }
         if self.on("version") {
-            return Ok(Parsed::Print(format!("{}\n  long version: {}\n", crate::version::SHORT, crate::version::LONG)));
+            return Ok(Parsed::Print(format!(
+                "{}\n  long version: {}\n",
+                crate::version::SHORT,
+                crate::version::LONG
+            )));
         }
         let number = |name: &str, var: &str| {
-            let text = self.value(name).map(str::to_owned).or_else(|| (around.var)(var)).filter(|s| !s.is_empty());
+            let text =
+                self.value(name).map(str::to_owned).or_else(|| (around.var)(var)).filter(|s| !s.is_empty());
             text.map_or(Ok(0), |text| {
-                text.parse().map_err(|_| misuse(format!("invalid value {text:?} for -{name}: give a number from 0 to 65535")))
+                text.parse().map_err(|_| {
+                    misuse(format!("invalid value {text:?} for -{name}: give a number from 0 to 65535"))
+                })
             })
         };
         let port: u16 = number("port", "PORT")?;
         let verbose: u16 = number("verbose", "TS_LOG_VERBOSITY")?;
         let (state, var_root) = self.places(around)?;
-        let run_dir = (around.is_dir)(Path::new("/var/run"));
-        let default_socket = if run_dir { "/var/run/tailscale/tailscaled.sock" } else { "tailscaled.sock" };
-        let socket = self.value("socket").unwrap_or(default_socket);
-        if socket.is_empty() {
+        let socket = self.value("socket").map_or_else(|| default_socket(around), PathBuf::from);
+        if socket.as_os_str().is_empty() {
             return Err(Refusal { text: "--socket must not be empty".to_owned(), status: 1 });
         }
         let files = self.values.iter().filter(|(name, _)| *name == "ca-file").map(|(_, path)| path.clone());
-        let ca_files = files.chain((around.var)("SSL_CERT_FILE")).filter(|p| !p.is_empty()).map(PathBuf::from);
+        let ca_files =
+            files.chain((around.var)("SSL_CERT_FILE")).filter(|p| !p.is_empty()).map(PathBuf::from);
         let tun = self.value("tun").unwrap_or("tailscale0").split(',').map(str::to_owned);
         Ok(Parsed::Run(Box::new(Flags {
             state,
             var_root,
-            socket: PathBuf::from(socket),
+            socket,
             port,
             tun: tun.collect(),
             verbose: u8::try_from(verbose).unwrap_or(u8::MAX),
@@ -243,7 +288,8 @@ impl Raw {
             (None, Some(dir)) => dir.join("tailscaled.state"),
             (None, None) => default_state_dir(around)
                 .ok_or_else(|| Refusal {
-                    text: "--statedir (or at least --state) is required: there is no /var/lib here".to_owned(),
+                    text: "--statedir (or at least --state) is required: there is no /var/lib here"
+                        .to_owned(),
                     status: 1,
                 })?
                 .join("tailscaled.state"),
@@ -257,6 +303,12 @@ impl Raw {
         let var_root = dir.or_else(derived);
         Ok((StatePlace::File(file), var_root))
     }
+}
+
+/// Where the LocalAPI socket is unless a flag says otherwise.
+pub fn default_socket(around: &Surroundings<'_>) -> PathBuf {
+    let run_dir = (around.is_dir)(Path::new("/var/run"));
+    PathBuf::from(if run_dir { "/var/run/tailscale/tailscaled.sock" } else { "tailscaled.sock" })
 }
 
 fn default_state_dir(around: &Surroundings<'_>) -> Option<PathBuf> {
@@ -310,7 +362,8 @@ mod tests {
 
     fn run(args: &[&str], vars: &[(&str, &str)]) -> Parsed {
         let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
-        let vars: Vec<(String, String)> = vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let vars: Vec<(String, String)> =
+            vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let var = |name: &str| vars.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone());
         parse(&args, &Surroundings { var: &var, is_dir: &|p| p != Path::new("/nowhere"), uid: 0 })
     }

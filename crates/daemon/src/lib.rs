@@ -1,1 +1,18 @@
-//! Wiring of the node.
+//! The daemon: the only crate that wires the others together.
+//!
+//! Owns: the state machine ([`backend`]), the run loop that carries its effects out ([`node`]), the packet thread
+//! ([`dataplane`]), state on flash ([`state`]), clock, log and command line of `tailscaled`.
+//! Leaves out: protocols, packets, JSON types and the command line of `tailscale`, each a crate of its own.
+
+pub mod api;
+pub mod backend;
+pub mod clock;
+pub mod dataplane;
+pub mod faces;
+pub mod flags;
+pub mod host;
+pub mod logging;
+pub mod node;
+pub mod parts;
+pub mod state;
+pub mod version;

@@ -89,7 +89,8 @@ impl log::Log for Sink {
             Level::Debug => "[v1] ",
             Level::Trace => "[v2] ",
         };
-        let more = if suppressed > 0 { format!(" (suppressed {suppressed} more like this)") } else { String::new() };
+        let more =
+            if suppressed > 0 { format!(" (suppressed {suppressed} more like this)") } else { String::new() };
         line(&format!("{} {mark}{}{more}", date(self.clock.timestamp()), record.args()));
     }
 

@@ -15,6 +15,7 @@
 //! ```
 
 pub mod drop;
+mod engine;
 pub mod filter;
 pub mod host;
 pub mod lines;
@@ -24,3 +25,5 @@ pub mod session;
 pub mod slot;
 pub mod time;
 pub mod wireguard;
+
+pub use engine::{Engine, Output, PeerConfig, PeerView, PingOutcome, PingRequest, SelfConfig, StartError};

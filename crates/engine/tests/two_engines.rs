@@ -25,7 +25,10 @@ struct Node {
 }
 
 fn addresses(number: u8) -> [IpAddr; 2] {
-    [IpAddr::from([100, 64, 0, number]), IpAddr::from([0xfd7a, 0x115c, 0xa1e0, 0, 0, 0, 0, u16::from(number)])]
+    [
+        IpAddr::from([100, 64, 0, number]),
+        IpAddr::from([0xfd7a, 0x115c, 0xa1e0, 0, 0, 0, 0, u16::from(number)]),
+    ]
 }
 
 fn prefixes(number: u8) -> Box<[IpNet]> {
@@ -39,7 +42,12 @@ fn allow_all(number: u8) -> Filter {
         ..FilterRule::default()
     };
     let local = local_set(&prefixes(number), &[], &[]);
-    Filter::compile(&FilterInput { rules: &[&rule], local: &local, shields_up: false, cap_holders: &|_, _| {} })
+    Filter::compile(&FilterInput {
+        rules: &[&rule],
+        local: &local,
+        shields_up: false,
+        cap_holders: &|_, _| {},
+    })
 }
 
 impl Node {

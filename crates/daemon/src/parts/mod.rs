@@ -10,5 +10,8 @@ pub mod unixsocketidentity;
 
 /// The features this binary was built with, for `version --features` and LocalAPI.
 pub fn built() -> Vec<&'static str> {
-    [c2n::FEATURE, health::FEATURE, ipnbus::FEATURE, unixsocketidentity::FEATURE].into_iter().flatten().collect()
+    [c2n::FEATURE, health::FEATURE, ipnbus::FEATURE, unixsocketidentity::FEATURE]
+        .into_iter()
+        .flatten()
+        .collect()
 }

@@ -123,10 +123,11 @@ fn copy_path(path: &Path) -> PathBuf {
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temp = with_suffix(path, &format!(".tmp{}", std::process::id()));
     let mut options = OpenOptions::new();
-    let written = options.write(true).create(true).truncate(true).mode(0o600).open(&temp).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
+    let written =
+        options.write(true).create(true).truncate(true).mode(0o600).open(&temp).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        });
     let placed = written.and_then(|()| fs::rename(&temp, path));
     if placed.is_err() {
         let _ = fs::remove_file(&temp);

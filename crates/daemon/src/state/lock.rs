@@ -20,7 +20,9 @@ impl DirLock {
         let Ok(file) = opened else { return Ok(None) };
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self { _file: file })),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Locked { path: dir.to_owned(), lock: path }),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(StoreError::Locked { path: dir.to_owned(), lock: path })
+            }
             Err(_) => Ok(None),
         }
     }

@@ -16,7 +16,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The file or its folder cannot be read or written.
-    #[error("state file {path}: {source}; check that the folder exists and is writable, and that the disk is not full")]
+    #[error(
+        "state file {path}: {source}; check that the folder exists and is writable, and that the disk is not full"
+    )]
     Io {
         /// Which file.
         path: PathBuf,
@@ -24,7 +26,9 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// Neither the file nor its copy can be understood.
-    #[error("state file {path} is damaged ({reason}) and there is no good copy; restore it from a backup, or remove it to join as a new node")]
+    #[error(
+        "state file {path} is damaged ({reason}) and there is no good copy; restore it from a backup, or remove it to join as a new node"
+    )]
     Damaged {
         /// Which file.
         path: PathBuf,
@@ -32,13 +36,17 @@ pub enum StoreError {
         reason: String,
     },
     /// Sealed by a TPM.
-    #[error("state file {path} is sealed by a TPM and cannot be read by this build; export it unsealed first (`tailscaled --encrypt-state=false`)")]
+    #[error(
+        "state file {path} is sealed by a TPM and cannot be read by this build; export it unsealed first (`tailscaled --encrypt-state=false`)"
+    )]
     Sealed {
         /// Which file.
         path: PathBuf,
     },
     /// A second daemon.
-    #[error("another tailscaled uses the state folder {path} (lock file {lock}); stop it first or give another --statedir")]
+    #[error(
+        "another tailscaled uses the state folder {path} (lock file {lock}); stop it first or give another --statedir"
+    )]
     Locked {
         /// The folder.
         path: PathBuf,
@@ -65,6 +73,16 @@ impl Store {
     /// Opens the state file at `path`, creating it and its folder if they do not exist.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         FileStore::open(path).map(Self::File)
+    }
+
+    /// As [`Self::open`], and takes the lock of the folder `dir` that the file is in.
+    pub fn open_locked(path: &Path, dir: &Path) -> Result<(Self, Option<DirLock>), StoreError> {
+        // The folder may have to be made first; a file that is read twice is no harm, one written twice is.
+        if let Some(lock) = DirLock::take(dir)? {
+            return Ok((Self::open(path)?, Some(lock)));
+        }
+        let store = Self::open(path)?;
+        Ok((store, DirLock::take(dir)?))
     }
 
     /// The value of `key`.

@@ -25,7 +25,8 @@ impl Tracker {
     /// Something is wrong; `text` says what and what to do. The moment it began is kept if it already was.
     pub fn set(&mut self, what: Warnable, text: impl Into<String>, now: Mono, wall: Timestamp) {
         let text = text.into();
-        let broken = self.broken.entry(what).or_insert_with(|| Broken { text: String::new(), since: now, wall });
+        let broken =
+            self.broken.entry(what).or_insert_with(|| Broken { text: String::new(), since: now, wall });
         broken.text = text;
     }
 
@@ -51,8 +52,9 @@ impl Tracker {
     }
 
     fn shows(&self, what: Warnable, broken: &Broken, now: Mono) -> bool {
-        let hidden = what != Warnable::WarmingUp && self.is_set(Warnable::WarmingUp) && what != Warnable::StateStore
-            || what.spec().depends_on.iter().any(|dependency| self.is_set(*dependency));
+        let hidden =
+            what != Warnable::WarmingUp && self.is_set(Warnable::WarmingUp) && what != Warnable::StateStore
+                || what.spec().depends_on.iter().any(|dependency| self.is_set(*dependency));
         !hidden && now.since(broken.since) >= what.spec().visible_after
     }
 }

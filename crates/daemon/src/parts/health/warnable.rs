@@ -79,43 +79,53 @@ impl Warnable {
     /// Its fixed facts (features reference §6.2).
     pub const fn spec(self) -> &'static Spec {
         use Severity::{High, Low, Medium};
-        use Warnable as W;
-        const DOWN: &[W] = &[W::WantRunningFalse];
-        const OFFLINE: &[W] = &[W::WantRunningFalse, W::NetworkStatus];
-        const NOT_HOME: &[W] = &[W::WantRunningFalse, W::NetworkStatus, W::LoginState, W::NoDerpHome];
+        const DOWN: &[Warnable] = &[Warnable::WantRunningFalse];
+        const OFFLINE: &[Warnable] = &[Warnable::WantRunningFalse, Warnable::NetworkStatus];
+        const NOT_HOME: &[Warnable] = &[
+            Warnable::WantRunningFalse,
+            Warnable::NetworkStatus,
+            Warnable::LoginState,
+            Warnable::NoDerpHome,
+        ];
         macro_rules! spec {
             ($code:literal, $title:literal, $severity:expr, $impacts:literal, $deps:expr, $secs:literal) => {
-                &Spec {
-                    code: $code,
-                    title: $title,
-                    severity: $severity,
-                    impacts_connectivity: $impacts,
-                    depends_on: $deps,
-                    visible_after: Duration::from_secs($secs),
+                const {
+                    &Spec {
+                        code: $code,
+                        title: $title,
+                        severity: $severity,
+                        impacts_connectivity: $impacts,
+                        depends_on: $deps,
+                        visible_after: Duration::from_secs($secs),
+                    }
                 }
             };
         }
         match self {
-            W::WarmingUp => spec!("warming-up", "Tailscale is starting", Low, false, &[], 0),
-            W::WantRunningFalse => spec!("wantrunning-false", "Tailscale off", Low, false, &[], 0),
-            W::StateStore => spec!("state-store-health", "State store unusable", High, true, &[], 0),
-            W::LoginState => spec!("login-state", "Logged out", Medium, false, DOWN, 0),
-            W::ControlUnreachable => {
+            Self::WarmingUp => spec!("warming-up", "Tailscale is starting", Low, false, &[], 0),
+            Self::WantRunningFalse => spec!("wantrunning-false", "Tailscale off", Low, false, &[], 0),
+            Self::StateStore => spec!("state-store-health", "State store unusable", High, true, &[], 0),
+            Self::LoginState => spec!("login-state", "Logged out", Medium, false, DOWN, 0),
+            Self::ControlUnreachable => {
                 spec!("control-unreachable", "Coordination server unreachable", Medium, true, OFFLINE, 0)
             }
-            W::NetworkStatus => spec!("network-status", "Network down", Medium, true, DOWN, 5),
-            W::NotInMapPoll => spec!("not-in-map-poll", "Out of sync", Medium, false, OFFLINE, 480),
-            W::MapResponseTimeout => {
+            Self::NetworkStatus => spec!("network-status", "Network down", Medium, true, DOWN, 5),
+            Self::NotInMapPoll => spec!("not-in-map-poll", "Out of sync", Medium, false, OFFLINE, 480),
+            Self::MapResponseTimeout => {
                 spec!("mapresponse-timeout", "Network map response timeout", Medium, false, OFFLINE, 0)
             }
-            W::NoDerpHome => spec!("no-derp-home", "No home relay server", Medium, true, OFFLINE, 10),
-            W::NoDerpConnection => {
+            Self::NoDerpHome => spec!("no-derp-home", "No home relay server", Medium, true, OFFLINE, 10),
+            Self::NoDerpConnection => {
                 spec!("no-derp-connection", "Relay server unavailable", Medium, true, NOT_HOME, 10)
             }
-            W::DerpTimedOut => spec!("derp-timed-out", "Relay server timed out", Medium, false, NOT_HOME, 0),
-            W::DerpRegionError => spec!("derp-region-error", "Relay server error", Low, false, NOT_HOME, 0),
-            W::TailnetLock => spec!("tailnet-lock", "Tailnet Lock not supported", Medium, false, DOWN, 0),
-            W::UpdateAvailable => spec!("update-available", "Update available", Low, false, DOWN, 0),
+            Self::DerpTimedOut => {
+                spec!("derp-timed-out", "Relay server timed out", Medium, false, NOT_HOME, 0)
+            }
+            Self::DerpRegionError => {
+                spec!("derp-region-error", "Relay server error", Low, false, NOT_HOME, 0)
+            }
+            Self::TailnetLock => spec!("tailnet-lock", "Tailnet Lock not supported", Medium, false, DOWN, 0),
+            Self::UpdateAvailable => spec!("update-available", "Update available", Low, false, DOWN, 0),
         }
     }
 }

@@ -1,0 +1,75 @@
+//! `ping`: by TSMP or ICMP inside WireGuard.
+
+use crate::node::Shared;
+use engine::host::PingKind as Wire;
+use localapi::server::{Request, Response};
+use localapi::types::{Indent, PingKind, PingResult};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// The client gives up sooner, by going away.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Answers `POST ping?ip=&type=&size=`.
+pub(super) async fn ping(shared: &Shared, request: &Request) -> Response {
+    let query = &request.query;
+    let Ok(ip) = query.text("ip").parse::<IpAddr>() else {
+        return Response::error(400, "invalid 'ip' parameter");
+    };
+    let kind = query.text("type");
+    if kind.is_empty() {
+        return Response::error(400, "missing 'type' parameter");
+    }
+    let size = query.text("size");
+    if !size.is_empty() && size != "0" {
+        if kind != PingKind::Disco.name() {
+            return Response::error(400, "'size' parameter is only supported with disco pings");
+        }
+        return Response::failure_json(
+            "pings of a given size need direct paths, which this build does not have",
+        );
+    }
+    let Some(kind) = PingKind::from_name(kind) else {
+        return Response::failure_json(&format!("unknown ping type {kind:?}"));
+    };
+    let result = run(shared, ip, kind).await;
+    Response::json(&result, Indent::None)
+}
+
+async fn run(shared: &Shared, ip: IpAddr, kind: PingKind) -> PingResult {
+    let mut result = PingResult { ip: ip.to_string(), ..PingResult::default() };
+    let home = {
+        let backend = shared.backend.borrow();
+        let Some((node, _)) = backend.node_by_ip(ip) else {
+            result.err = "no matching peer".to_owned();
+            return result;
+        };
+        if backend.netmap().is_some_and(|map| map.self_node.id == node.id) {
+            result.err = format!("{ip} is local Tailscale IP");
+            result.is_local_ip = true;
+            return result;
+        }
+        result.node_name = crate::backend::convert::short_name(&node.name, &node.hostinfo.hostname);
+        result.node_ip = node.ips().next().map(|ip| ip.to_string()).unwrap_or_default();
+        node.home_derp
+    };
+    let wire = match kind {
+        // Without direct paths every packet goes through the relay, so any ping measures the path that disco would.
+        PingKind::Disco | PingKind::Tsmp => Wire::Tsmp,
+        PingKind::Icmp => Wire::Icmp,
+        PingKind::PeerApi => {
+            result.err = "PeerAPI is not in this build".to_owned();
+            return result;
+        }
+    };
+    match shared.plane.ping(wire, ip, TIMEOUT).await {
+        Ok(Some(rtt)) => result.latency_seconds = rtt.as_secs_f64(),
+        Ok(None) => result.err = "no reply".to_owned(),
+        Err(error) => result.err = error,
+    }
+    if kind == PingKind::Disco && result.err.is_empty() {
+        result.derp_region_id = i64::from(home.0);
+        result.derp_region_code = shared.backend.borrow().region_code(home);
+    }
+    result
+}

@@ -1,0 +1,65 @@
+//! Everything the node can do.
+
+use super::profiles::Changes;
+use keys::{MachinePrivate, NodePrivate};
+use localapi::types::Notify;
+use netmap::{DerpMap, NodeId, RegionId};
+use std::collections::BTreeSet;
+
+/// One thing to do.
+#[derive(Debug)]
+pub enum Effect {
+    /// Write these keys to the store, then tell [`super::Input::Saved`].
+    Save(Changes),
+    /// End the control client, if there is one, and start another.
+    StartControl(Box<ControlStart>),
+    /// Give this to the control client.
+    Control(control::Command),
+    /// End the session at control, then tell [`super::Input::LoggedOut`].
+    Logout,
+    /// Control has told the time.
+    ControlTime(netmap::Timestamp),
+    /// The engine's own configuration has changed: give it [`super::Backend::self_config`].
+    Configure,
+    /// These peers have changed: give the engine [`super::Backend::peer_config`] of each.
+    SyncPeers(PeerSet),
+    /// The relays' configuration has changed: give it [`super::Backend::relay_config`].
+    Relays,
+    /// Find out how far the relays are.
+    MeasureRelays,
+    /// Tell everybody who watches the bus.
+    Notify(Box<Notify>),
+}
+
+/// Some or all peers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerSet {
+    /// All there are, and none that the engine has besides.
+    All,
+    /// These; one that is not in the map any more is to be forgotten.
+    Some(BTreeSet<NodeId>),
+}
+
+/// What a control client is started with.
+#[derive(Debug)]
+pub struct ControlStart {
+    /// Where.
+    pub server_url: String,
+    /// This installation's key.
+    pub machine_key: MachinePrivate,
+    /// The profile's keys.
+    pub persisted: control::Persisted,
+}
+
+/// What the relays are connected as and to.
+#[derive(Debug, Clone)]
+pub struct RelayConfig<'a> {
+    /// Our node key.
+    pub key: NodePrivate,
+    /// All regions.
+    pub map: &'a DerpMap,
+    /// Our home.
+    pub home: RegionId,
+    /// Stay disconnected.
+    pub paused: bool,
+}

@@ -1,0 +1,269 @@
+//! Starting, logging in and out.
+
+use super::input::Reply;
+use super::profiles::{self, control_url};
+use super::{Backend, ControlStart, Effect, Moment, PeerSet, State, WARMING_UP, time};
+use crate::parts::health::Warnable;
+use crate::state::Store;
+use keys::{MachinePrivate, NlPrivate};
+use localapi::types::{Notify, Options, Persist, Prefs, UserProfile};
+use netmap::NetMap;
+
+/// Where a login stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Login {
+    /// None is under way.
+    None,
+    /// Control is being asked.
+    UnderWay,
+    /// The user must visit a URL.
+    WaitsForUser,
+    /// We are registered.
+    Done,
+}
+
+impl Login {
+    /// Nothing happens unless the user does something.
+    pub(super) const fn cannot_continue(self) -> bool {
+        matches!(self, Self::None | Self::WaitsForUser)
+    }
+}
+
+impl Backend {
+    /// (Re)starts everything, with new settings if there are any (features reference §7).
+    pub(super) fn start(&mut self, options: Option<Options>, now: Moment) {
+        self.state = State::NoState;
+        self.login = Login::None;
+        self.in_map_poll = false;
+        self.auth_url = None;
+        self.paused = false;
+        if let Some(options) = options {
+            self.auth_key = Some(options.auth_key).filter(|key| !key.is_empty());
+            if let Some(prefs) = options.update_prefs {
+                let other_server = control_url(&prefs) != control_url(self.prefs());
+                let persist = self.prefs().persist.clone();
+                self.put_prefs(Prefs { persist, ..*prefs }, now);
+                if other_server {
+                    self.forget_map();
+                }
+            }
+        }
+        self.notify_prefs();
+        if self.store_problem.is_some() {
+            return self.settle(now);
+        }
+        let prefs = self.prefs();
+        let (wanted, logged_out) = (prefs.want_running, prefs.logged_out);
+        if wanted {
+            self.warm_at = Some(now.mono + WARMING_UP);
+            let text = "Tailscale is starting. Please wait.";
+            self.health.set(Warnable::WarmingUp, text, now.mono, now.wall);
+        }
+        self.start_control(now);
+        if wanted && !logged_out && self.have_node_key() {
+            self.log_in(false, now);
+        }
+        self.settle(now);
+    }
+
+    fn start_control(&mut self, now: Moment) {
+        let machine_key = self.machine_key();
+        let persist = self.profiles.persist().cloned().unwrap_or_default();
+        let start = ControlStart {
+            server_url: control_url(self.prefs()).to_owned(),
+            machine_key,
+            persisted: control::Persisted {
+                node_key: persist.private_node_key.clone(),
+                old_node_key: persist.old_private_node_key.clone(),
+                nl_key: persist.network_lock_key,
+            },
+        };
+        self.control_running = true;
+        self.effects.push_back(Effect::StartControl(Box::new(start)));
+        self.report(now);
+    }
+
+    /// The key of this installation, made when it is first needed.
+    fn machine_key(&mut self) -> MachinePrivate {
+        if let Some(key) = &self.machine_key {
+            return key.clone();
+        }
+        let key = MachinePrivate::generate(&mut &mut *self.rng);
+        self.save(vec![profiles::machine_key_change(&key)]);
+        self.machine_key = Some(key.clone());
+        key
+    }
+
+    /// The user wants the node up again.
+    pub(super) fn login_again(&mut self, now: Moment) {
+        self.warm_at = Some(now.mono + WARMING_UP);
+        let text = "Tailscale is starting. Please wait.";
+        self.health.set(Warnable::WarmingUp, text, now.mono, now.wall);
+        if self.have_node_key() && self.login != Login::Done {
+            self.log_in(false, now);
+        }
+    }
+
+    fn log_in(&mut self, new_key: bool, now: Moment) {
+        // A key that has run out by the clock is renewed without asking control about it first.
+        let expired = self.have_netmap && self.netmap.self_node.is_expired(now.wall);
+        self.ensure_lock_key(now);
+        self.login = Login::UnderWay;
+        let login =
+            control::Login { auth_key: self.auth_key.take(), new_key: new_key || expired, expiry: None };
+        self.control(control::Command::Login(login));
+    }
+
+    /// A profile announces a network-lock key from its first login on.
+    fn ensure_lock_key(&mut self, now: Moment) {
+        if self.profiles.persist().is_some_and(|p| !p.network_lock_key.is_zero()) {
+            return;
+        }
+        let network_lock_key = NlPrivate::generate(&mut &mut *self.rng);
+        let persist = self.profiles.persist().cloned().unwrap_or_default();
+        let persist = Some(Persist { network_lock_key, ..persist });
+        self.put_prefs(Prefs { persist, ..self.prefs().clone() }, now);
+    }
+
+    pub(super) fn command_start(&mut self, options: Options, now: Moment, reply: Reply<Result<(), String>>) {
+        if let Some(problem) = &self.store_problem {
+            return reply.send(Err(problem.clone()));
+        }
+        self.start(Some(options), now);
+        reply.send(Ok(()));
+    }
+
+    pub(super) fn login_interactive(&mut self, now: Moment, reply: Reply<Result<(), String>>) {
+        if let Some(problem) = &self.store_problem {
+            return reply.send(Err(problem.clone()));
+        }
+        reply.send(Ok(()));
+        match self.auth_url.clone().filter(|_| self.login == Login::WaitsForUser) {
+            Some(url) => self.notify(Notify { browse_to_url: Some(url), ..Notify::default() }),
+            None => self.log_in(true, now),
+        }
+        self.settle(now);
+    }
+
+    pub(super) fn auth_url_came(&mut self, url: String, now: Moment) {
+        self.login = Login::WaitsForUser;
+        self.auth_url = Some(url.clone());
+        self.notify(Notify { browse_to_url: Some(url), ..Notify::default() });
+        self.settle(now);
+    }
+
+    pub(super) fn registered(&mut self, news: control::LoggedIn, now: Moment) {
+        let interactive = !self.prefs().want_running || self.prefs().logged_out;
+        self.login = Login::Done;
+        self.blocked = false;
+        self.key_refused = false;
+        self.auth_url = None;
+        self.health.clear(Warnable::LoginState);
+        self.health.clear(Warnable::ControlUnreachable);
+        let user = UserProfile {
+            id: news.user.id.0,
+            login_name: news.user.login_name.to_string(),
+            display_name: news.user.display_name.to_string(),
+            profile_pic_url: news.user.profile_pic_url.to_string(),
+            groups: Vec::new(),
+        };
+        let old = self.profiles.persist().cloned().unwrap_or_default();
+        let rotated = news.rotated;
+        let persist = Persist {
+            private_node_key: news.node_key,
+            old_private_node_key: keys::NodePrivate::zero(),
+            user_profile: user,
+            ..old
+        };
+        let mut prefs = Prefs { persist: Some(persist), logged_out: false, ..self.prefs().clone() };
+        prefs.want_running |= interactive;
+        prefs.control_url = control_url(&prefs).to_owned();
+        self.put_prefs(prefs, now);
+        if rotated {
+            self.effects.push_back(Effect::Configure);
+            self.effects.push_back(Effect::Relays);
+        }
+        self.login_finished();
+        self.notify_prefs();
+        self.settle(now);
+    }
+
+    pub(super) fn login_failed(&mut self, error: &control::Error, retrying: bool, now: Moment) {
+        self.login = if retrying { Login::UnderWay } else { Login::None };
+        let text = error.to_string();
+        let health = format!("You are logged out. The last login error was: {text}");
+        self.health.set(Warnable::LoginState, health, now.mono, now.wall);
+        self.notify(Notify { err_message: Some(text), ..Notify::default() });
+        self.settle(now);
+    }
+
+    pub(super) fn key_expired(&mut self, now: Moment) {
+        self.key_refused = true;
+        self.login = Login::UnderWay;
+        self.settle(now);
+    }
+
+    pub(super) fn logout(&mut self, now: Moment, reply: Reply<Result<(), String>>) {
+        if !self.have_node_key() && self.profiles.current().id.is_empty() {
+            return reply.send(Ok(()));
+        }
+        let prefs = Prefs { want_running: false, logged_out: true, ..self.prefs().clone() };
+        self.put_prefs(prefs, now);
+        self.settle(now);
+        self.notify_prefs();
+        self.logout_reply = Some(reply);
+        self.effects.push_back(Effect::Logout);
+    }
+
+    pub(super) fn logged_out(&mut self, result: Result<(), String>, store: &Store, now: Moment) {
+        let reply = self.logout_reply.take();
+        if result.is_ok() {
+            let id = self.profiles.current().id.clone();
+            let changes = self.profiles.delete(&id);
+            self.save(changes);
+            self.profiles.switch_to_new();
+            self.profile_changed(store, now);
+        }
+        if let Some(reply) = reply {
+            reply.send(result);
+        }
+    }
+
+    /// Another profile is in use: everything starts over.
+    pub(super) fn profile_changed(&mut self, _store: &Store, now: Moment) {
+        self.forget_map();
+        self.blocked = false;
+        self.key_refused = false;
+        self.auth_key = None;
+        if self.state != State::NoState {
+            self.state = State::NoState;
+            self.notify(Notify { state: Some(State::NoState), ..Notify::default() });
+        }
+        self.start(None, now);
+    }
+
+    /// What control decided for another login does not count any more.
+    pub(super) fn forget_map(&mut self) {
+        self.have_netmap = false;
+        self.netmap = NetMap::default();
+        self.changes = netmap::Changes::default();
+        self.home = netmap::RegionId::NONE;
+        self.home_connected = false;
+        self.effects.push_back(Effect::Relays);
+        self.effects.push_back(Effect::Configure);
+        self.effects.push_back(Effect::SyncPeers(PeerSet::All));
+    }
+
+    /// Puts settings in force and stores them.
+    pub(super) fn put_prefs(&mut self, prefs: Prefs, now: Moment) {
+        let network = self.netmap().map(super::map::network_profile);
+        let rng = &mut self.rng;
+        let id = || {
+            let mut bytes = [0; 2];
+            rng.fill_bytes(&mut bytes);
+            bytes
+        };
+        let changes = self.profiles.set_prefs(prefs, network, id, time(now));
+        self.save(changes);
+    }
+}

@@ -1,0 +1,334 @@
+//! News of the control client and of the relays: what they change and whom it concerns.
+
+use super::{Backend, Effect, Moment, PeerSet, RelayConfig, State, convert};
+use crate::parts::health::{Severity, Unhealthy, Warnable};
+use control::{Activity, Event, MapItem, MapMessage};
+use engine::filter::{Filter, FilterInput, local_set};
+use engine::{PeerConfig, SelfConfig};
+use localapi::types::{NetworkProfile, Notify, Prefs};
+use netmap::{NetMap, Node, NodeId, RegionId, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Backend {
+    pub(super) fn handle_control(&mut self, event: Event, now: Moment) {
+        match event {
+            Event::AuthUrl(url) => self.auth_url_came(url, now),
+            Event::LoggedIn(news) => self.registered(*news, now),
+            Event::LoginFailed { error, retrying } => self.login_failed(&error, retrying, now),
+            Event::KeyExpired => self.key_expired(now),
+            Event::Trouble { activity, error } => self.trouble(activity, error.as_ref(), now),
+            Event::MapUp => {
+                self.netmap.begin_stream();
+                self.changes = netmap::Changes::default();
+                self.in_map_poll = true;
+                self.health.clear(Warnable::ControlUnreachable);
+                self.settle(now);
+            }
+            Event::MapItem(MapItem::Peer(node)) => {
+                self.netmap.upsert_peer(*node, &mut self.changes);
+            }
+            Event::MapItem(MapItem::End(message)) => self.message(*message, now),
+            Event::MapDown { error } => {
+                self.in_map_poll = false;
+                log::info!("lost the map stream of control: {error}");
+                self.settle(now);
+            }
+            // Answered by the node, which has the engine.
+            Event::C2n { .. } | Event::PingPeer { .. } => {}
+        }
+    }
+
+    /// An activity of the control client fails or works again.
+    fn trouble(&mut self, activity: Activity, error: Option<&control::Error>, now: Moment) {
+        match error {
+            Some(error) if activity != Activity::Update => {
+                let text = format!("Cannot reach the coordination server: {error}");
+                self.health.set(Warnable::ControlUnreachable, text, now.mono, now.wall);
+                // A node that is being brought up for the first time has somebody waiting at the command line.
+                if !self.have_netmap && self.state == State::NeedsLogin {
+                    self.notify(Notify { err_message: Some(error.to_string()), ..Notify::default() });
+                }
+            }
+            Some(_) => {}
+            None => self.health.clear(Warnable::ControlUnreachable),
+        }
+    }
+
+    /// The end of a map message: everything but the peers, which have been taken while they arrived.
+    fn message(&mut self, message: MapMessage, now: Moment) {
+        let MapMessage { keep_alive, first, delta, pop_browser_url, control_time, .. } = message;
+        if let Some(at) = control_time {
+            self.effects.push_back(Effect::ControlTime(at));
+        }
+        if let Some(url) = pop_browser_url {
+            self.notify(Notify { browse_to_url: Some(url), ..Notify::default() });
+        }
+        if keep_alive {
+            return;
+        }
+        let mut changes = std::mem::take(&mut self.changes);
+        self.netmap.apply(delta, first, now.wall, &mut changes);
+        let is_new = !self.have_netmap;
+        self.have_netmap = true;
+        if first || changes.self_node {
+            self.learn_self(now);
+        }
+        if changes.derp_map {
+            self.relays_changed(now);
+        }
+        if is_new || changes.self_node || changes.packet_filters {
+            self.effects.push_back(Effect::Configure);
+        }
+        self.tell_peers(&changes, first);
+        self.settle(now);
+        let peers = if is_new { PeerSet::All } else { PeerSet::Some(&changes.changed | &changes.removed) };
+        if peers != PeerSet::Some(Default::default()) {
+            self.effects.push_back(Effect::SyncPeers(peers));
+        }
+    }
+
+    /// Our own node has come or changed: remember who we are.
+    fn learn_self(&mut self, now: Moment) {
+        let node = &self.netmap.self_node;
+        let Some(old) = self.profiles.persist() else { return };
+        let mut persist = old.clone();
+        persist.node_id = node.stable_id.to_string();
+        if let Some(user) = self.netmap.user(node.user) {
+            persist.user_profile = convert::user(user);
+        }
+        let known = self.profiles.current().network_profile == network_profile(&self.netmap);
+        if *old != persist || !known || self.profiles.current().id.is_empty() {
+            let told = old.node_id != persist.node_id || old.user_profile != persist.user_profile;
+            self.put_prefs(Prefs { persist: Some(persist), ..self.prefs().clone() }, now);
+            if told {
+                self.notify_prefs();
+            }
+        }
+    }
+
+    fn tell_peers(&mut self, changes: &netmap::Changes, first: bool) {
+        let mut notify = Notify::default();
+        if first || changes.self_node {
+            notify.self_change = Some(Box::new(convert::node(&self.netmap.self_node)));
+        }
+        notify.peer_changed_patch = changes.patches.iter().map(convert::patch).collect();
+        let patched = |id: &NodeId| changes.patches.iter().any(|patch| patch.id == *id);
+        let whole = changes.changed.iter().filter(|id| !patched(id));
+        notify.peers_changed = whole.filter_map(|id| self.netmap.peer(*id)).map(convert::node).collect();
+        notify.peers_removed = changes.removed.iter().map(|id| id.0).collect();
+        let users = changes.users.iter().filter_map(|id| self.netmap.user(*id));
+        notify.user_profiles = users.map(|user| (user.id.0, convert::user(user))).collect();
+        if changes.messages {
+            notify.client_version = self.netmap.client_version.as_ref().map(convert::client_version);
+        }
+        if notify != Notify::default() {
+            self.notify(notify);
+        }
+    }
+
+    /// What peers see in the node of this number, in full: for watchers that do not take patches.
+    pub fn whole_node(&self, id: NodeId) -> Option<localapi::types::Node> {
+        self.netmap()?.peer(id).map(convert::node)
+    }
+
+    fn relays_changed(&mut self, now: Moment) {
+        let map = &self.netmap.derp_map;
+        let usable = |id: &RegionId| map.regions.get(id).is_some_and(|r| !r.no_measure_no_home);
+        if !usable(&self.home) {
+            self.home = RegionId::NONE;
+            // One region needs no measuring.
+            let mut regions = map.regions.keys().filter(|id| usable(id));
+            if let (Some(&only), None) = (regions.next(), regions.next()) {
+                self.set_home(only, now);
+            }
+        }
+        self.effects.push_back(Effect::Relays);
+        if self.netmap.derp_map.regions.len() > 1 {
+            self.effects.push_back(Effect::MeasureRelays);
+        }
+    }
+
+    fn set_home(&mut self, home: RegionId, now: Moment) {
+        if self.home != home {
+            log::info!("home DERP region is now {home}");
+            self.home = home;
+            self.home_connected = false;
+            self.effects.push_back(Effect::Relays);
+            self.report(now);
+        }
+    }
+
+    pub(super) fn handle_relay(&mut self, event: derp::Event, now: Moment) {
+        match event {
+            derp::Event::Connected { home, .. } => {
+                self.connected_relays = self.connected_relays.saturating_add(1);
+                self.home_connected |= home;
+                if home {
+                    self.health.clear(Warnable::DerpRegionError);
+                }
+            }
+            derp::Event::Disconnected { region, home, error } => {
+                self.connected_relays = self.connected_relays.saturating_sub(1);
+                if home {
+                    self.home_connected = false;
+                    // The nearest region may have become another one.
+                    if !error.is_empty() && self.netmap.derp_map.regions.len() > 1 {
+                        self.effects.push_back(Effect::MeasureRelays);
+                    }
+                }
+                if !error.is_empty() {
+                    log::info!("DERP region {region}: {error}");
+                }
+            }
+            derp::Event::Health { region, text } if region == self.home => {
+                if text.is_empty() {
+                    self.health.clear(Warnable::DerpRegionError);
+                } else {
+                    let code = self.region_code(region);
+                    let text = format!("The relay server '{code}' reports a problem: {text}");
+                    self.health.set(Warnable::DerpRegionError, text, now.mono, now.wall);
+                }
+            }
+            derp::Event::HomeMeasured(times) => self.choose_home(&times, now),
+            derp::Event::Health { .. } | derp::Event::PeerGone { .. } | derp::Event::FrameAt { .. } => {}
+        }
+        self.settle(now);
+    }
+
+    /// The region that answered soonest, weighed by control's scores; the present home unless another is clearly
+    /// nearer (protocol reference §4.3).
+    fn choose_home(&mut self, times: &BTreeMap<RegionId, Duration>, now: Moment) {
+        let map = &self.netmap.derp_map;
+        let weighed = |id: &RegionId, time: &Duration| {
+            let score = map.region_score.get(id).copied().filter(|score| *score > 0.0).unwrap_or(1.0);
+            time.as_secs_f64() * score
+        };
+        let usable =
+            times.iter().filter(|(id, _)| map.regions.get(id).is_some_and(|r| !r.no_measure_no_home));
+        let best = usable.map(|(id, time)| (weighed(id, time), *id)).min_by(|a, b| a.0.total_cmp(&b.0));
+        let fallback = || {
+            // Nothing answered: any region is better than none, and the same one each time.
+            let regions = map.regions.values().filter(|r| !r.no_measure_no_home && !r.nodes.is_empty());
+            regions.map(|r| r.id).next()
+        };
+        let choice = match best {
+            Some((best, id)) => {
+                let old = times.get(&self.home).map(|time| weighed(&self.home, time));
+                let keep = old.is_some_and(|old| old - best < 0.010 || best > old * 2.0 / 3.0);
+                if keep { Some(self.home) } else { Some(id) }
+            }
+            None if self.home.is_none() => fallback(),
+            None => None,
+        };
+        if let Some(home) = choice {
+            self.set_home(home, now);
+        }
+    }
+
+    /// What the relays are to be connected as and to.
+    pub fn relay_config(&self) -> RelayConfig<'_> {
+        RelayConfig {
+            key: self.node_key(),
+            map: &self.netmap.derp_map,
+            home: self.home,
+            paused: !self.engine_active,
+        }
+    }
+
+    /// What the engine must know of ourselves.
+    pub fn self_config(&self) -> SelfConfig {
+        let prefs = self.prefs();
+        let node = &self.netmap.self_node;
+        let active = self.engine_active && self.have_netmap;
+        let filter = if active && self.netmap.packet_filters.is_some() {
+            let rules: Vec<_> = self.netmap.filter_rules().collect();
+            let advertised = prefs.advertise_routes.clone().unwrap_or_default();
+            let local = local_set(&node.addresses, &advertised, &[]);
+            let holders = |cap: &str, add: &mut dyn FnMut(netmap::IpNet)| {
+                for peer in self.netmap.peers().filter(|peer| peer.has_cap(cap)) {
+                    peer.addresses.iter().copied().for_each(&mut *add);
+                }
+            };
+            Filter::compile(&FilterInput {
+                rules: &rules,
+                local: &local,
+                shields_up: prefs.shields_up,
+                cap_holders: &holders,
+            })
+        } else {
+            Filter::deny_all()
+        };
+        SelfConfig {
+            key: self.node_key(),
+            addresses: node.ips().map(|ip| (ip, 0)).collect(),
+            filter: Arc::new(filter),
+            shields_up: prefs.shields_up,
+            running: active,
+        }
+    }
+
+    /// What the engine must know of a peer; `None` if it is to have none such.
+    pub fn peer_config(&self, id: NodeId, now: Moment) -> Option<PeerConfig> {
+        let node = self.netmap().filter(|_| self.engine_active)?.peer(id)?;
+        let usable =
+            !node.key.is_zero() && !node.is_expired(now.wall) && node.key != self.netmap.self_node.key;
+        let reachable = !node.disco_key.is_zero() || !node.home_derp.is_none() || node.wireguard_only;
+        (usable && reachable).then(|| self.engine_peer(node))
+    }
+
+    fn engine_peer(&self, node: &Node) -> PeerConfig {
+        PeerConfig {
+            id: node.id,
+            key: node.key,
+            disco_key: node.disco_key,
+            home_derp: node.home_derp,
+            allowed_ips: node.allowed_ips.iter().filter(|net| self.uses_route(node, net)).copied().collect(),
+            jailed: node.jailed,
+            masq_v4: node.masq_v4,
+            masq_v6: node.masq_v6,
+        }
+    }
+}
+
+/// The tailnet as a profile remembers it.
+pub(super) fn network_profile(map: &NetMap) -> NetworkProfile {
+    NetworkProfile {
+        magic_dns_name: convert::magic_dns_suffix(&map.self_node.name).to_owned(),
+        domain_name: map.domain.to_string(),
+        display_name: String::new(),
+    }
+}
+
+/// The messages of control as things that are wrong.
+pub(super) fn messages(map: &NetMap, now: Timestamp) -> Vec<Unhealthy> {
+    let unhealthy = |code: String, title: &str, text: String, severity: Severity, impacts: bool| Unhealthy {
+        code,
+        title: title.to_owned(),
+        text,
+        severity,
+        since: now,
+        depends_on: vec![Warnable::WarmingUp.spec().code],
+        impacts_connectivity: impacts,
+    };
+    let displayed = map.display_messages.iter().map(|(id, message)| {
+        let title = &*message.title;
+        let mut text =
+            if message.text.is_empty() { format!("{title}.") } else { format!("{title}: {}", message.text) };
+        if let Some((url, label)) = &message.action {
+            text.push_str(&format!(" {label}: {url}"));
+        }
+        let severity = match &*message.severity {
+            "high" => Severity::High,
+            "low" => Severity::Low,
+            _ => Severity::Medium,
+        };
+        unhealthy(format!("control-health.{id}"), title, text, severity, message.impacts_connectivity)
+    });
+    let plain = map.health.iter().enumerate().map(|(number, text)| {
+        let title = "Coordination server reports an issue";
+        unhealthy(format!("control-health.health-{number}"), title, text.to_string(), Severity::Medium, false)
+    });
+    displayed.chain(plain).collect()
+}

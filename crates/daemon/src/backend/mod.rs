@@ -1,0 +1,422 @@
+//! The node's state machine: what control says and what the user wants become one consistent set of decisions.
+//!
+//! Owns: profiles and settings, the network map, Go's seven states, health. Pure: it is given [`Input`]s with the
+//! moment they happened and hands out [`Effect`]s; it has no socket, file, clock or thread. The configuration of
+//! engine and relays is not queued but asked for whole when an effect says that it has changed.
+//! Leaves out: carrying effects out (`node`), JSON on the wire (`localapi`), packets (`engine`).
+
+pub mod convert;
+mod edit;
+mod effect;
+mod input;
+mod login;
+mod machine;
+mod map;
+mod profiles;
+mod report;
+mod settings;
+mod status;
+#[cfg(test)]
+mod tests;
+mod whois;
+
+pub use effect::{ControlStart, Effect, PeerSet, RelayConfig};
+pub use input::{Command, Input, Reply};
+pub use machine::State;
+pub use profiles::Changes;
+pub use report::HostFacts;
+pub use status::PeerView;
+
+use crate::parts::health::{Tracker, Unhealthy, Warnable};
+use crate::state::Store;
+use engine::time::Mono;
+use keys::{DiscoPublic, MachinePrivate, NodePrivate};
+use localapi::types::{Empty, Notify, Prefs, Time};
+use login::Login;
+use netmap::{NetMap, RegionId, Timestamp};
+use profiles::Profiles;
+use rand_core::CryptoRngCore;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// When something happens, on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// For timers.
+    pub mono: Mono,
+    /// For key expiry and what people read.
+    pub wall: Timestamp,
+}
+
+/// What the backend is made of, besides the store.
+pub struct Setup {
+    /// Disco key of this run.
+    pub disco: DiscoPublic,
+    /// What we tell control about this host.
+    pub host: HostFacts,
+    /// The state lives in memory: control is asked to forget the node when it goes offline.
+    pub ephemeral: bool,
+    /// Why the state store cannot be used, if so: the node stays in NoState.
+    pub store_problem: Option<String>,
+    /// Makes machine keys and ids.
+    pub rng: Box<dyn CryptoRngCore>,
+}
+
+/// How long after start only "is starting" is shown.
+const WARMING_UP: Duration = Duration::from_secs(5);
+
+/// The state machine.
+pub struct Backend {
+    disco: DiscoPublic,
+    host: HostFacts,
+    ephemeral: bool,
+    store_problem: Option<String>,
+    rng: Box<dyn CryptoRngCore>,
+    profiles: Profiles,
+    machine_key: Option<MachinePrivate>,
+    state: State,
+    login: Login,
+    /// Auth key of the last `start`, used by the next login.
+    auth_key: Option<String>,
+    auth_url: Option<String>,
+    /// A login is needed before the node may run.
+    blocked: bool,
+    /// Control refused our key as expired, whatever the map says.
+    key_refused: bool,
+    netmap: NetMap,
+    have_netmap: bool,
+    in_map_poll: bool,
+    control_running: bool,
+    paused: bool,
+    /// Changes of the map message being received.
+    changes: netmap::Changes,
+    home: RegionId,
+    live_peers: usize,
+    connected_relays: usize,
+    home_connected: bool,
+    health: Tracker,
+    shown_health: Vec<Unhealthy>,
+    warm_at: Option<Mono>,
+    /// Told to control last.
+    engine_active: bool,
+    effects: VecDeque<Effect>,
+    logout_reply: Option<Reply<Result<(), String>>>,
+}
+
+impl Backend {
+    /// A backend over what `store` holds, not started yet. The second value are problems worth a log line.
+    pub fn new(setup: Setup, store: &Store) -> (Self, Vec<String>) {
+        let (profiles, mut problems) = Profiles::load(store);
+        let mut store_problem = setup.store_problem;
+        let machine_key = profiles::machine_key(store).unwrap_or_else(|problem| {
+            store_problem.get_or_insert_with(|| problem.clone());
+            None
+        });
+        // Going on with a damaged profile would make a new node of this one.
+        if store_problem.is_none() {
+            store_problem = problems.first().cloned();
+        }
+        problems.extend(store_problem.clone());
+        let backend = Self {
+            disco: setup.disco,
+            host: setup.host,
+            ephemeral: setup.ephemeral,
+            store_problem,
+            rng: setup.rng,
+            profiles,
+            machine_key,
+            state: State::NoState,
+            login: Login::None,
+            auth_key: None,
+            auth_url: None,
+            blocked: false,
+            key_refused: false,
+            netmap: NetMap::default(),
+            have_netmap: false,
+            in_map_poll: false,
+            control_running: false,
+            paused: false,
+            changes: netmap::Changes::default(),
+            home: RegionId::NONE,
+            live_peers: 0,
+            connected_relays: 0,
+            home_connected: false,
+            health: Tracker::default(),
+            shown_health: Vec::new(),
+            warm_at: None,
+            engine_active: false,
+            effects: VecDeque::new(),
+            logout_reply: None,
+        };
+        (backend, problems)
+    }
+
+    /// Takes one thing that happened. `store` is only read.
+    pub fn handle(&mut self, input: Input, store: &Store, now: Moment) {
+        match input {
+            Input::Start => self.start(None, now),
+            Input::Control(event) => self.handle_control(event, now),
+            Input::Command(command) => self.handle_command(command, store, now),
+            Input::LoggedOut(result) => self.logged_out(result, store, now),
+            Input::LivePeers(live) => {
+                self.live_peers = live;
+                self.settle(now);
+            }
+            Input::Relay(event) => self.handle_relay(event, now),
+            Input::Saved(result) => self.saved(result, now),
+            Input::Timeout => self.handle_timeout(now),
+        }
+        self.show_health(now);
+    }
+
+    /// The next thing to do.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`Input::Timeout`] is due.
+    pub fn poll_timeout(&self, now: Moment) -> Option<Mono> {
+        let expiry = self.netmap().and_then(|map| until(map.self_node.key_expiry, now));
+        [self.warm_at, self.health.next_visible(now.mono), expiry].into_iter().flatten().min()
+    }
+
+    fn handle_timeout(&mut self, now: Moment) {
+        if self.warm_at.is_some_and(|at| at <= now.mono) {
+            self.warm_at = None;
+            self.health.clear(Warnable::WarmingUp);
+        }
+        self.settle(now);
+    }
+
+    fn saved(&mut self, result: Result<(), String>, now: Moment) {
+        match result {
+            Ok(()) => {
+                if self.store_problem.is_none() {
+                    self.health.clear(Warnable::StateStore);
+                }
+            }
+            Err(problem) => self.health.set(Warnable::StateStore, problem, now.mono, now.wall),
+        }
+    }
+
+    /// The map in force.
+    pub fn netmap(&self) -> Option<&NetMap> {
+        self.have_netmap.then_some(&self.netmap)
+    }
+
+    /// The settings in force.
+    pub const fn prefs(&self) -> &Prefs {
+        self.profiles.prefs()
+    }
+
+    /// The profile in use and all others.
+    pub const fn profiles(&self) -> &Profiles {
+        &self.profiles
+    }
+
+    /// The user must visit this URL.
+    pub fn auth_url(&self) -> Option<&str> {
+        self.auth_url.as_deref()
+    }
+
+    /// Our node key; zero before the first login.
+    pub fn node_key(&self) -> NodePrivate {
+        self.profiles.persist().map(|p| p.private_node_key.clone()).unwrap_or_default()
+    }
+
+    /// Whether the profile has a node key.
+    pub fn have_node_key(&self) -> bool {
+        self.profiles.persist().is_some_and(|p| !p.private_node_key.is_zero())
+    }
+
+    /// Our home DERP region.
+    pub const fn home(&self) -> RegionId {
+        self.home
+    }
+
+    /// Control streams a map to us.
+    pub const fn in_map_poll(&self) -> bool {
+        self.in_map_poll
+    }
+
+    /// The name this node goes by.
+    pub fn hostname(&self) -> &str {
+        let wanted = &self.prefs().hostname;
+        if wanted.is_empty() { &self.host.hostname } else { wanted }
+    }
+
+    fn notify(&mut self, notify: Notify) {
+        self.effects.push_back(Effect::Notify(Box::new(notify)));
+    }
+
+    fn notify_prefs(&mut self) {
+        let prefs = Some(Box::new(self.prefs().redacted()));
+        self.notify(Notify { prefs, ..Notify::default() });
+    }
+
+    fn save(&mut self, changes: Changes) {
+        if !changes.is_empty() {
+            self.effects.push_back(Effect::Save(changes));
+        }
+    }
+
+    fn control(&mut self, command: control::Command) {
+        if self.control_running {
+            self.effects.push_back(Effect::Control(command));
+        }
+    }
+
+    /// Brings the state up to date with the facts, and whatever depends on the state.
+    fn settle(&mut self, now: Moment) {
+        let had_pause = self.paused;
+        // Each step of the way is told: Starting before Running.
+        loop {
+            let next = machine::next(self.state, &self.facts(now));
+            if next == self.state {
+                break;
+            }
+            self.enter(next);
+        }
+        self.paused = self.control_running && self.state == State::Stopped;
+        if self.paused != had_pause {
+            self.in_map_poll &= !self.paused;
+            self.control(control::Command::Pause(self.paused));
+        }
+        let active = matches!(self.state, State::Starting | State::Running);
+        if active != self.engine_active {
+            self.engine_active = active;
+            self.effects.push_back(Effect::Relays);
+            self.effects.push_back(Effect::Configure);
+            self.effects.push_back(Effect::SyncPeers(PeerSet::All));
+        }
+        self.judge_health(now);
+    }
+
+    fn enter(&mut self, next: State) {
+        log::info!(
+            "Switching ipn state {} -> {} (WantRunning={})",
+            self.state,
+            next,
+            self.prefs().want_running
+        );
+        self.state = next;
+        match next {
+            State::NeedsLogin => self.blocked = true,
+            State::Running => self.auth_url = None,
+            _ => {}
+        }
+        self.notify(Notify { state: Some(next), ..Notify::default() });
+    }
+
+    fn facts(&self, now: Moment) -> machine::Facts {
+        let prefs = self.prefs();
+        let node = &self.netmap.self_node;
+        machine::Facts {
+            store_ok: self.store_problem.is_none(),
+            want_running: prefs.want_running,
+            logged_out: prefs.logged_out,
+            blocked: self.blocked,
+            have_node_key: self.have_node_key(),
+            have_netmap: self.have_netmap,
+            auth_cant_continue: self.login.cannot_continue(),
+            key_expired: self.key_refused || node.is_expired(now.wall),
+            machine_authorized: node.machine_authorized,
+            connected: self.live_peers > 0 || self.connected_relays > 0,
+        }
+    }
+
+    /// Clears and sets what follows from the facts alone.
+    fn judge_health(&mut self, now: Moment) {
+        let prefs = self.profiles.prefs();
+        let (down, active) = (!prefs.want_running, self.engine_active);
+        let no_home = active && self.home.is_none();
+        let unconnected = active && !self.home.is_none() && !self.home_connected;
+        let out_of_sync = prefs.want_running && self.have_netmap && !self.in_map_poll;
+        let locked = self.have_netmap && self.netmap.tailnet_lock;
+        let home = self.region_code(self.home);
+        let judged: [(Warnable, bool, String); 5] = [
+            (Warnable::WantRunningFalse, down, "Tailscale is stopped.".to_owned()),
+            (
+                Warnable::NoDerpHome,
+                no_home,
+                "Tailscale could not connect to any relay server. Check your Internet connection.".to_owned(),
+            ),
+            (
+                Warnable::NoDerpConnection,
+                unconnected,
+                format!("Tailscale could not connect to the relay server '{home}'. Your Internet connection might be down, or the server might be temporarily unavailable."),
+            ),
+            (
+                Warnable::NotInMapPoll,
+                out_of_sync,
+                "Unable to connect to the Tailscale coordination server to synchronize the state of your tailnet. Peer reachability might degrade over time.".to_owned(),
+            ),
+            (
+                Warnable::TailnetLock,
+                locked,
+                "Tailnet Lock is enabled in this tailnet, and this build does not verify signatures of peers.".to_owned(),
+            ),
+        ];
+        for (what, broken, text) in judged {
+            if broken {
+                self.health.set(what, text, now.mono, now.wall);
+            } else {
+                self.health.clear(what);
+            }
+        }
+        if let Some(problem) = &self.store_problem {
+            self.health.set(Warnable::StateStore, problem.clone(), now.mono, now.wall);
+        }
+    }
+
+    /// Tells the bus when what is visible has changed.
+    fn show_health(&mut self, now: Moment) {
+        let visible = self.health(now);
+        if visible != self.shown_health {
+            let health = Some(convert::health(&visible));
+            self.shown_health = visible;
+            self.notify(Notify { health, ..Notify::default() });
+        }
+    }
+
+    /// What is wrong and visible now: our own findings and the messages of control.
+    pub fn health(&self, now: Moment) -> Vec<Unhealthy> {
+        let mut all = self.health.visible(now.mono);
+        if let Some(map) = self.netmap().filter(|_| !self.health.is_set(Warnable::WantRunningFalse)) {
+            all.extend(map::messages(map, now.wall));
+        }
+        all
+    }
+
+    /// What `status` lists under health; `None` in a build without the feature.
+    pub fn health_texts(&self, now: Moment) -> Option<Vec<String>> {
+        crate::parts::health::FEATURE?;
+        let mut texts: Vec<String> = self.health(now).into_iter().map(|u| u.text).collect();
+        let prefs = self.prefs();
+        let offers = |node: &netmap::Node| {
+            node.allowed_ips.iter().any(|net| net.prefix_len() != 0 && !node.addresses.contains(net))
+        };
+        if self.state == State::Running
+            && !prefs.route_all
+            && self.netmap().is_some_and(|m| m.peers().any(offers))
+        {
+            texts.push("Some peers are advertising routes but --accept-routes is false".to_owned());
+        }
+        Some(texts)
+    }
+
+    fn login_finished(&mut self) {
+        self.notify(Notify { login_finished: Some(Empty::default()), ..Notify::default() });
+    }
+}
+
+fn time(now: Moment) -> Time {
+    convert::time(now.wall)
+}
+
+/// When the monotonic clock will read what `at` is on the wall, if that lies ahead.
+fn until(at: Timestamp, now: Moment) -> Option<Mono> {
+    let ahead =
+        at.unix_nanos().checked_sub(now.wall.unix_nanos()).filter(|ahead| *ahead > 0 && !at.is_zero())?;
+    Some(now.mono + Duration::from_nanos(u64::try_from(ahead).ok()?))
+}

@@ -1,0 +1,93 @@
+//! Commands of the LocalAPI that change settings or profiles.
+
+use super::input::{Command, Reply};
+use super::{Backend, Effect, Moment, PeerSet, edit};
+use crate::state::Store;
+use localapi::types::{MaskedPrefs, Notify, Prefs};
+
+impl Backend {
+    pub(super) fn handle_command(&mut self, command: Command, store: &Store, now: Moment) {
+        match command {
+            Command::Start(options, reply) => self.command_start(*options, now, reply),
+            Command::EditPrefs(edit, reply) => reply.send(self.edit_prefs(&edit, now)),
+            Command::CheckPrefs(prefs, reply) => reply.send(self.check(&prefs)),
+            Command::LoginInteractive(reply) => self.login_interactive(now, reply),
+            Command::Logout(reply) => self.logout(now, reply),
+            Command::SwitchProfile(id, reply) => reply.send(self.switch_profile(&id, store, now)),
+            Command::NewProfile(reply) => {
+                self.profiles.switch_to_new();
+                self.profile_changed(store, now);
+                reply.send(Ok(()));
+            }
+            Command::DeleteProfile(id, reply) => {
+                let current = self.profiles.current().id == id;
+                let changes = self.profiles.delete(&id);
+                self.save(changes);
+                if current {
+                    self.profile_changed(store, now);
+                }
+                reply.send(Ok(()));
+            }
+            Command::ResetAuth(reply) => self.reset_auth(store, now, reply),
+        }
+    }
+
+    fn check(&self, prefs: &Prefs) -> Result<(), String> {
+        edit::check(prefs, self.profiles.current(), &self.profiles.list())
+    }
+
+    fn switch_profile(&mut self, id: &str, store: &Store, now: Moment) -> Result<(), String> {
+        if self.profiles.current().id == id {
+            return Ok(());
+        }
+        let changes = self.profiles.switch(id, store)?;
+        self.save(changes);
+        self.profile_changed(store, now);
+        Ok(())
+    }
+
+    fn reset_auth(&mut self, store: &Store, now: Moment, reply: Reply<Result<(), String>>) {
+        let changes = self.profiles.reset();
+        self.save(changes);
+        self.machine_key = None;
+        self.profile_changed(store, now);
+        reply.send(Ok(()));
+    }
+
+    /// `PATCH prefs`. An edit that changes nothing writes nothing and tells nobody.
+    fn edit_prefs(&mut self, edit: &MaskedPrefs, now: Moment) -> Result<Prefs, String> {
+        let old = self.prefs().clone();
+        let mut next = edit::apply(&old, edit)?;
+        self.check(&next)?;
+        self.resolve_exit_node(&mut next);
+        if next == old {
+            return Ok(next.redacted());
+        }
+        if let Some(problem) = self.store_problem.as_ref().filter(|_| next.want_running && !old.want_running)
+        {
+            return Err(problem.clone());
+        }
+        self.put_prefs(next.clone(), now);
+        self.report(now);
+        if next.want_running && !old.want_running {
+            self.login_again(now);
+        }
+        // Routes and filter may follow other rules now.
+        self.effects.push_back(Effect::Configure);
+        self.effects.push_back(Effect::SyncPeers(PeerSet::All));
+        self.settle(now);
+        let prefs = Some(Box::new(self.prefs().redacted()));
+        self.notify(Notify { prefs, ..Notify::default() });
+        Ok(self.prefs().redacted())
+    }
+
+    /// An exit node chosen by address becomes one chosen by id as soon as a peer has the address.
+    fn resolve_exit_node(&self, prefs: &mut Prefs) {
+        let Some(ip) = prefs.exit_node_ip.0 else { return };
+        let found = self.netmap().and_then(|map| map.peers().find(|node| node.ips().any(|own| own == ip)));
+        if let Some(node) = found {
+            prefs.exit_node_id = node.stable_id.to_string();
+            prefs.exit_node_ip.0 = None;
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Sequences of inputs and the effects they must have.

@@ -1,0 +1,310 @@
+//! The engine with the world around it: its packet thread, the relays, the pings somebody waits for.
+//!
+//! Owns: moving bytes and moments between engine, relays and packet thread. Decides nothing.
+//! Leaves out: the decisions of the backend; TUN and UDP sockets.
+
+mod thread;
+
+use crate::backend::{PeerView, RelayConfig};
+use crate::clock::Clock;
+use engine::host::{PingId, PingKind};
+use engine::lines::Limits;
+use engine::time::Mono;
+use engine::wireguard::Source;
+use engine::{Engine, Output, PeerConfig, PingOutcome, PingRequest, SelfConfig};
+use keys::NodePublic;
+use localapi::types::Time;
+use netmap::{DerpMap, NodeId, RegionId};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use thread::PacketThread;
+use tokio::sync::{Notify, oneshot};
+
+/// A peer counts as active this long after something was sent to it.
+const ACTIVE: u32 = 45_000;
+
+/// Something the backend wants to know.
+#[derive(Debug)]
+pub enum News {
+    /// So many peers have a session.
+    LivePeers(usize),
+    /// Something about a relay.
+    Relay(derp::Event),
+}
+
+/// Engine, relays and packet thread of a node; lives on the control thread.
+pub struct Dataplane {
+    engine: RefCell<Engine>,
+    pool: RefCell<Option<derp::Pool>>,
+    thread: PacketThread,
+    clock: Arc<Clock>,
+    pings: RefCell<BTreeMap<PingId, oneshot::Sender<PingOutcome>>>,
+    news: RefCell<VecDeque<News>>,
+    /// There is news, or the engine's next timeout has changed.
+    pub changed: Notify,
+    map: RefCell<Rc<DerpMap>>,
+    busy: Cell<bool>,
+}
+
+/// Hands what relays deliver to the dataplane, which holds the relays itself.
+struct RelaySink(std::rc::Weak<Dataplane>);
+
+impl derp::Sink for RelaySink {
+    fn packet(&self, region: RegionId, src: &NodePublic, payload: &[u8]) {
+        if let Some(plane) = self.0.upgrade() {
+            let from = Source::Derp { region: region.0, peer: *src };
+            plane.engine.borrow_mut().handle_datagram(from, payload, plane.clock.mono());
+        }
+    }
+
+    fn flush(&self) {
+        if let Some(plane) = self.0.upgrade() {
+            plane.pump();
+        }
+    }
+
+    fn event(&self, event: derp::Event) {
+        if let Some(plane) = self.0.upgrade() {
+            plane.tell(News::Relay(event));
+        }
+    }
+}
+
+impl Dataplane {
+    /// Starts the packet thread and, within a `LocalSet`, the task that listens to it.
+    pub fn start(
+        dialer: Rc<dyn dial::Dial>,
+        options: derp::Options,
+        clock: Arc<Clock>,
+        seed: [u8; 32],
+    ) -> std::io::Result<Rc<Self>> {
+        let (engine, tx, rx) = Engine::new(seed, &Limits::default());
+        let thread = PacketThread::start(tx, rx, clock.clone())?;
+        let plane = Rc::new(Self {
+            engine: RefCell::new(engine),
+            pool: RefCell::new(None),
+            thread,
+            clock,
+            pings: RefCell::default(),
+            news: RefCell::default(),
+            changed: Notify::new(),
+            map: RefCell::default(),
+            busy: Cell::new(false),
+        });
+        let sink = Rc::new(RelaySink(Rc::downgrade(&plane)));
+        let pool = derp::Pool::new(dialer, sink, Box::new(rand_core::OsRng), options);
+        *plane.pool.borrow_mut() = Some(pool);
+        Ok(plane)
+    }
+
+    /// Listens to the packet thread for as long as it runs.
+    pub async fn listen(self: Rc<Self>) {
+        while let Ok(()) = self.thread.woken().await {
+            while self.engine.borrow_mut().handle_lines(self.clock.mono(), self.clock.wall()) {
+                self.pump();
+                tokio::task::yield_now().await;
+            }
+            self.pump();
+        }
+    }
+
+    fn tell(&self, news: News) {
+        self.news.borrow_mut().push_back(news);
+        self.changed.notify_one();
+    }
+
+    /// The next thing the backend wants to know.
+    pub fn next_news(&self) -> Option<News> {
+        self.news.borrow_mut().pop_front()
+    }
+
+    /// Sends what the engine has to send and wakes the packet thread if it was given something.
+    fn pump(&self) {
+        // The pool never calls the sink from within a call, so this cannot nest; were it to, the outer call
+        // does the work.
+        if self.busy.replace(true) {
+            return;
+        }
+        let mut engine = self.engine.borrow_mut();
+        let pool = self.pool.borrow();
+        while let Some((region, peer, datagram)) = engine.next_derp() {
+            if let Some(pool) = &*pool {
+                pool.send(RegionId(region), &peer, datagram);
+            }
+        }
+        while let Some(output) = engine.poll_output() {
+            match output {
+                Output::Transmit { to: Source::Derp { region, peer }, bytes } => {
+                    if let Some(pool) = &*pool {
+                        pool.send(RegionId(region), &peer, &bytes);
+                    }
+                }
+                // There is no UDP socket yet, and no peer has a direct path.
+                Output::Transmit { to: Source::Udp(_), .. } => {}
+                Output::Ping(outcome) => {
+                    let id = match &outcome {
+                        PingOutcome::Answered(answer) => answer.id,
+                        PingOutcome::TimedOut(id) => *id,
+                    };
+                    if let Some(waiter) = self.pings.borrow_mut().remove(&id) {
+                        let _ = waiter.send(outcome);
+                    }
+                }
+                Output::LivePeers(live) => self.tell(News::LivePeers(live)),
+            }
+        }
+        let (tx, rx) = engine.take_wakes();
+        if tx || rx {
+            self.thread.wake();
+        }
+        self.busy.set(false);
+        self.changed.notify_one();
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Mono> {
+        self.engine.borrow().poll_timeout().map(|(at, _)| at)
+    }
+
+    /// Runs the engine's timers.
+    pub fn handle_timeout(&self) {
+        {
+            let mut engine = self.engine.borrow_mut();
+            engine.handle_timeout(self.clock.mono(), self.clock.wall());
+            if engine.live_peers() > 0 {
+                engine.gather_counters();
+            }
+        }
+        self.pump();
+    }
+
+    /// Puts our own configuration in force.
+    pub fn configure(&self, config: SelfConfig) {
+        {
+            let mut engine = self.engine.borrow_mut();
+            engine.configure(config);
+            engine.commit();
+        }
+        self.pump();
+    }
+
+    /// Adds or changes a peer; see [`Self::commit`].
+    pub fn set_peer(&self, config: PeerConfig) {
+        self.engine.borrow_mut().set_peer(config, self.clock.mono(), self.clock.wall());
+    }
+
+    /// Forgets a peer; see [`Self::commit`].
+    pub fn remove_peer(&self, id: NodeId) {
+        self.engine.borrow_mut().remove_peer(id);
+    }
+
+    /// Forgets peers that `keep` does not want; see [`Self::commit`].
+    pub fn retain_peers(&self, keep: &dyn Fn(NodeId) -> bool) {
+        let gone: Vec<NodeId> = self.engine.borrow().peer_ids().filter(|id| !keep(*id)).collect();
+        gone.into_iter().for_each(|id| self.remove_peer(id));
+    }
+
+    /// Puts changes of peers in force.
+    pub fn commit(&self) {
+        self.engine.borrow_mut().commit();
+        self.pump();
+    }
+
+    /// Connects to the relays as configured.
+    pub fn relays(&self, config: &RelayConfig<'_>) {
+        // The map is shared with the connections, so it is copied only when it has changed.
+        if **self.map.borrow() != *config.map {
+            *self.map.borrow_mut() = Rc::new(config.map.clone());
+        }
+        let map = self.map.borrow().clone();
+        if let Some(pool) = &*self.pool.borrow() {
+            pool.apply(derp::Config {
+                key: config.key.clone(),
+                map,
+                home: config.home,
+                paused: config.paused,
+            });
+        }
+    }
+
+    /// Finds out how far the relays are.
+    pub fn measure_relays(&self) {
+        if let Some(pool) = &*self.pool.borrow() {
+            pool.measure();
+        }
+    }
+
+    /// How many relays are connected.
+    pub fn connected_relays(&self) -> usize {
+        self.pool.borrow().as_ref().map_or(0, |pool| pool.stats().connected.len())
+    }
+
+    /// What the engine knows of a peer.
+    pub fn peer_view(&self, id: NodeId) -> PeerView {
+        let (now, wall) = (self.clock.mono(), self.clock.wall());
+        let Some(view) = self.engine.borrow_mut().peer_view(id, now) else { return PeerView::default() };
+        let ago = |time: Duration| Time::from_unix_nanos(i128::from(wall.0) - time.as_nanos() as i128);
+        PeerView {
+            rx_bytes: view.rx_bytes,
+            tx_bytes: view.tx_bytes,
+            last_write: view.sent_ago.map_or(Time::ZERO, |ms| ago(Duration::from_millis(u64::from(ms)))),
+            last_handshake: view.last_handshake.map_or(Time::ZERO, |at| ago(now.since(at))),
+            active: view.sent_ago.is_some_and(|ms| ms < ACTIVE),
+            known: true,
+        }
+    }
+
+    /// Sends a ping and waits for its answer; `None` if there was none in time.
+    ///
+    /// # Errors
+    /// Why it could not be sent.
+    pub async fn ping(
+        &self,
+        kind: PingKind,
+        dst: IpAddr,
+        timeout: Duration,
+    ) -> Result<Option<Duration>, String> {
+        let payload: &[u8] = if kind == PingKind::Icmp { &[0x55; 56] } else { &[] };
+        let outcome = self.ping_with(kind, dst, payload, timeout).await?;
+        Ok(match outcome {
+            Some(PingOutcome::Answered(answer)) => Some(answer.rtt),
+            _ => None,
+        })
+    }
+
+    async fn ping_with(
+        &self,
+        kind: PingKind,
+        dst: IpAddr,
+        payload: &[u8],
+        timeout: Duration,
+    ) -> Result<Option<PingOutcome>, String> {
+        let request = PingRequest { kind, dst, payload, timeout };
+        let started = self.engine.borrow_mut().start_ping(&request, self.clock.mono());
+        let id = started.map_err(|error| error.to_string())?;
+        let (sender, answer) = oneshot::channel();
+        self.pings.borrow_mut().insert(id, sender);
+        let waiting = Waiting { plane: self, id };
+        self.pump();
+        let outcome = answer.await.ok();
+        drop(waiting);
+        Ok(outcome)
+    }
+}
+
+/// Forgets a ping when nobody waits for it any more.
+struct Waiting<'a> {
+    plane: &'a Dataplane,
+    id: PingId,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.plane.pings.borrow_mut().remove(&self.id);
+        self.plane.engine.borrow_mut().cancel_ping(self.id);
+    }
+}

@@ -1,0 +1,100 @@
+//! Which program this is today: `tailscaled` or `tailscale`, told by the name it is called by.
+
+use crate::flags::{self, Flags, Parsed, StatePlace, Surroundings};
+use crate::{clock, host, logging, node, version};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Runs the face that is asked for and returns the status to exit with.
+pub fn run() -> ExitCode {
+    let mut args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
+    let name = args.next().unwrap_or_default();
+    let args: Vec<String> = args.collect();
+    let name = Path::new(&name).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let told = std::env::var("TS_BE_CLI").ok().and_then(|value| flags::parse_bool(&value)) == Some(true);
+    if told || name == "tailscale" { command_line(&args) } else { daemon(&args) }
+}
+
+fn command_line(args: &[String]) -> ExitCode {
+    use std::io::IsTerminal as _;
+    let clock = clock::Clock::new(None);
+    let around = |name: &str| std::env::var(name).ok();
+    let surroundings = Surroundings { var: &around, is_dir: &|path| path.is_dir(), uid: 0 };
+    let env = cli::Env {
+        vars: std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+            .collect(),
+        uid: rustix::process::getuid().as_raw(),
+        terminal: std::io::stdin().is_terminal() && std::io::stdout().is_terminal(),
+        now: std::time::UNIX_EPOCH + std::time::Duration::from_nanos(clock.wall().0),
+        socket: flags::default_socket(&surroundings),
+        version: cli::VersionInfo {
+            short: version::SHORT.to_owned(),
+            long: version::LONG.to_owned(),
+            commit: option_env!("SMALLTAIL_COMMIT").unwrap_or("").to_owned(),
+            capability: u32::from(control::CAPABILITY_VERSION),
+        },
+    };
+    let status = cli::run(args, &env, &mut std::io::stdout(), &mut std::io::stderr());
+    ExitCode::from(u8::try_from(status).unwrap_or(1))
+}
+
+fn daemon(args: &[String]) -> ExitCode {
+    let var = |name: &str| std::env::var(name).ok();
+    let around =
+        Surroundings { var: &var, is_dir: &|path| path.is_dir(), uid: rustix::process::geteuid().as_raw() };
+    match flags::parse(args, &around) {
+        Parsed::Print(text) => {
+            say(&mut std::io::stdout(), &text);
+            ExitCode::SUCCESS
+        }
+        Parsed::Fail(text, status) => {
+            say(&mut std::io::stderr(), &format!("{text}\n"));
+            ExitCode::from(status)
+        }
+        Parsed::Run(flags) => serve(*flags),
+    }
+}
+
+fn serve(flags: Flags) -> ExitCode {
+    let changed = match &flags.state {
+        StatePlace::File(path) => std::fs::metadata(path).and_then(|meta| meta.modified()).ok(),
+        StatePlace::Memory => None,
+    };
+    let clock = Arc::new(clock::Clock::new(changed));
+    logging::start(clock.clone(), flags.verbose);
+    if flags.cleanup {
+        // Without a TUN device, routes or DNS settings a former run has left nothing behind.
+        return ExitCode::SUCCESS;
+    }
+    if !flags.tun.iter().any(|name| name == "userspace-networking") {
+        log::error!("this build has no kernel TUN device yet; start it with --tun=userspace-networking");
+        return ExitCode::FAILURE;
+    }
+    for note in &flags.notes {
+        log::info!("{note}");
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            log::error!("cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let facts = host::facts();
+    let ended = tokio::task::LocalSet::new().block_on(&runtime, node::run(flags, clock, facts));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A reader that has gone away is no reason to fail.
+fn say(to: &mut dyn std::io::Write, text: &str) {
+    let _ = to.write_all(text.as_bytes());
+    let _ = to.flush();
+}

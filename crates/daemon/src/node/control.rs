@@ -1,0 +1,123 @@
+//! The control client as the run loop holds it, and the answers to control's own requests.
+
+use super::Node;
+use crate::backend::{ControlStart, Input};
+use crate::parts::c2n;
+use ::control::{CAPABILITY_VERSION, Command, Event, Options, PingReply};
+use engine::host::PingKind;
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+
+/// How long a ping asked for by control may take.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A running control client; it ends when this is dropped.
+pub(super) struct ControlTask {
+    commands: mpsc::Sender<Command>,
+    /// Commands that found the channel full.
+    waiting: VecDeque<Command>,
+    events: mpsc::Receiver<Event>,
+    task: AbortHandle,
+}
+
+impl ControlTask {
+    pub(super) fn start(start: ControlStart, dialer: Rc<dyn dial::Dial>, force_noise_443: bool) -> Self {
+        let (commands, command_inbox) = mpsc::channel(32);
+        let (event_outbox, events) = mpsc::channel(64);
+        let options = Options {
+            server_url: start.server_url,
+            dialer,
+            machine_key: start.machine_key,
+            capability_version: CAPABILITY_VERSION,
+            rng: Box::new(rand_core::OsRng),
+            force_noise_443,
+        };
+        let running = ::control::run(options, start.persisted, command_inbox, event_outbox);
+        let task = tokio::task::spawn_local(running).abort_handle();
+        Self { commands, waiting: VecDeque::new(), events, task }
+    }
+
+    /// Gives it a command; one that finds the channel full waits for the next event to be read.
+    pub(super) fn send(&mut self, command: Command) {
+        self.waiting.push_back(command);
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        while let Some(command) = self.waiting.pop_front() {
+            match self.commands.try_send(command) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(command)) => return self.waiting.push_front(command),
+                Err(mpsc::error::TrySendError::Closed(_)) => return self.waiting.clear(),
+            }
+        }
+    }
+
+    /// Ends the session at control; the answer comes by the receiver.
+    pub(super) fn log_out(&mut self) -> oneshot::Receiver<Result<(), ::control::Error>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Logout { reply });
+        answer
+    }
+
+    /// The next event of the client, if there is one; never resolves otherwise.
+    pub(super) async fn next(control: &mut Option<Self>) -> Event {
+        let Some(task) = control else { return std::future::pending().await };
+        task.flush();
+        match task.events.recv().await {
+            Some(event) => event,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for ControlTask {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Node {
+    pub(super) async fn control_event(&mut self, event: Event) {
+        match event {
+            Event::C2n { request, reply } => drop(reply.send(c2n::answer(&request))),
+            Event::PingPeer { kind, ip, reply } => self.ping_for_control(&kind, ip, reply),
+            event => self.take(Input::Control(event)).await,
+        }
+    }
+
+    fn ping_for_control(&self, kind: &str, ip: IpAddr, reply: oneshot::Sender<PingReply>) {
+        let shared = self.shared.clone();
+        let kind = kind.to_owned();
+        tokio::task::spawn_local(async move {
+            let node = shared.backend.borrow().node_by_ip(ip).map(|(node, _)| node.clone());
+            let mut answer = PingReply::default();
+            if let Some(node) = &node {
+                answer.node_name = node.name.trim_end_matches('.').to_owned();
+                answer.node_ip = node.ips().next().map(|ip| ip.to_string()).unwrap_or_default();
+            }
+            let wire = match kind.as_str() {
+                "ICMP" => Some(PingKind::Icmp),
+                "TSMP" | "disco" => Some(PingKind::Tsmp),
+                _ => None,
+            };
+            match wire {
+                None => answer.err = format!("ping type {kind:?} is not in this build"),
+                Some(wire) => match shared.plane.ping(wire, ip, PING_TIMEOUT).await {
+                    Ok(Some(rtt)) => answer.latency_seconds = rtt.as_secs_f64(),
+                    Ok(None) => answer.err = "timeout".to_owned(),
+                    Err(error) => answer.err = error,
+                },
+            }
+            if let (Some(node), true, "disco") = (&node, answer.err.is_empty(), kind.as_str()) {
+                answer.derp_region_id = node.home_derp.0;
+                answer.derp_region_code = shared.backend.borrow().region_code(node.home_derp);
+            }
+            let _ = reply.send(answer);
+        });
+    }
+}

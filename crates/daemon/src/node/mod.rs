@@ -1,0 +1,313 @@
+//! The run loop: what happens is given to the backend, what it decides is carried out.
+//!
+//! Owns: start and end of the daemon, the order of effects, timers, signals.
+//! Leaves out: deciding (`backend`), packets (`dataplane`), answering the LocalAPI (`api`).
+
+mod control;
+
+use crate::api::Api;
+use crate::backend::HostFacts;
+use crate::backend::{Backend, Effect, Input, Moment, PeerSet, Setup};
+use crate::clock::Clock;
+use crate::dataplane::{Dataplane, News};
+use crate::flags::{Flags, StatePlace};
+use crate::parts::{ipnbus, unixsocketidentity};
+use crate::state::{DirLock, Store, StoreError};
+use anyhow::{Context as _, Result};
+use control::ControlTask;
+use keys::DiscoPrivate;
+use localapi::types::Notify;
+use rand_core::RngCore as _;
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// Commands of the LocalAPI that may wait for the run loop.
+const INPUTS: usize = 64;
+
+/// How long an ephemeral node may take to say goodbye.
+const GOODBYE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Peers given to the engine before others have their turn.
+const PEERS_A_TURN: usize = 64;
+
+/// What the run loop shares with the LocalAPI, all on one thread. The LocalAPI only reads it; what it wants
+/// changed goes through `inputs`.
+pub struct Shared {
+    /// The state machine.
+    pub backend: RefCell<Backend>,
+    /// The engine and its surroundings.
+    pub plane: Rc<Dataplane>,
+    /// Who watches.
+    pub bus: RefCell<ipnbus::Bus>,
+    /// Both clocks.
+    pub clock: Arc<Clock>,
+    /// The way into the run loop.
+    pub inputs: mpsc::Sender<Input>,
+}
+
+impl Shared {
+    /// Now.
+    pub fn now(&self) -> Moment {
+        Moment { mono: self.clock.mono(), wall: self.clock.timestamp() }
+    }
+}
+
+/// The run loop's own things.
+struct Node {
+    shared: Rc<Shared>,
+    store: Store,
+    dialer: Rc<dyn dial::Dial>,
+    control: Option<ControlTask>,
+    force_noise_443: bool,
+}
+
+/// Runs the daemon until a signal ends it.
+///
+/// # Errors
+/// What kept it from starting; one sentence that says what to do.
+pub async fn run(flags: Flags, clock: Arc<Clock>, host: HostFacts) -> Result<()> {
+    log::info!("smalltail {} starts; features: {}", crate::version::LONG, crate::parts::built().join(" "));
+    let mut terminate = signal(SignalKind::terminate()).context("listen to SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen to SIGINT")?;
+    let listener = localapi::server::listen(&flags.socket, unixsocketidentity::SOCKET_MODE).await?;
+    let (store, problem, _lock) = open_store(&flags)?;
+    let (inputs, mut inbox) = mpsc::channel(INPUTS);
+    let node = Node::new(&flags, clock, host, store, problem, inputs)?;
+    let shared = node.shared.clone();
+    let handler = Rc::new(Api::new(shared.clone()));
+    let limits = localapi::server::Limits::new(u32::from(::control::CAPABILITY_VERSION));
+    let serving = tokio::task::spawn_local(localapi::server::serve(listener, handler, limits));
+    let listening = tokio::task::spawn_local(shared.plane.clone().listen());
+    let ended = node.live(&mut inbox, &mut terminate, &mut interrupt).await;
+    serving.abort();
+    listening.abort();
+    let _ = std::fs::remove_file(&flags.socket);
+    ended
+}
+
+/// The store; if it cannot be used, one in memory and the reason, so that the daemon can say so.
+fn open_store(flags: &Flags) -> Result<(Store, Option<String>, Option<DirLock>)> {
+    let StatePlace::File(path) = &flags.state else { return Ok((Store::memory(), None, None)) };
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let opened = Store::open_locked(path, dir);
+    match opened {
+        Ok((store, lock)) => {
+            if let Some(warning) = store.warning() {
+                log::warn!("{warning}");
+            }
+            Ok((store, None, lock))
+        }
+        Err(error @ StoreError::Locked { .. }) => Err(error.into()),
+        Err(error) => {
+            log::error!("{error}");
+            Ok((Store::memory(), Some(error.to_string()), None))
+        }
+    }
+}
+
+impl Node {
+    fn new(
+        flags: &Flags,
+        clock: Arc<Clock>,
+        host: HostFacts,
+        store: Store,
+        store_problem: Option<String>,
+        inputs: mpsc::Sender<Input>,
+    ) -> Result<Self> {
+        let on =
+            |name: &str| std::env::var(name).ok().and_then(|v| crate::flags::parse_bool(&v)) == Some(true);
+        let options = dial::Options { extra_ca_file: flags.ca_files.clone(), wall: clock.clone() };
+        let dialer: Rc<dyn dial::Dial> = Rc::new(dial::Dialer::new(options)?);
+        let mut seed = [0; 32];
+        rand_core::OsRng
+            .try_fill_bytes(&mut seed)
+            .map_err(|error| anyhow::anyhow!("no randomness from the system: {error}"))?;
+        let relays = derp::Options { use_http: on("TS_DEBUG_USE_DERP_HTTP") };
+        let plane = Dataplane::start(dialer.clone(), relays, clock.clone(), seed)
+            .context("start the packet thread")?;
+        let setup = Setup {
+            disco: DiscoPrivate::generate(&mut rand_core::OsRng).public(),
+            host,
+            ephemeral: flags.state == StatePlace::Memory,
+            store_problem,
+            rng: Box::new(rand_core::OsRng),
+        };
+        let (backend, problems) = Backend::new(setup, &store);
+        for problem in problems {
+            log::error!("{problem}");
+        }
+        let shared =
+            Rc::new(Shared { backend: RefCell::new(backend), plane, bus: RefCell::default(), clock, inputs });
+        Ok(Self { shared, store, dialer, control: None, force_noise_443: on("TS_FORCE_NOISE_443") })
+    }
+
+    async fn live(
+        mut self,
+        inbox: &mut mpsc::Receiver<Input>,
+        terminate: &mut tokio::signal::unix::Signal,
+        interrupt: &mut tokio::signal::unix::Signal,
+    ) -> Result<()> {
+        self.take(Input::Start).await;
+        loop {
+            while let Some(news) = self.shared.plane.next_news() {
+                let input = match news {
+                    News::LivePeers(live) => Input::LivePeers(live),
+                    News::Relay(event) => Input::Relay(event),
+                };
+                self.take(input).await;
+            }
+            let due = self.next_timeout();
+            tokio::select! {
+                event = ControlTask::next(&mut self.control) => self.control_event(event).await,
+                Some(input) = inbox.recv() => self.take(input).await,
+                () = self.shared.plane.changed.notified() => {}
+                () = sleep_until(due) => self.timeout().await,
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        log::info!("stopping");
+        self.goodbye().await;
+        Ok(())
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        let at =
+            [self.shared.plane.poll_timeout(), self.shared.backend.borrow().poll_timeout(self.shared.now())];
+        at.into_iter().flatten().min().map(|at| self.shared.clock.instant(at).into())
+    }
+
+    async fn timeout(&mut self) {
+        let now = self.shared.now();
+        if self.shared.plane.poll_timeout().is_some_and(|at| at <= now.mono) {
+            self.shared.plane.handle_timeout();
+        }
+        let due = self.shared.backend.borrow().poll_timeout(now).is_some_and(|at| at <= now.mono);
+        if due {
+            self.take(Input::Timeout).await;
+        }
+    }
+
+    /// Gives the backend one input and carries out everything that follows.
+    async fn take(&mut self, input: Input) {
+        let now = self.shared.now();
+        self.shared.backend.borrow_mut().handle(input, &self.store, now);
+        loop {
+            let effect = self.shared.backend.borrow_mut().poll_effect();
+            let Some(effect) = effect else { return };
+            self.carry_out(effect).await;
+        }
+    }
+
+    async fn carry_out(&mut self, effect: Effect) {
+        let shared = self.shared.clone();
+        match effect {
+            Effect::Save(changes) => {
+                let result = self.store.write(changes).map_err(|error| error.to_string());
+                if let Err(problem) = &result {
+                    log::error!("{problem}");
+                }
+                shared.backend.borrow_mut().handle(Input::Saved(result), &self.store, shared.now());
+            }
+            Effect::StartControl(start) => {
+                self.control = Some(ControlTask::start(*start, self.dialer.clone(), self.force_noise_443));
+            }
+            Effect::Control(command) => {
+                if let Some(control) = &mut self.control {
+                    control.send(command);
+                }
+            }
+            Effect::Logout => self.log_out(),
+            Effect::ControlTime(at) => {
+                if let Some(off) = shared.clock.set_control_time(at) {
+                    log::info!("the clock of this machine is off by {off} s; using control's time");
+                }
+            }
+            Effect::Configure => {
+                let config = shared.backend.borrow().self_config();
+                shared.plane.configure(config);
+            }
+            Effect::SyncPeers(peers) => self.sync_peers(peers).await,
+            Effect::Relays => shared.plane.relays(&shared.backend.borrow().relay_config()),
+            Effect::MeasureRelays => shared.plane.measure_relays(),
+            Effect::Notify(notify) => publish(&shared, *notify),
+        }
+    }
+
+    async fn sync_peers(&mut self, peers: PeerSet) {
+        let shared = self.shared.clone();
+        let now = shared.now();
+        let ids: Vec<netmap::NodeId> = match peers {
+            PeerSet::All => {
+                let backend = shared.backend.borrow();
+                shared.plane.retain_peers(&|id| backend.peer_config(id, now).is_some());
+                backend.netmap().map(|map| map.peers().map(|peer| peer.id).collect()).unwrap_or_default()
+            }
+            PeerSet::Some(ids) => ids.into_iter().collect(),
+        };
+        for (n, id) in ids.into_iter().enumerate() {
+            if n % PEERS_A_TURN == PEERS_A_TURN - 1 {
+                tokio::task::yield_now().await;
+            }
+            let config = shared.backend.borrow().peer_config(id, now);
+            match config {
+                Some(config) => shared.plane.set_peer(config),
+                None => shared.plane.remove_peer(id),
+            }
+        }
+        shared.plane.commit();
+    }
+
+    fn log_out(&mut self) {
+        let waiting = self.control.as_mut().map(ControlTask::log_out);
+        let inputs = self.shared.inputs.clone();
+        tokio::task::spawn_local(async move {
+            let result = match waiting {
+                Some(answer) => match answer.await {
+                    Ok(result) => result.map_err(|error| error.to_string()),
+                    Err(_) => Err("the control client has ended".to_owned()),
+                },
+                None => Ok(()),
+            };
+            let _ = inputs.send(Input::LoggedOut(result)).await;
+        });
+    }
+
+    /// An ephemeral node tells control that it will not come back.
+    async fn goodbye(&mut self) {
+        let ephemeral =
+            matches!(self.store, Store::Memory(_)) && self.shared.backend.borrow().have_node_key();
+        if ephemeral && let Some(control) = &mut self.control {
+            let answer = control.log_out();
+            let _ = tokio::time::timeout(GOODBYE, answer).await;
+        }
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Tells everybody who watches.
+fn publish(shared: &Shared, mut notify: Notify) {
+    if !shared.bus.borrow().is_watched() {
+        return;
+    }
+    notify.version = crate::version::LONG.to_owned();
+    let backend = shared.backend.borrow();
+    shared.bus.borrow_mut().publish(&notify, &|notify| {
+        let mut whole = notify.clone();
+        let ids = whole.peer_changed_patch.drain(..).map(|patch| netmap::NodeId(patch.node_id));
+        let nodes: std::collections::BTreeSet<_> = ids.collect();
+        whole.peers_changed.extend(nodes.into_iter().filter_map(|id| backend.whole_node(id)));
+        whole
+    });
+}

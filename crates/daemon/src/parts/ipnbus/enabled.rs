@@ -1,0 +1,172 @@
+//! The bus: everybody who watches, what each wants to see, and the bounded queue to each.
+
+use bytes::Bytes;
+use localapi::types::{Indent, Notify, mask, to_go_json};
+use tokio::sync::mpsc;
+
+/// The name of the feature, if it is in this build.
+pub const FEATURE: Option<&str> = Some("ipnbus");
+
+/// Messages that may wait for a watcher; one that falls further behind is cut off.
+const QUEUE: usize = 128;
+
+/// Watchers at a time.
+const MAX_WATCHERS: usize = 32;
+
+/// All watchers.
+#[derive(Debug, Default)]
+pub struct Bus {
+    watchers: Vec<Watcher>,
+}
+
+#[derive(Debug)]
+struct Watcher {
+    mask: u64,
+    queue: mpsc::Sender<Bytes>,
+}
+
+/// What a mask that cannot be served is answered with.
+///
+/// # Errors
+/// The text of the 400.
+pub fn check_mask(wanted: u64) -> Result<(), &'static str> {
+    if wanted & mask::IN_PROCESS_NO_DISCONNECT != 0 {
+        return Err("NotifyInProcessNoDisconnect is not allowed over LocalAPI");
+    }
+    if wanted & mask::RATE_LIMIT != 0 && wanted & mask::RATE_LIMIT_INCOMPATIBLE != 0 {
+        return Err("NotifyRateLimit cannot be combined with peer or status notifications");
+    }
+    Ok(())
+}
+
+impl Bus {
+    /// Adds a watcher; its messages come out of the receiver, each a line of JSON.
+    pub fn watch(&mut self, mask: u64) -> Option<mpsc::Receiver<Bytes>> {
+        self.watchers.retain(|watcher| !watcher.queue.is_closed());
+        if self.watchers.len() >= MAX_WATCHERS {
+            return None;
+        }
+        let (queue, messages) = mpsc::channel(QUEUE);
+        self.watchers.push(Watcher { mask, queue });
+        Some(messages)
+    }
+
+    /// Whether anybody wants what only `bits` show.
+    pub fn wants(&self, bits: u64) -> bool {
+        self.watchers.iter().any(|watcher| watcher.mask & bits != 0)
+    }
+
+    /// Whether anybody watches at all.
+    pub fn is_watched(&self) -> bool {
+        self.watchers.iter().any(|watcher| !watcher.queue.is_closed())
+    }
+
+    /// Gives `notify` to everybody, each what its mask asks for. `promote` makes whole nodes of patches for those
+    /// who do not take patches.
+    pub fn publish(&mut self, notify: &Notify, promote: &dyn Fn(&Notify) -> Notify) {
+        let mut cache: Vec<(u64, Option<Bytes>)> = Vec::new();
+        self.watchers.retain(|watcher| {
+            let kind = watcher.mask & (mask::PEER_CHANGES | mask::PEER_PATCHES);
+            let line = match cache.iter().find(|(cached, _)| *cached == kind) {
+                Some((_, line)) => line.clone(),
+                None => {
+                    let line = select(notify, kind, promote).map(|selected| encode(&selected));
+                    cache.push((kind, line.clone()));
+                    line
+                }
+            };
+            match line {
+                None => !watcher.queue.is_closed(),
+                Some(line) => deliver(&watcher.queue, line),
+            }
+        });
+    }
+}
+
+/// Queues a message; a full queue gets the farewell in place of its last free place.
+fn deliver(queue: &mpsc::Sender<Bytes>, line: Bytes) -> bool {
+    if queue.capacity() > 1 {
+        return queue.try_send(line).is_ok();
+    }
+    let text = "IPN bus consumer fell behind; closing watch".to_owned();
+    let farewell = encode(&Notify { err_message: Some(text), ..Notify::default() });
+    let _ = queue.try_send(farewell);
+    false
+}
+
+/// The part of `notify` that a watcher of this kind sees; `None` if that is nothing.
+fn select(notify: &Notify, kind: u64, promote: &dyn Fn(&Notify) -> Notify) -> Option<Notify> {
+    let mut selected = if kind & mask::PEER_PATCHES != 0 { notify.clone() } else { promote(notify) };
+    if kind == 0 {
+        selected.peers_changed.clear();
+        selected.peers_removed.clear();
+        selected.user_profiles.clear();
+    }
+    if kind & mask::PEER_PATCHES == 0 {
+        selected.peer_changed_patch.clear();
+    }
+    (selected != Notify::default()).then_some(selected)
+}
+
+/// A message as it goes over the wire.
+pub fn encode(notify: &Notify) -> Bytes {
+    let mut text = to_go_json(notify, Indent::None);
+    text.push('\n');
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use localapi::types::{Node, PeerChange, State};
+
+    fn same(notify: &Notify) -> Notify {
+        notify.clone()
+    }
+
+    #[test]
+    fn masks_decide_what_is_seen() {
+        let mut bus = Bus::default();
+        let mut plain = bus.watch(0).expect("room");
+        let mut peers = bus.watch(mask::PEER_CHANGES).expect("room");
+        let notify = Notify { peers_changed: vec![Node::default()], ..Notify::default() };
+        bus.publish(&notify, &same);
+        assert!(plain.try_recv().is_err());
+        assert!(String::from_utf8_lossy(&peers.try_recv().expect("told")).contains("PeersChanged"));
+        bus.publish(&Notify { state: Some(State::Running), ..Notify::default() }, &same);
+        assert!(String::from_utf8_lossy(&plain.try_recv().expect("told")).contains("\"State\":6"));
+    }
+
+    #[test]
+    fn patches_become_whole_nodes_for_those_who_do_not_take_them() {
+        let mut bus = Bus::default();
+        let mut whole = bus.watch(mask::PEER_CHANGES).expect("room");
+        let mut patches = bus.watch(mask::PEER_PATCHES).expect("room");
+        let notify = Notify { peer_changed_patch: vec![PeerChange::default()], ..Notify::default() };
+        bus.publish(&notify, &|_| Notify { peers_changed: vec![Node::default()], ..Notify::default() });
+        assert!(String::from_utf8_lossy(&whole.try_recv().expect("told")).contains("PeersChanged"));
+        assert!(String::from_utf8_lossy(&patches.try_recv().expect("told")).contains("PeerChangedPatch"));
+    }
+
+    #[test]
+    fn a_slow_watcher_is_told_and_cut_off() {
+        let mut bus = Bus::default();
+        let mut slow = bus.watch(0).expect("room");
+        for _ in 0..QUEUE + 10 {
+            bus.publish(&Notify { state: Some(State::Running), ..Notify::default() }, &same);
+        }
+        assert!(!bus.is_watched());
+        let mut last = None;
+        while let Ok(line) = slow.try_recv() {
+            last = Some(line);
+        }
+        assert!(String::from_utf8_lossy(&last.expect("messages")).contains("fell behind"));
+    }
+
+    #[test]
+    fn masks_that_cannot_be_served() {
+        assert!(check_mask(0).is_ok());
+        assert!(check_mask(mask::IN_PROCESS_NO_DISCONNECT).is_err());
+        assert!(check_mask(mask::RATE_LIMIT | mask::PEER_PATCHES).is_err());
+    }
+}

@@ -1,0 +1,126 @@
+//! The slow path as one thing: WireGuard handshakes, the packet lines' control side, and answers for our own
+//! addresses, wired together.
+//!
+//! Owns: which peer has which slot, when routes and filter are published, what becomes of everything the lines hand
+//! up. Every input is a `handle_*` or a setter, every output comes from [`Engine::poll_output`]; the owner drains
+//! outputs, wakes the packet threads if [`Engine::take_wakes`] says so, and sleeps until [`Engine::poll_timeout`].
+//! Leaves out: sockets, relays' connections, disco (recognised and counted only) and the decisions of control.
+
+mod peers;
+mod ping;
+mod traffic;
+
+pub use peers::{PeerConfig, PeerView, SelfConfig};
+pub use ping::{PingOutcome, PingRequest, StartError};
+
+use crate::drop::DropCounters;
+use crate::host::Responder;
+use crate::lines::{self, Control, Limits, RxLine, TxLine};
+use crate::slot::PeerSlot;
+use crate::time::{Mono, Wall};
+use crate::wireguard::{Source, Tunnel};
+use keys::NodePublic;
+use peers::Peers;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore as _, SeedableRng as _};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Something the owner must do or may want to know.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Send this datagram. Sealed data packets do not come this way: see [`Engine::next_derp`].
+    Transmit {
+        /// By this relay and to this node, or to this address.
+        to: Source,
+        /// A handshake message.
+        bytes: Box<[u8]>,
+    },
+    /// A ping of ours came back or did not.
+    Ping(PingOutcome),
+    /// The first handshake with some peer has completed, or the last session of one ended.
+    LivePeers(usize),
+}
+
+/// The slow path of a node.
+#[derive(Debug)]
+pub struct Engine {
+    tunnel: Tunnel,
+    lines: Control,
+    host: Responder,
+    peers: Peers,
+    config: SelfConfig,
+    outputs: VecDeque<Output>,
+    /// Routes or filter differ from what the lines have.
+    unpublished: bool,
+    /// How many sessions each peer has that has any.
+    sessions: BTreeMap<PeerSlot, u32>,
+    /// How many peers had a session when that was last told.
+    told_live: usize,
+    /// Packets from the lines are copied here while they are handled.
+    scratch: Vec<u8>,
+}
+
+impl Engine {
+    /// An engine without key and peers, and its two packet lines. `seed` must be fresh and secret.
+    pub fn new(seed: [u8; 32], limits: &Limits) -> (Self, TxLine, RxLine) {
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        let mut tunnel_seed = [0; 32];
+        let mut small = [[0; 16]; 3];
+        rng.fill_bytes(&mut tunnel_seed);
+        small.iter_mut().for_each(|seed| rng.fill_bytes(seed));
+        let [tx_seed, rx_seed, host_seed] = small;
+        let (lines, tx, rx) = lines::new(limits, [tx_seed, rx_seed]);
+        let engine = Self {
+            tunnel: Tunnel::new(tunnel_seed),
+            lines,
+            host: Responder::new(host_seed),
+            peers: Peers::default(),
+            config: SelfConfig::default(),
+            outputs: VecDeque::new(),
+            unpublished: false,
+            sessions: BTreeMap::new(),
+            told_live: 0,
+            scratch: Vec::new(),
+        };
+        (engine, tx, rx)
+    }
+
+    /// The next thing to do; `None` when there is nothing left.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] is to be called, and why.
+    pub fn poll_timeout(&self) -> Option<(Mono, &'static str)> {
+        let ping = self.host.poll_timeout().map(|at| (at, "ping"));
+        [self.tunnel.poll_timeout(), ping].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// Does what is due. Bounded work a call: if [`Self::poll_timeout`] is not later than `now` afterwards, let others
+    /// run and call again.
+    pub fn handle_timeout(&mut self, now: Mono, wall: Wall) {
+        let lines = &self.lines;
+        self.tunnel.handle_timeout(now, wall, &mut |slot| {
+            lines.activity(slot).map(|a| a.moments()).unwrap_or_default()
+        });
+        while let Some(id) = self.host.poll_expired(now) {
+            self.outputs.push_back(Output::Ping(PingOutcome::TimedOut(id)));
+        }
+        self.act();
+    }
+
+    /// Which packet lines have been given something since this was last asked: (tx, rx).
+    pub fn take_wakes(&mut self) -> (bool, bool) {
+        (self.lines.wants_wake_tx(), self.lines.wants_wake_rx())
+    }
+
+    /// The next sealed datagram for a relay: its region, the node it is for, the bytes.
+    pub fn next_derp(&mut self) -> Option<(u16, NodePublic, &[u8])> {
+        self.lines.next_derp()
+    }
+
+    /// Dropped packets by reason.
+    pub fn drops(&self) -> &DropCounters {
+        self.lines.drops()
+    }
+}

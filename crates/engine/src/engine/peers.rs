@@ -1,0 +1,320 @@
+//! Who we are and who the peers are, as control and settings have it, and what follows for tunnel and lines.
+
+use super::Engine;
+use crate::filter::Filter;
+use crate::lines::{Path, PeerFacts, Snapshot};
+use crate::routes::RoutesBuilder;
+use crate::slot::PeerSlot;
+use crate::time::{Mono, Wall};
+use ipnet::IpNet;
+use keys::{DiscoPublic, NodePrivate, NodePublic};
+use netmap::{NodeId, RegionId};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+/// Everything about ourselves that the engine must know; given whole, applied as far as it differs.
+#[derive(Debug, Clone, Default)]
+pub struct SelfConfig {
+    /// Our node key; zero = none.
+    pub key: NodePrivate,
+    /// Our tailnet addresses, each with the port of our PeerAPI there (0 = none).
+    pub addresses: Vec<(IpAddr, u16)>,
+    /// What peers may reach.
+    pub filter: Arc<Filter>,
+    /// The user refuses everything that peers begin.
+    pub shields_up: bool,
+    /// False in every state but Running: nothing passes then.
+    pub running: bool,
+}
+
+/// Everything about a peer that the engine must know.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PeerConfig {
+    /// Number by which control and map deltas name it.
+    pub id: NodeId,
+    /// Its node key, also its WireGuard key.
+    pub key: NodePublic,
+    /// Changes when its process restarts.
+    pub disco_key: DiscoPublic,
+    /// Where it listens for relayed packets; 0 = unknown.
+    pub home_derp: RegionId,
+    /// Addresses it may use and that are routed to it.
+    pub allowed_ips: Box<[IpNet]>,
+    /// Its inbound traffic gets the shields-up filter.
+    pub jailed: bool,
+    /// By which IPv4 address it knows us, if not our own.
+    pub masq_v4: Option<Ipv4Addr>,
+    /// By which IPv6 address it knows us, if not our own.
+    pub masq_v6: Option<Ipv6Addr>,
+}
+
+/// What the engine knows of a peer, for `status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PeerView {
+    /// Bytes of data messages that authenticated.
+    pub rx_bytes: u64,
+    /// Bytes of data messages sent.
+    pub tx_bytes: u64,
+    /// When something was last sent, in milliseconds before now.
+    pub sent_ago: Option<u32>,
+    /// When a handshake last completed.
+    pub last_handshake: Option<Mono>,
+    /// It has a session to send with.
+    pub established: bool,
+    /// An initiation of ours waits for its answer.
+    pub handshaking: bool,
+}
+
+/// All peers by slot and by number.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    by_id: BTreeMap<NodeId, PeerSlot>,
+    by_key: BTreeMap<NodePublic, PeerSlot>,
+    places: Vec<Place>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    generation: u8,
+    peer: Option<Box<Peer>>,
+}
+
+/// One peer.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) slot: PeerSlot,
+    pub(super) config: PeerConfig,
+    /// The relay through which it was last heard, for a peer whose home is not known.
+    heard: RegionId,
+    /// Totals of the wrapping counters of the lines.
+    rx: Total,
+    tx: Total,
+}
+
+/// A 64-bit count behind a wrapping 32-bit one.
+#[derive(Debug, Default)]
+struct Total {
+    sum: u64,
+    last: u32,
+}
+
+impl Total {
+    fn advance(&mut self, now: u32) -> u64 {
+        self.sum = self.sum.saturating_add(u64::from(now.wrapping_sub(self.last)));
+        self.last = now;
+        self.sum
+    }
+}
+
+impl Peers {
+    pub(super) fn by_slot(&self, slot: PeerSlot) -> Option<&Peer> {
+        self.places.get(slot.index())?.peer.as_deref().filter(|peer| peer.slot == slot)
+    }
+
+    fn by_slot_mut(&mut self, slot: PeerSlot) -> Option<&mut Peer> {
+        self.places.get_mut(slot.index())?.peer.as_deref_mut().filter(|peer| peer.slot == slot)
+    }
+
+    pub(super) fn slot_of_key(&self, key: &NodePublic) -> Option<PeerSlot> {
+        self.by_key.get(key).copied()
+    }
+
+    fn insert(&mut self, config: PeerConfig) -> Option<PeerSlot> {
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None if self.places.len() < PeerSlot::MAX => {
+                self.places.push(Place::default());
+                u32::try_from(self.places.len() - 1).ok()?
+            }
+            None => return None,
+        };
+        let place = self.places.get_mut(index as usize)?;
+        let slot = PeerSlot::new(index, place.generation);
+        self.by_id.insert(config.id, slot);
+        self.by_key.insert(config.key, slot);
+        let totals = (Total::default(), Total::default());
+        let peer = Peer { slot, config, heard: RegionId::NONE, rx: totals.0, tx: totals.1 };
+        place.peer = Some(Box::new(peer));
+        Some(slot)
+    }
+
+    fn remove(&mut self, slot: PeerSlot) {
+        let Some(place) = self.places.get_mut(slot.index()) else { return };
+        let Some(peer) = place.peer.take() else { return };
+        place.generation = place.generation.wrapping_add(1);
+        self.by_id.remove(&peer.config.id);
+        if self.by_key.get(&peer.config.key) == Some(&slot) {
+            self.by_key.remove(&peer.config.key);
+        }
+        self.free.push(slot.index() as u32);
+    }
+}
+
+impl Peer {
+    /// Where relayed packets to this peer go.
+    pub(super) fn path(&self) -> Path {
+        let region = if self.config.home_derp.is_none() { self.heard } else { self.config.home_derp };
+        if region.is_none() { Path::None } else { Path::Derp { region: region.0 } }
+    }
+
+    fn facts(&self) -> PeerFacts {
+        PeerFacts {
+            key: self.config.key,
+            path: self.path(),
+            jailed: self.config.jailed,
+            masq_v4: self.config.masq_v4,
+            masq_v6: self.config.masq_v6,
+        }
+    }
+}
+
+impl Engine {
+    /// Puts `config` in force. A new key ends every session.
+    pub fn configure(&mut self, config: SelfConfig) {
+        if self.config.key != config.key {
+            self.tunnel.set_private_key(&config.key);
+        }
+        self.host.apply(config.addresses.clone());
+        let same = self.config.key == config.key
+            && self.config.addresses == config.addresses
+            && Arc::ptr_eq(&self.config.filter, &config.filter)
+            && self.config.running == config.running;
+        self.unpublished |= !same;
+        self.config = config;
+        self.act();
+    }
+
+    /// Adds a peer or brings a known one up to date; giving the same again does nothing. Call [`Self::commit`] after
+    /// the last of several.
+    pub fn set_peer(&mut self, config: PeerConfig, now: Mono, wall: Wall) {
+        let known = self.peers.by_id.get(&config.id).copied();
+        // Another node with this key, or this node with another key, is another WireGuard peer.
+        let rekeyed =
+            known.and_then(|slot| self.peers.by_slot(slot)).is_some_and(|p| p.config.key != config.key);
+        let holder = self.peers.slot_of_key(&config.key).filter(|holder| Some(*holder) != known);
+        for slot in holder.into_iter().chain(known.filter(|_| rekeyed)) {
+            self.forget(slot);
+        }
+        match known.filter(|_| !rekeyed).and_then(|slot| self.peers.by_slot_mut(slot)) {
+            Some(peer) => {
+                if peer.config == config {
+                    return;
+                }
+                let slot = peer.slot;
+                let restarted = peer.config.disco_key != config.disco_key && !peer.config.disco_key.is_zero();
+                let rerouted = peer.config.allowed_ips != config.allowed_ips;
+                let before = peer.facts();
+                peer.config = config;
+                let after = peer.facts();
+                self.unpublished |= rerouted;
+                if before != after {
+                    self.lines.set_peer(slot, after);
+                }
+                if restarted {
+                    self.tunnel.reset_peer(slot, now, wall);
+                }
+                if restarted || before.path != after.path {
+                    self.tunnel.path_known(slot, now, wall);
+                }
+            }
+            None => {
+                let key = config.key;
+                let Some(slot) = self.peers.insert(config) else { return };
+                let Some(peer) = self.peers.by_slot(slot) else { return };
+                self.lines.set_peer(slot, peer.facts());
+                self.tunnel.add_peer(slot, key);
+                self.unpublished = true;
+            }
+        }
+        self.act();
+    }
+
+    /// Forgets a peer; an unknown one is no mistake.
+    pub fn remove_peer(&mut self, id: NodeId) {
+        if let Some(slot) = self.peers.by_id.get(&id).copied() {
+            self.forget(slot);
+        }
+    }
+
+    /// The numbers of all peers, lowest first.
+    pub fn peer_ids(&self) -> impl Iterator<Item = NodeId> {
+        self.peers.by_id.keys().copied()
+    }
+
+    fn forget(&mut self, slot: PeerSlot) {
+        self.tunnel.remove_peer(slot);
+        self.act();
+        self.lines.clear_peer(slot);
+        self.peers.remove(slot);
+        self.unpublished = true;
+    }
+
+    /// Publishes routes, filter and state to the lines if they have changed.
+    pub fn commit(&mut self) {
+        if !std::mem::take(&mut self.unpublished) {
+            return;
+        }
+        // In order of node number, so that the lowest gets a prefix that several have.
+        let mut routes = RoutesBuilder::with_capacity(self.peers.by_id.len());
+        for slot in self.peers.by_id.values() {
+            if let Some(peer) = self.peers.by_slot(*slot) {
+                peer.config.allowed_ips.iter().for_each(|net| routes.add(*net, *slot));
+            }
+        }
+        self.lines.publish(Snapshot {
+            routes: Arc::new(routes.build()),
+            filter: Arc::clone(&self.config.filter),
+            own: self.config.addresses.iter().map(|(ip, _)| *ip).collect(),
+            key: self.config.key.public(),
+            running: self.config.running,
+        });
+    }
+
+    /// A peer was heard through `region`: the way back to it if nothing else is known.
+    pub(super) fn note_heard(&mut self, slot: PeerSlot, region: RegionId) {
+        let Some(peer) = self.peers.by_slot_mut(slot) else { return };
+        let before = peer.path();
+        peer.heard = region;
+        let after = peer.path();
+        if before != after {
+            self.lines.set_path(slot, after);
+        }
+    }
+
+    /// What is known of a peer; `None` if it is not.
+    pub fn peer_view(&mut self, id: NodeId, now: Mono) -> Option<PeerView> {
+        let slot = self.peers.by_id.get(&id).copied()?;
+        let activity = self.lines.activity(slot)?;
+        let (traffic, moments) = (activity.traffic(), activity.moments());
+        let session = self.tunnel.session_state(slot).unwrap_or_default();
+        let peer = self.peers.by_slot_mut(slot)?;
+        Some(PeerView {
+            rx_bytes: peer.rx.advance(traffic.rx_bytes),
+            tx_bytes: peer.tx.advance(traffic.tx_bytes),
+            sent_ago: moments.sent.map(|at| now.tick().since(at)),
+            last_handshake: session.last_handshake,
+            established: session.current.is_some(),
+            handshaking: session.handshaking,
+        })
+    }
+
+    /// How many peers have a session.
+    pub fn live_peers(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Adds up the lines' counters, which wrap after 4 GiB; call it at least every few seconds of heavy traffic.
+    pub fn gather_counters(&mut self) {
+        for place in &mut self.peers.places {
+            if let Some(peer) = &mut place.peer
+                && let Some(activity) = self.lines.activity(peer.slot)
+            {
+                let traffic = activity.traffic();
+                peer.rx.advance(traffic.rx_bytes);
+                peer.tx.advance(traffic.tx_bytes);
+            }
+        }
+    }
+}
