@@ -9,7 +9,7 @@ mod stream;
 
 use crate::backend::{Command, Input, Reply};
 use crate::node::Shared;
-use crate::parts::unixsocketidentity;
+use crate::parts::{debug, unixsocketidentity};
 use localapi::server::{Handler, LocalFuture, PeerCred, Permissions, Request, Response};
 use localapi::types::{
     CheckWarning, Indent, LoginProfile, MaskedPrefs, Options, Prefs, ReloadConfigResponse,
@@ -121,6 +121,7 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> Response {
             Response::json(&latest, Indent::None)
         }
         "reload-config" => Response::json(&ReloadConfigResponse::default(), Indent::None),
+        "debug" => debug::action(shared, &request).await,
         _ => Response::not_found(),
     }
 }

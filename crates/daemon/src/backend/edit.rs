@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use localapi::types::{Addr, LoginProfile, MaskedPrefs, OptBool, Prefs};
 
 /// Why these settings cannot be put in force; one line a reason.
-pub fn check(prefs: &Prefs, current: &LoginProfile, others: &[LoginProfile]) -> Result<(), String> {
+pub(super) fn check(prefs: &Prefs, current: &LoginProfile, others: &[LoginProfile]) -> Result<(), String> {
     let mut reasons: Vec<String> = Vec::new();
     let name = &prefs.profile_name;
     if !name.is_empty() && others.iter().any(|p| p.id != current.id && p.name == *name) {
@@ -45,7 +45,7 @@ pub fn check(prefs: &Prefs, current: &LoginProfile, others: &[LoginProfile]) -> 
 }
 
 /// Both default routes are advertised.
-pub fn advertises_exit(prefs: &Prefs) -> bool {
+pub(super) fn advertises_exit(prefs: &Prefs) -> bool {
     let has = |v4: bool| {
         let routes = prefs.advertise_routes.iter().flatten();
         routes.into_iter().any(|r: &IpNet| r.prefix_len() == 0 && r.addr().is_ipv4() == v4)
@@ -54,7 +54,7 @@ pub fn advertises_exit(prefs: &Prefs) -> bool {
 }
 
 /// The settings after `edit`, as upstream adjusts them.
-pub fn apply(prefs: &Prefs, edit: &MaskedPrefs) -> Result<Prefs, String> {
+pub(super) fn apply(prefs: &Prefs, edit: &MaskedPrefs) -> Result<Prefs, String> {
     if edit.mask.internal_exit_node_prior {
         return Err("can't set InternalExitNodePrior".to_owned());
     }

@@ -4,31 +4,31 @@ pub use localapi::types::State;
 
 /// What the next state depends on.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Facts {
+pub(super) struct Facts {
     /// The state store can be used.
-    pub store_ok: bool,
+    pub(super) store_ok: bool,
     /// The user wants the node up.
-    pub want_running: bool,
+    pub(super) want_running: bool,
     /// The user logged out.
-    pub logged_out: bool,
+    pub(super) logged_out: bool,
     /// Waiting for a login (key expired, or a login under way).
-    pub blocked: bool,
+    pub(super) blocked: bool,
     /// The profile has a node key.
-    pub have_node_key: bool,
+    pub(super) have_node_key: bool,
     /// A network map is in force.
-    pub have_netmap: bool,
+    pub(super) have_netmap: bool,
     /// Control cannot go on without the user: not logged in and no login under way, or one that waits for a URL.
-    pub auth_cant_continue: bool,
+    pub(super) auth_cant_continue: bool,
     /// Our key has expired.
-    pub key_expired: bool,
+    pub(super) key_expired: bool,
     /// An admin has approved the machine.
-    pub machine_authorized: bool,
+    pub(super) machine_authorized: bool,
     /// A peer has a handshake, or a relay is connected.
-    pub connected: bool,
+    pub(super) connected: bool,
 }
 
 /// The state that follows `now`; the first rule that fits decides.
-pub fn next(now: State, facts: &Facts) -> State {
+pub(super) fn next(now: State, facts: &Facts) -> State {
     if !facts.store_ok {
         return State::NoState;
     }

@@ -302,7 +302,11 @@ impl Backend {
         self.state = next;
         match next {
             State::NeedsLogin => self.blocked = true,
-            State::Running => self.auth_url = None,
+            State::Running => {
+                self.auth_url = None;
+                self.warm_at = None;
+                self.health.clear(Warnable::WarmingUp);
+            }
             _ => {}
         }
         self.notify(Notify { state: Some(next), ..Notify::default() });

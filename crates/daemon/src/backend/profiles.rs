@@ -213,7 +213,7 @@ fn hex(bytes: [u8; 2]) -> String {
 }
 
 /// Where to log in: the profile's control server, or Tailscale's.
-pub fn control_url(prefs: &Prefs) -> &str {
+pub(super) fn control_url(prefs: &Prefs) -> &str {
     if prefs.control_url.is_empty() { DEFAULT_CONTROL_URL } else { &prefs.control_url }
 }
 
@@ -221,7 +221,7 @@ pub fn control_url(prefs: &Prefs) -> &str {
 ///
 /// # Errors
 /// When there is one that cannot be read: it must not be replaced.
-pub fn machine_key(store: &Store) -> Result<Option<MachinePrivate>, String> {
+pub(super) fn machine_key(store: &Store) -> Result<Option<MachinePrivate>, String> {
     let Some(text) = store.read(MACHINE_KEY) else { return Ok(None) };
     let key = std::str::from_utf8(text).ok().and_then(|text| text.trim().parse::<MachinePrivate>().ok());
     match key.filter(|key| !key.is_zero()) {
@@ -231,7 +231,7 @@ pub fn machine_key(store: &Store) -> Result<Option<MachinePrivate>, String> {
 }
 
 /// The change that stores a machine key.
-pub fn machine_key_change(key: &MachinePrivate) -> (String, Option<Vec<u8>>) {
+pub(super) fn machine_key_change(key: &MachinePrivate) -> (String, Option<Vec<u8>>) {
     (MACHINE_KEY.to_owned(), Some(key.to_text().into_bytes()))
 }
 

@@ -7,6 +7,7 @@ mod thread;
 
 use crate::backend::{PeerView, RelayConfig};
 use crate::clock::Clock;
+use engine::drop::DropReason;
 use engine::host::{PingId, PingKind};
 use engine::lines::Limits;
 use engine::time::Mono;
@@ -238,6 +239,13 @@ impl Dataplane {
         }
     }
 
+    /// Dropped packets by reason, those that happened.
+    pub fn drops(&self) -> Vec<(&'static str, u32)> {
+        let engine = self.engine.borrow();
+        let counts = DropReason::ALL.iter().map(|reason| (reason.text(), engine.drops().get(*reason)));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
     /// How many relays are connected.
     pub fn connected_relays(&self) -> usize {
         self.pool.borrow().as_ref().map_or(0, |pool| pool.stats().connected.len())
@@ -276,7 +284,11 @@ impl Dataplane {
         })
     }
 
-    async fn ping_with(
+    /// As [`Self::ping`], with a payload of the caller's; the answer has it as it came back.
+    ///
+    /// # Errors
+    /// Why it could not be sent.
+    pub async fn ping_with(
         &self,
         kind: PingKind,
         dst: IpAddr,

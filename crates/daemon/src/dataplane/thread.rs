@@ -22,7 +22,7 @@ const BUDGET: u32 = 64;
 const STACK: usize = 128 << 10;
 
 /// The running thread; it ends when this is dropped.
-pub struct PacketThread {
+pub(super) struct PacketThread {
     to_lines: Arc<OwnedFd>,
     to_control: RefCell<pipe::Receiver>,
     stop: Arc<AtomicBool>,
@@ -31,7 +31,7 @@ pub struct PacketThread {
 
 impl PacketThread {
     /// Starts the thread.
-    pub fn start(mut tx: TxLine, mut rx: RxLine, clock: Arc<Clock>) -> io::Result<Self> {
+    pub(super) fn start(mut tx: TxLine, mut rx: RxLine, clock: Arc<Clock>) -> io::Result<Self> {
         let to_lines = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let (bell, tell) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -50,13 +50,13 @@ impl PacketThread {
     }
 
     /// The lines have something to do.
-    pub fn wake(&self) {
+    pub(super) fn wake(&self) {
         ring(&self.to_lines);
     }
 
     /// Resolves when a line has something for the control thread. One task waits at a time.
     #[expect(clippy::await_holding_refcell_ref, reason = "only the one listening task borrows it")]
-    pub async fn woken(&self) -> io::Result<()> {
+    pub(super) async fn woken(&self) -> io::Result<()> {
         let mut bells = [0; 64];
         match self.to_control.borrow_mut().read(&mut bells).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),

@@ -4,13 +4,14 @@
 //! in the build, they get a value that says "not in this build".
 
 pub mod c2n;
+pub mod debug;
 pub mod health;
 pub mod ipnbus;
 pub mod unixsocketidentity;
 
 /// The features this binary was built with, for `version --features` and LocalAPI.
 pub fn built() -> Vec<&'static str> {
-    [c2n::FEATURE, health::FEATURE, ipnbus::FEATURE, unixsocketidentity::FEATURE]
+    [c2n::FEATURE, debug::FEATURE, health::FEATURE, ipnbus::FEATURE, unixsocketidentity::FEATURE]
         .into_iter()
         .flatten()
         .collect()

@@ -1,0 +1,13 @@
+//! Without feature `debug` the endpoint does not exist.
+
+use crate::node::Shared;
+use localapi::server::{Request, Response};
+use std::rc::Rc;
+
+/// The name of the feature, if it is in this build.
+pub const FEATURE: Option<&str> = None;
+
+/// 404, as upstream.
+pub async fn action(_shared: &Rc<Shared>, _request: &Request) -> Response {
+    Response::not_found()
+}

@@ -1,0 +1,125 @@
+//! `POST debug?action=…`: what the node does and counts, and a transfer that carries checksummed data in ICMP echoes.
+
+use crate::dataplane::Dataplane;
+use crate::node::Shared;
+use bytes::Bytes;
+use engine::PingOutcome;
+use engine::host::PingKind;
+use localapi::server::{Request, Response};
+use localapi::types::Indent;
+use rand_core::RngCore as _;
+use ring::digest::{Context, SHA256};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// The name of the feature, if it is in this build.
+pub const FEATURE: Option<&str> = Some("debug");
+
+/// Data in one echo; with headers it fits the tunnel's MTU in both families.
+const PIECE: usize = 1200;
+/// Echoes under way at once; the engine keeps 64.
+const WINDOW: usize = 24;
+/// An echo that has not come back by then is sent again.
+const AGAIN: Duration = Duration::from_millis(500);
+/// An echo that was sent so often without an answer ends the transfer.
+const TRIES: u32 = 20;
+/// Most that one transfer carries.
+const MOST: usize = 256 << 20;
+
+/// Answers an action.
+pub async fn action(shared: &Rc<Shared>, request: &Request) -> Response {
+    match request.query.text("action") {
+        "drops" => {
+            let drops: BTreeMap<&str, u32> = shared.plane.drops().into_iter().collect();
+            Response::json(&drops, Indent::Tab)
+        }
+        "echo" => echo(shared, request),
+        other => Response::error(400, &format!("unknown action {other:?}")),
+    }
+}
+
+/// `echo&ip=…&bytes=…`: sends that many random bytes in ICMP echoes and compares what comes back. Streams a line
+/// of JSON a second, the last one with both checksums.
+fn echo(shared: &Rc<Shared>, request: &Request) -> Response {
+    let (Ok(ip), Ok(bytes)) =
+        (request.query.text("ip").parse(), request.query.text("bytes").parse::<usize>())
+    else {
+        return Response::error(400, "give ip and bytes");
+    };
+    let (lines, answer) = mpsc::channel(4);
+    let plane = shared.plane.clone();
+    tokio::task::spawn_local(async move {
+        let line = match transfer(plane, ip, bytes.min(MOST), &lines).await {
+            Ok(line) => line,
+            Err(error) => format!("{{\"Error\":{}}}\n", serde_json::Value::String(error)),
+        };
+        let _ = lines.send(Bytes::from(line)).await;
+    });
+    Response::stream(answer)
+}
+
+async fn transfer(
+    plane: Rc<Dataplane>,
+    ip: IpAddr,
+    bytes: usize,
+    lines: &mpsc::Sender<Bytes>,
+) -> Result<String, String> {
+    let (mut sent, mut received) = (Context::new(&SHA256), Context::new(&SHA256));
+    let mut under_way: JoinSet<Result<(usize, Vec<u8>, u32), String>> = JoinSet::new();
+    // What came back before its turn waits here: at most a window of pieces.
+    let mut early: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
+    let (mut next, mut due, mut done, mut again) = (0, 0, 0, 0);
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    tick.tick().await;
+    while done < bytes {
+        while next < bytes && under_way.len() + early.len() < WINDOW {
+            let mut piece = vec![0; PIECE.min(bytes - next)];
+            rand_core::OsRng.fill_bytes(&mut piece);
+            sent.update(&piece);
+            let (plane, at) = (plane.clone(), next);
+            next += piece.len();
+            under_way
+                .spawn_local(async move { carry(&plane, ip, piece).await.map(|(back, n)| (at, back, n)) });
+        }
+        let Some(back) = under_way.join_next().await else { return Err("nothing under way".to_owned()) };
+        let (at, back, repeats) = back.map_err(|error| error.to_string())??;
+        again += repeats;
+        early.insert(at, back);
+        while let Some(piece) = early.remove(&due) {
+            received.update(&piece);
+            due += piece.len();
+            done += piece.len();
+        }
+        let second_over =
+            std::future::poll_fn(|cx| std::task::Poll::Ready(tick.poll_tick(cx).is_ready())).await;
+        if second_over && done < bytes {
+            let line = format!("{{\"Bytes\":{done},\"Again\":{again}}}\n");
+            lines.send(Bytes::from(line)).await.map_err(|_| "client has gone".to_owned())?;
+        }
+    }
+    let (sent, received) = (sent.finish(), received.finish());
+    let hex = |digest: &ring::digest::Digest| {
+        digest.as_ref().iter().map(|b| format!("{b:02x}")).collect::<String>()
+    };
+    Ok(format!(
+        "{{\"Bytes\":{done},\"Again\":{again},\"Sent\":\"{}\",\"Received\":\"{}\"}}\n",
+        hex(&sent),
+        hex(&received)
+    ))
+}
+
+/// Carries one piece there and back; also how often it had to be sent again.
+async fn carry(plane: &Dataplane, ip: IpAddr, piece: Vec<u8>) -> Result<(Vec<u8>, u32), String> {
+    for tried in 0..TRIES {
+        if let Some(PingOutcome::Answered(answer)) =
+            plane.ping_with(PingKind::Icmp, ip, &piece, AGAIN).await?
+        {
+            return Ok((answer.payload, tried));
+        }
+    }
+    Err(format!("no answer from {ip} to {TRIES} echoes"))
+}
