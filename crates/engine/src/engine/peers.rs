@@ -171,11 +171,12 @@ impl Peer {
 }
 
 impl Engine {
-    /// Puts `config` in force. A new key ends every session.
+    /// Puts `config` in force. A new key ends every session, and so does not to be running: a stopped node must not
+    /// even send a keepalive.
     pub fn configure(&mut self, config: SelfConfig) {
-        if self.config.key != config.key {
-            self.tunnel.set_private_key(&config.key);
-        }
+        // Without a key the tunnel neither begins nor answers anything.
+        let key = if config.running { config.key.clone() } else { NodePrivate::default() };
+        self.tunnel.set_private_key(&key);
         self.host.apply(config.addresses.clone());
         let same = self.config.key == config.key
             && self.config.addresses == config.addresses
