@@ -27,13 +27,14 @@ pub enum News {
 pub struct Control {
     /// How long news takes.
     pub lag: Duration,
+    lags: BTreeMap<NodeIx, Duration>,
     silent: bool,
     nodes: BTreeMap<NodeIx, Node>,
 }
 
 impl Default for Control {
     fn default() -> Self {
-        Self { lag: Duration::from_millis(20), silent: false, nodes: BTreeMap::new() }
+        Self { lag: Duration::from_millis(20), lags: BTreeMap::new(), silent: false, nodes: BTreeMap::new() }
     }
 }
 
@@ -46,6 +47,18 @@ impl Control {
         self.nodes.get(&ix)
     }
 
+    /// Sets how long news takes to one node; `None`: as long as to the others.
+    pub fn set_lag_of(&mut self, ix: NodeIx, lag: Option<Duration>) {
+        match lag {
+            Some(lag) => drop(self.lags.insert(ix, lag)),
+            None => drop(self.lags.remove(&ix)),
+        }
+    }
+
+    fn arrival(&self, to: NodeIx, now: Mono) -> Mono {
+        now + self.lags.get(&to).copied().unwrap_or(self.lag)
+    }
+
     /// The node joins or changes: it hears everything if it is new or `again` (its map stream restarted), the
     /// others hear of it.
     pub(crate) fn put(&mut self, ix: NodeIx, node: Node, again: bool, now: Mono) -> Vec<Mail> {
@@ -53,14 +66,15 @@ impl Control {
         if self.silent {
             return Vec::new();
         }
-        let at = now + self.lag;
         let mut mail = Vec::new();
         if again || known.is_none() {
-            mail.extend(self.full(ix).map(|news| (at, ix, news)));
+            mail.extend(self.full(ix).map(|news| (self.arrival(ix, now), ix, news)));
         }
         if known.as_ref() != Some(&node) {
             let others = self.nodes.keys().filter(|other| **other != ix);
-            mail.extend(others.map(|other| (at, *other, News::Peer(Box::new(node.clone())))));
+            mail.extend(
+                others.map(|other| (self.arrival(*other, now), *other, News::Peer(Box::new(node.clone())))),
+            );
         }
         mail
     }
@@ -68,10 +82,11 @@ impl Control {
     /// The node leaves the tailnet.
     pub(crate) fn remove(&mut self, ix: NodeIx, now: Mono) -> Vec<Mail> {
         match self.nodes.remove(&ix) {
-            Some(node) if !self.silent => {
-                let at = now + self.lag;
-                self.nodes.keys().map(|other| (at, *other, News::Gone(node.id))).collect()
-            }
+            Some(node) if !self.silent => self
+                .nodes
+                .keys()
+                .map(|other| (self.arrival(*other, now), *other, News::Gone(node.id)))
+                .collect(),
             _ => Vec::new(),
         }
     }
@@ -81,7 +96,7 @@ impl Control {
         let back = self.silent && !silent;
         self.silent = silent;
         let nodes = self.nodes.keys().filter(|_| back);
-        nodes.filter_map(|ix| Some((now + self.lag, *ix, self.full(*ix)?))).collect()
+        nodes.filter_map(|ix| Some((self.arrival(*ix, now), *ix, self.full(*ix)?))).collect()
     }
 
     fn full(&self, ix: NodeIx) -> Option<News> {

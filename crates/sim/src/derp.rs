@@ -1,20 +1,23 @@
-//! A DERP region: relays in order and without loss between the nodes connected to it, until it is out.
+//! A DERP region: relays between the nodes connected to it until it is out; in order and without loss unless told
+//! otherwise. A real relay drops what its queues cannot hold, so the engine may rely on neither.
 
+use crate::link::{Link, LinkStats, Path};
 use crate::world::NodeIx;
 use engine::time::Mono;
+use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A region.
 #[derive(Debug)]
 pub struct Region {
-    /// Time from one node to another through it.
-    pub latency: Duration,
+    /// How it treats datagrams from one node to another.
+    pub link: Link,
     up: bool,
     /// Grows with every outage: what was underway is lost.
     era: u32,
     connected: BTreeSet<NodeIx>,
-    last: BTreeMap<(NodeIx, NodeIx), Mono>,
+    paths: BTreeMap<(NodeIx, NodeIx), Path>,
     /// Packets that no connected node waited for, or that an outage took.
     pub dropped: u32,
 }
@@ -22,8 +25,14 @@ pub struct Region {
 impl Region {
     /// A region that works.
     pub fn new(latency: Duration) -> Self {
-        let (connected, last) = (BTreeSet::new(), BTreeMap::new());
-        Self { latency, up: true, era: 0, connected, last, dropped: 0 }
+        let link = Link { latency, mtu: 1 << 16, ..Link::default() };
+        let (connected, paths) = (BTreeSet::new(), BTreeMap::new());
+        Self { link, up: true, era: 0, connected, paths, dropped: 0 }
+    }
+
+    /// What it did between two nodes so far, in one direction.
+    pub fn stats(&self, from: NodeIx, to: NodeIx) -> LinkStats {
+        self.paths.get(&(from, to)).map(|path| path.stats).unwrap_or_default()
     }
 
     /// Whether it works.
@@ -47,18 +56,25 @@ impl Region {
         self.connected.remove(&node);
     }
 
-    /// When a packet arrives, and in which era it was sent.
-    pub(crate) fn send(&mut self, from: NodeIx, to: Option<NodeIx>, now: Mono) -> Option<(Mono, u32)> {
+    /// When a packet arrives (once, twice or not at all), and in which era it was sent.
+    pub(crate) fn send(
+        &mut self,
+        from: NodeIx,
+        to: Option<NodeIx>,
+        len: usize,
+        now: Mono,
+        rng: &mut ChaCha8Rng,
+    ) -> ([Option<Mono>; 2], u32) {
         if self.up {
             self.connected.insert(from);
         }
         let Some(to) = to.filter(|to| self.up && self.connected.contains(to)) else {
             self.dropped += 1;
-            return None;
+            return ([None, None], self.era);
         };
-        let last = self.last.entry((from, to)).or_default();
-        *last = (now + self.latency).max(*last);
-        Some((*last, self.era))
+        let path = self.paths.entry((from, to)).or_default();
+        path.link = self.link;
+        (path.send(len, now, rng), self.era)
     }
 
     /// Whether a packet sent in `era` still arrives.

@@ -1,7 +1,8 @@
 //! Deterministic simulated network that drives the real engine: no sockets, no runtime, one thread, one seed.
 //!
 //! Owns: virtual time, the order of events, links, DERP regions, a stand-in for control, and the frame in which
-//! scenarios run ([`World`]). What is simulated on the nodes is theirs: anything that implements [`SimNode`].
+//! scenarios run ([`World`]). Nodes are anything that implements [`SimNode`]; the one that matters is [`Station`], the
+//! real engine, and a [`Tailnet`] of them. Scenarios are in `tests/`.
 //! Leaves out: NATs (nodes have one public UDP address each), bandwidth, TLS and the wire formats of control and
 //! DERP. Tests only; nothing of it is shipped.
 //!
@@ -14,8 +15,12 @@ pub mod control;
 pub mod derp;
 pub mod link;
 pub mod node;
+pub mod policy;
 pub mod queue;
+pub mod station;
+pub mod tailnet;
 pub mod timeline;
+pub mod witness;
 pub mod world;
 
 pub use clock::Clock;
@@ -23,6 +28,9 @@ pub use control::{Control, News};
 pub use derp::Region;
 pub use link::{Link, LinkStats};
 pub use node::{Moment, SimNode, Source, Transmit};
+pub use policy::Policy;
+pub use station::Station;
+pub use tailnet::Tailnet;
 pub use timeline::Timeline;
 pub use world::{NodeIx, World};
 

@@ -6,7 +6,7 @@ use rand_core::RngCore;
 use std::time::Duration;
 
 /// How a path treats datagrams. Chances are in parts per million.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
     /// Least time underway.
     pub latency: Duration,

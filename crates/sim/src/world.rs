@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::control::{Control, Mail, News};
 use crate::derp::Region;
 use crate::link::{Link, LinkStats, Path};
-use crate::node::{SimNode, Source, Transmit};
+use crate::node::{Moment, SimNode, Source, Transmit};
 use crate::queue::Queue;
 use crate::timeline::Timeline;
 use engine::time::{Mono, Wall};
@@ -39,6 +39,12 @@ struct Place<N> {
     /// False: the machine is off or asleep. Nothing reaches it and its timers stand still.
     awake: bool,
     host: Vec<Vec<u8>>,
+    /// How far its wall clock is ahead of the world's, in wrapping nanoseconds.
+    wall_ahead: u64,
+    /// When the last news on its way arrives: a map stream keeps its order.
+    news_at: Mono,
+    /// News came while it was asleep: its map stream broke.
+    missed_news: bool,
     /// The moment of the last timeout, and how many there were in it.
     spins: (Mono, u32),
 }
@@ -81,9 +87,21 @@ impl<N: SimNode> World<N> {
         self.clock.now()
     }
 
-    /// Sets wall time, see [`Clock::set_wall`].
+    /// Sets wall time of all nodes, see [`Clock::set_wall`].
     pub fn set_wall(&mut self, wall: Wall) {
         self.clock.set_wall(wall);
+    }
+
+    /// Sets wall time of one node as of now; its clock goes on from there.
+    pub fn set_wall_of(&mut self, ix: NodeIx, wall: Wall) {
+        let world = self.clock.moment().wall;
+        self.place_mut(ix).wall_ahead = wall.0.wrapping_sub(world.0);
+    }
+
+    /// Now, as a node has it.
+    pub fn moment(&self, ix: NodeIx) -> Moment {
+        let at = self.clock.moment();
+        Moment { wall: Wall(at.wall.0.wrapping_add(self.places[ix.0].wall_ahead)), ..at }
     }
 
     /// Adds a machine; it is not in the tailnet before [`Self::join`].
@@ -95,6 +113,9 @@ impl<N: SimNode> World<N> {
             address,
             awake: true,
             host: Vec::new(),
+            wall_ahead: 0,
+            news_at: Mono::ZERO,
+            missed_news: false,
             spins: (Mono::ZERO, 0),
         };
         self.places.push(place);
@@ -127,10 +148,31 @@ impl<N: SimNode> World<N> {
         self.post(mail);
     }
 
-    /// Puts the machine to sleep or wakes it: asleep, nothing reaches it and its timers stand still.
+    /// Puts the machine to sleep or wakes it: asleep, nothing reaches it and its timers stand still. If it missed
+    /// news, its map stream restarts.
     pub fn set_awake(&mut self, ix: NodeIx, awake: bool) {
-        self.place_mut(ix).awake = awake;
+        let place = self.place_mut(ix);
+        place.awake = awake;
+        let missed = awake && std::mem::take(&mut place.missed_news);
         self.remark(ix, if awake { "woke up" } else { "fell asleep" });
+        if missed && let Some(node) = self.control.node(ix).cloned() {
+            let mail = self.control.put(ix, node, true, self.clock.now());
+            self.post(mail);
+        }
+    }
+
+    /// Whether the machine is awake.
+    pub fn is_awake(&self, ix: NodeIx) -> bool {
+        self.places[ix.0].awake
+    }
+
+    /// A datagram from nowhere reaches the node now: a forgery or a replay.
+    pub fn inject(&mut self, ix: NodeIx, from: Source, bytes: &[u8]) {
+        if self.places[ix.0].awake {
+            let at = self.moment(ix);
+            self.place_mut(ix).node.handle_datagram(from, bytes, at);
+            self.drain(ix);
+        }
     }
 
     /// Moves the node to another UDP address.
@@ -147,7 +189,7 @@ impl<N: SimNode> World<N> {
     /// Sets the link between two nodes, in both directions.
     pub fn set_link(&mut self, a: NodeIx, b: NodeIx, link: Link) {
         for pair in [(a, b), (b, a)] {
-            self.paths.entry(pair).or_default().link = link.clone();
+            self.paths.entry(pair).or_default().link = link;
         }
     }
 
@@ -164,6 +206,11 @@ impl<N: SimNode> World<N> {
     /// How long control's news takes from now on.
     pub fn set_control_lag(&mut self, lag: Duration) {
         self.control.lag = lag;
+    }
+
+    /// How long control's news takes to one node from now on, if not as long as to the others.
+    pub fn set_control_lag_of(&mut self, ix: NodeIx, lag: Option<Duration>) {
+        self.control.set_lag_of(ix, lag);
     }
 
     /// Silences control or brings it back.
@@ -189,7 +236,7 @@ impl<N: SimNode> World<N> {
 
     /// The node's host sends an IP packet.
     pub fn send_host(&mut self, ix: NodeIx, packet: &[u8]) {
-        let at = self.clock.moment();
+        let at = self.moment(ix);
         self.place_mut(ix).node.handle_host(packet, at);
         self.drain(ix);
     }
@@ -237,11 +284,11 @@ impl<N: SimNode> World<N> {
 
     /// Everything of one moment: first what arrives, then timers in order of the nodes.
     fn turn(&mut self) {
-        let at = self.clock.moment();
-        while let Some(event) = self.queue.pop(at.mono) {
+        while let Some(event) = self.queue.pop(self.clock.now()) {
             self.deliver(event);
         }
         for ix in (0..self.places.len()).map(NodeIx) {
+            let at = self.moment(ix);
             let place = self.place_mut(ix);
             if !place.awake {
                 continue;
@@ -258,13 +305,14 @@ impl<N: SimNode> World<N> {
     }
 
     fn deliver(&mut self, event: Event) {
-        let at = self.clock.moment();
         let ix = match &event {
             Event::Udp { to, .. } | Event::Derp { to, .. } | Event::News(to, _) => *to,
         };
+        let at = self.moment(ix);
         match event {
             Event::Derp { to, region, era, .. }
                 if !self.regions.get_mut(&region).is_some_and(|region| region.delivers(era, to)) => {}
+            Event::News(..) if !self.place_mut(ix).awake => self.place_mut(ix).missed_news = true,
             _ if !self.place_mut(ix).awake => {}
             Event::Udp { from, bytes, .. } => {
                 self.log_arrival(ix, &from.to_string(), &bytes);
@@ -287,7 +335,7 @@ impl<N: SimNode> World<N> {
 
     /// Takes everything a node has to give.
     fn drain(&mut self, ix: NodeIx) {
-        let at = self.clock.moment();
+        let at = self.moment(ix);
         for count in 0.. {
             let place = self.place_mut(ix);
             let Some(transmit) = place.node.poll_transmit(at) else { break };
@@ -314,15 +362,18 @@ impl<N: SimNode> World<N> {
                 let Some(to) = self.places.iter().position(|place| place.address == to).map(NodeIx) else {
                     return;
                 };
-                let path = self.paths.entry((ix, to)).or_insert_with(|| Path::new(self.default_link.clone()));
+                let path = self.paths.entry((ix, to)).or_insert_with(|| Path::new(self.default_link));
                 for arrival in path.send(bytes.len(), now, &mut self.rng).into_iter().flatten() {
                     self.queue.push(arrival, Event::Udp { to, from, bytes: bytes.clone() });
                 }
             }
             Transmit::Derp { region: id, to, bytes } => {
                 let to = self.places.iter().position(|place| place.key == to).map(NodeIx);
-                let sent = self.regions.get_mut(&id).and_then(|region| region.send(ix, to, now));
-                if let (Some((arrival, era)), Some(to)) = (sent, to) {
+                let Some(region) = self.regions.get_mut(&id) else { return };
+                let (arrivals, era) = region.send(ix, to, bytes.len(), now, &mut self.rng);
+                let Some(to) = to else { return };
+                for arrival in arrivals.into_iter().flatten() {
+                    let bytes = bytes.clone();
                     self.queue.push(arrival, Event::Derp { to, region: id, peer, era, bytes });
                 }
             }
@@ -331,6 +382,9 @@ impl<N: SimNode> World<N> {
 
     fn post(&mut self, mail: Vec<Mail>) {
         for (at, to, news) in mail {
+            let place = self.place_mut(to);
+            place.news_at = place.news_at.max(at);
+            let at = place.news_at;
             self.queue.push(at, Event::News(to, news));
         }
     }
