@@ -5,6 +5,9 @@ use std::time::Duration;
 
 /// Longest wait before the random factor, in milliseconds.
 const CEILING_MS: u64 = 30_000;
+/// The same while this client has never had a map: nothing works yet, somebody waits for it, and after the network
+/// comes up it must not take half a minute more.
+const EAGER_CEILING_MS: u64 = 2_000;
 
 /// Counts failures in a row: the n-th is followed by min(n²·10 ms, 30 s) times a random factor of 0.5 to 1.5.
 #[derive(Debug, Default)]
@@ -18,10 +21,11 @@ impl Backoff {
         self.failures = 0;
     }
 
-    /// Notes a failure and tells how long to wait.
-    pub(crate) fn next(&mut self, rng: &mut dyn RngCore) -> Duration {
+    /// Notes a failure and tells how long to wait. An `eager` wait is 3 s at most.
+    pub(crate) fn next(&mut self, eager: bool, rng: &mut dyn RngCore) -> Duration {
         self.failures = self.failures.saturating_add(1);
-        let base = self.failures.saturating_mul(self.failures).saturating_mul(10).min(CEILING_MS);
+        let ceiling = if eager { EAGER_CEILING_MS } else { CEILING_MS };
+        let base = self.failures.saturating_mul(self.failures).saturating_mul(10).min(ceiling);
         let factor = 500 + u64::from(rng.next_u32() % 1000);
         Duration::from_micros(base.saturating_mul(factor))
     }
@@ -37,10 +41,11 @@ mod tests {
         let mut rng = rand_core::OsRng;
         for n in 1..100u64 {
             let base = Duration::from_millis((n * n * 10).min(CEILING_MS));
-            let wait = backoff.next(&mut rng);
+            let wait = backoff.next(false, &mut rng);
             assert!(wait >= base / 2 && wait < base * 3 / 2, "{n}: {wait:?}");
         }
+        assert!(backoff.next(true, &mut rng) <= Duration::from_secs(3));
         backoff.reset();
-        assert!(backoff.next(&mut rng) < Duration::from_millis(15));
+        assert!(backoff.next(false, &mut rng) < Duration::from_millis(15));
     }
 }

@@ -4,7 +4,7 @@ use crate::backoff::Backoff;
 use crate::h2::Client;
 use crate::messages::{Activity, Event, Options, SelfReport};
 use crate::{Error, MapItem};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub(crate) struct Context {
     /// Of the map stream. A node that control forgets as soon as it has registered it must not spin, so it
     /// counts on over the logins between.
     pub(crate) map_backoff: RefCell<Backoff>,
+    /// A map has come since the start.
+    pub(crate) had_map: Cell<bool>,
     /// What the daemon has been told of each failing activity. Kept here, because an activity that is stopped
     /// and started again must still be able to say that it works now.
     troubles: RefCell<BTreeMap<Activity, Error>>,
@@ -38,6 +40,7 @@ impl Context {
             last_ping: RefCell::new(String::new()),
             pings: RefCell::default(),
             map_backoff: RefCell::default(),
+            had_map: Cell::new(false),
             troubles: RefCell::default(),
         })
     }
@@ -78,15 +81,29 @@ impl Context {
         self.wake.notify_waiters();
     }
 
-    /// Waits after a failure.
+    /// Waits after control said no, or what it said makes no sense.
     pub(crate) async fn back_off(&self, backoff: &mut Backoff) {
-        let wait = self.client.with_rng(|rng| backoff.next(rng.as_rngcore()));
+        let wait = self.client.with_rng(|rng| backoff.next(false, rng.as_rngcore()));
         self.wait(wait).await;
     }
 
+    /// Waits after control could not be asked: not for long while the node has nothing to work with.
+    pub(crate) async fn back_off_unreached(&self, backoff: &mut Backoff, error: &Error) {
+        let eager = self.is_eager(error);
+        let wait = self.client.with_rng(|rng| backoff.next(eager, rng.as_rngcore()));
+        self.wait(wait).await;
+    }
+
+    /// Whether this failure may be over any moment, and everything waits for that.
+    fn is_eager(&self, error: &Error) -> bool {
+        let refused = matches!(error, Error::NodeUnknown | Error::Status { status: 400..=499, .. });
+        !self.had_map.get() && !refused
+    }
+
     /// Waits after a failure of the map stream.
-    pub(crate) async fn back_off_map(&self) {
-        let wait = self.client.with_rng(|rng| self.map_backoff.borrow_mut().next(rng.as_rngcore()));
+    pub(crate) async fn back_off_map(&self, error: &Error) {
+        let eager = self.is_eager(error);
+        let wait = self.client.with_rng(|rng| self.map_backoff.borrow_mut().next(eager, rng.as_rngcore()));
         self.wait(wait).await;
     }
 

@@ -43,8 +43,8 @@ pub enum Error {
         /// TCP port.
         port: u16,
     },
-    /// Plain HTTP was tried with a server that speaks TLS.
-    #[error("{host}:{port} speaks TLS: write https:// in the URL")]
+    /// Plain HTTP was tried with a server that does not speak it.
+    #[error("{host}:{port} does not answer in plain HTTP: if it speaks TLS, write https:// in the URL")]
     NotPlain {
         /// Host name or address.
         host: String,

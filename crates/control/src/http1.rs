@@ -124,7 +124,12 @@ fn broken(target: &Target, error: &hyper::Error, failed: impl Fn(String) -> Erro
         log::debug!("control: {host}:{port} answers something that is not HTTP");
         return Error::NotPlain { host, port };
     }
-    let why = chain(error);
+    let mut why = chain(error);
+    // Some TLS servers hang up on plain HTTP without a word.
+    let unanswered = error.is_incomplete_message() || why.contains("reset by peer");
+    if unanswered && target.tls.is_none() {
+        why = format!("{host}:{port} hung up without an answer; if it speaks TLS, write https:// in the URL");
+    }
     match why.to_ascii_lowercase().contains("invalidcontenttype") {
         true => Error::NotTls { host, port },
         false => failed(why),

@@ -79,15 +79,16 @@ pub(crate) async fn login(context: Rc<Context>, keys: Persisted, login: Login) -
                 continue;
             }
             Ok(Err(e)) => {
-                context.failed(Activity::Login, e).await;
-                context.back_off(&mut backoff).await;
+                context.failed(Activity::Login, e.clone()).await;
+                context.back_off_unreached(&mut backoff, &e).await;
                 continue;
             }
             Err(_) => {
                 context.client.hang_up();
                 if followup.is_empty() {
-                    context.failed(Activity::Login, Error::Timeout("the answer to the registration")).await;
-                    context.back_off(&mut backoff).await;
+                    let error = Error::Timeout("the answer to the registration");
+                    context.failed(Activity::Login, error.clone()).await;
+                    context.back_off_unreached(&mut backoff, &error).await;
                 }
                 continue;
             }

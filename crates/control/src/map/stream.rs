@@ -93,8 +93,8 @@ pub(crate) async fn follow(context: Rc<Context>, node_key: NodePublic) -> Outcom
             context.emit(Event::MapDown { error: error.clone() }).await;
         }
         let unknown = error == Error::NodeUnknown;
-        context.failed(Activity::Map, error).await;
-        context.back_off_map().await;
+        context.failed(Activity::Map, error.clone()).await;
+        context.back_off_map(&error).await;
         if unknown {
             return Outcome::NodeUnknown;
         }
@@ -143,6 +143,7 @@ async fn one_stream(context: &Rc<Context>, node_key: NodePublic) -> (Error, bool
                 }
                 MapItem::End(message) => {
                     context.map_backoff.borrow_mut().reset();
+                    context.had_map.set(context.had_map.get() || message.first);
                     context.works(Activity::Map).await;
                     end_of_message(context, message).await;
                 }

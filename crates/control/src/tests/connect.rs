@@ -81,7 +81,12 @@ fn what_a_person_is_told() {
         assert!(error.to_string().contains("h.example:8080 does not speak TLS"), "{error}");
         let tls = "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
         let error = trouble("http://h.example:8443", &[(8443, Port::Say(tls))]).await;
-        assert!(error.to_string().contains("h.example:8443 speaks TLS: write https://"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("h.example:8443 does not answer in plain HTTP: if it speaks TLS, write https://"),
+            "{error}"
+        );
         let error =
             trouble("http://h.example:8443", &[(8443, Port::Say("\x15\x03\x01\x00\x02\x02\x46"))]).await;
         assert!(matches!(error, Error::NotPlain { .. }), "{error}");
@@ -131,5 +136,21 @@ fn a_changed_server_key_is_fetched_again() {
             }
         }
         assert_eq!(node.server.plain.borrow().len(), 2);
+    });
+}
+
+#[test]
+fn after_any_outage_a_node_without_a_map_is_back_within_seconds() {
+    in_virtual_time(async {
+        let mut node = Node::start("http://localhost", persisted(1));
+        node.command(report("r1")).await;
+        node.server.set_port(80, REFUSED);
+        node.command(Command::Login(Login::default())).await;
+        assert!(matches!(node.event().await, Event::Trouble { error: Some(_), .. }));
+        node.quiet_for(Duration::from_secs(600)).await;
+        node.server.set_port(80, Port::Serve);
+        let back = Instant::now();
+        node.request("/machine/register").await;
+        assert!(back.elapsed() <= Duration::from_secs(3), "{:?}", back.elapsed());
     });
 }

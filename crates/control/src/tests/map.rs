@@ -117,7 +117,9 @@ fn an_unanswered_request_is_noticed() {
 #[test]
 fn failures_are_retried_with_growing_waits() {
     in_virtual_time(async {
-        let (mut node, stream) = Node::following().await;
+        let (mut node, mut stream) = Node::following().await;
+        stream.send_data(framed(r#"{"Node":{"ID":1}}"#)).await.expect("open");
+        assert!(matches!(node.event().await, Event::MapItem(MapItem::End(m)) if m.first));
         drop(stream);
         assert!(matches!(node.event().await, Event::MapDown { error: Error::StreamEnded }));
         assert!(matches!(node.event().await, Event::Trouble { error: Some(Error::StreamEnded), .. }));
