@@ -11,12 +11,17 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
 
 /// rustls asks the socket for 4 KiB at a time; this much is fetched at once instead, so that a relay's bulk
 /// traffic does not cost a system call per four packets.
 const READ_AHEAD: usize = 32 << 10;
+
+/// How long TCP may try. The system itself asks again after 1, 3, 7, 15… seconds: a caller that tries anew finds a
+/// server that has come back sooner.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// What a [`Dialer`] is made of.
 pub struct Options {
@@ -40,11 +45,12 @@ impl Dialer {
     /// A CA file that cannot be read or holds no certificate.
     pub fn new(options: Options) -> Result<Self, Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let roots = Arc::new(roots::load(&options.extra_ca_file)?);
+        let (roots, named) = roots::load(&options.extra_ca_file)?;
+        let roots = Arc::new(roots);
         let chain = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
             .build()
             .map_err(|e| Error::Tls(e.to_string()))?;
-        let trust = Arc::new(Trust::new(chain, options.wall));
+        let trust = Arc::new(Trust::new(chain, named, options.wall));
         Ok(Self { lookup: Lookup::system(), provider, trust })
     }
 
@@ -58,7 +64,9 @@ impl Dialer {
         } else {
             target.addrs.clone()
         };
-        let stream = race::connect(&addrs, target.port).await.map_err(|e| {
+        let connected = tokio::time::timeout(CONNECT, race::connect(&addrs, target.port)).await;
+        let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let stream = connected.map_err(|e| {
             let at = format!("{}:{}", target.host, target.port);
             let text = match e.kind() {
                 io::ErrorKind::ConnectionRefused => {
@@ -66,6 +74,9 @@ impl Dialer {
                 }
                 io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
                     format!("no route to {at}: check this machine's default route")
+                }
+                io::ErrorKind::TimedOut => {
+                    format!("no answer from {at}: it is down, or a firewall drops what is sent to it")
                 }
                 _ => format!("cannot connect to {at}: {e}"),
             };

@@ -3,6 +3,7 @@
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -31,16 +32,23 @@ pub enum Error {
     Tls(String),
 }
 
-/// The baked roots and those of `files`.
-pub(crate) fn load(files: &[PathBuf]) -> Result<RootCertStore, Error> {
+/// The baked roots and those of `files`, and the SHA-256 of each certificate in `files`.
+pub(crate) fn load(files: &[PathBuf]) -> Result<(RootCertStore, BTreeSet<[u8; 32]>), Error> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let mut named = BTreeSet::new();
     for path in files {
         let pem = read(path)?;
         let before = roots.roots.len();
         for cert in CertificateDer::pem_slice_iter(&pem) {
             // System bundles hold the odd certificate that no verifier accepts: skipped, as long as one is good.
             match cert {
-                Ok(der) => drop(roots.add(der).inspect_err(|e| log::debug!("{}: {e}", path.display()))),
+                Ok(der) => {
+                    let hash = sha256(&der);
+                    match roots.add(der) {
+                        Ok(()) => drop(named.insert(hash)),
+                        Err(e) => log::debug!("{}: {e}", path.display()),
+                    }
+                }
                 Err(e) => log::debug!("{}: {e}", path.display()),
             }
         }
@@ -48,7 +56,14 @@ pub(crate) fn load(files: &[PathBuf]) -> Result<RootCertStore, Error> {
             return Err(Error::CaFileEmpty { path: path.clone() });
         }
     }
-    Ok(roots)
+    Ok((roots, named))
+}
+
+/// What a certificate is known by.
+pub(crate) fn sha256(cert: &CertificateDer<'_>) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, cert).as_ref());
+    hash
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::WallReading;
+use crate::roots::sha256;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::io::Write as _;
@@ -66,10 +67,6 @@ fn meta() -> CertificateDer<'static> {
     params.self_signed(&KeyPair::generate().expect("key")).expect("sign").der().clone()
 }
 
-fn sha256(cert: &CertificateDer<'_>) -> [u8; 32] {
-    ring::digest::digest(&ring::digest::SHA256, cert).as_ref().try_into().expect("32 bytes")
-}
-
 fn dialer(ca: Option<&Authority>, unix_secs: u64, trusted: bool) -> Dialer {
     let extra_ca_file = ca.map(|ca| ca.file.path().to_owned()).into_iter().collect();
     Dialer::new(Options { extra_ca_file, wall: Arc::new(Fixed(WallReading { unix_secs, trusted })) })
@@ -126,6 +123,31 @@ async fn extra_ca_makes_a_chain_good() {
     let without = dialer(None, GOOD_TIME, true);
     expect_error(&without, leaf(&ca, "a.example"), Verify::Host, "--ca-file").await;
     expect_error(&good, self_signed("a.example"), Verify::Host, "bad").await;
+}
+
+/// What `openssl req -x509` makes: its own authority, and a server's certificate at once.
+#[tokio::test]
+async fn a_self_signed_certificate_that_is_named_as_ca_is_good() {
+    let mut params = params("a.example");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("key");
+    let cert = params.self_signed(&key).expect("self-signed");
+    let identity = || {
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("key");
+        (vec![cert.der().clone()], key)
+    };
+    expect_error(&dialer(None, GOOD_TIME, true), identity(), Verify::Host, "--ca-file").await;
+    let mut file = tempfile::NamedTempFile::new().expect("file");
+    file.write_all(cert.pem().as_bytes()).expect("write");
+    let at = |unix_secs, trusted| {
+        let wall = Arc::new(Fixed(WallReading { unix_secs, trusted }));
+        Dialer::new(Options { extra_ca_file: vec![file.path().to_owned()], wall }).expect("dialer")
+    };
+    assert_eq!(attempt(&at(GOOD_TIME, true), identity(), Verify::Host).await, Ok(()));
+    assert_eq!(attempt(&at(0, false), identity(), Verify::Host).await, Ok(()));
+    let other = Verify::Name("b.example".to_owned());
+    expect_error(&at(GOOD_TIME, true), identity(), other, "another name").await;
+    expect_error(&at(LATE, true), identity(), Verify::Host, "expired").await;
 }
 
 #[tokio::test]
