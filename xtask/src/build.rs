@@ -99,7 +99,8 @@ fn cross(short: &str, triple: &str) -> Result<Built> {
     // A panic must leave one line before it aborts, so this is plain `panic = "abort"`; `immediate-abort` would be
     // smaller and silent.
     command.args(["-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"]);
-    command.env("RUSTFLAGS", "-Crelocation-model=static");
+    // Nothing unwinds, so the tables for it (half a megabyte) stay out.
+    command.env("RUSTFLAGS", "-Crelocation-model=static -Cforce-unwind-tables=no");
     command.env_remove("CARGO").env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN");
     command.current_dir(lab::workspace_root());
     ran(command)?;
