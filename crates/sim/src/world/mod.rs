@@ -1,10 +1,14 @@
-//! The frame of a scenario: nodes, the network between them, and the loop that lets time pass.
+//! The frame of a scenario: nodes and the network between them, and all that may be changed while it runs.
+//!
+//! The loop that lets time pass is in `run`.
+
+mod run;
 
 use crate::clock::Clock;
 use crate::control::{Control, Mail, News};
 use crate::derp::Region;
 use crate::link::{Link, LinkStats, Path};
-use crate::node::{Moment, SimNode, Source, Transmit};
+use crate::node::{Moment, SimNode, Source};
 use crate::queue::Queue;
 use crate::timeline::Timeline;
 use engine::time::{Mono, Wall};
@@ -19,11 +23,6 @@ use std::time::Duration;
 /// A node's place in the world, in order of joining.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NodeIx(pub usize);
-
-/// Timeouts a node may have without time passing: more is a loop that would burn a real machine's battery.
-const MAX_SPIN: u32 = 8;
-/// Datagrams a node may send in one go.
-const MAX_BURST: usize = 10_000;
 
 enum Event {
     Udp { to: NodeIx, from: SocketAddr, bytes: Vec<u8> },
@@ -250,134 +249,6 @@ impl<N: SimNode> World<N> {
     pub fn remark(&mut self, ix: NodeIx, text: &str) {
         let line = format!("{} {text}", self.places[ix.0].name);
         self.timeline.push(self.clock.now(), line);
-    }
-
-    /// Lets time pass.
-    pub fn run_for(&mut self, duration: Duration) {
-        self.run_until(self.clock.after(duration));
-    }
-
-    /// Lets time pass until `limit`, events of that moment included.
-    pub fn run_until(&mut self, limit: Mono) {
-        while let Some(next) = self.next_at().filter(|next| *next <= limit) {
-            self.clock.advance(next);
-            self.turn();
-        }
-        self.clock.advance(limit);
-    }
-
-    /// Lets time pass until `done` says so, at most until `limit`; whether it did.
-    pub fn run_while(&mut self, limit: Mono, mut unfinished: impl FnMut(&Self) -> bool) -> bool {
-        while unfinished(self) {
-            let Some(next) = self.next_at().filter(|next| *next <= limit) else { return false };
-            self.clock.advance(next);
-            self.turn();
-        }
-        true
-    }
-
-    /// The next moment at which anything happens.
-    fn next_at(&self) -> Option<Mono> {
-        let timers = self.places.iter().filter(|place| place.awake).filter_map(|p| p.node.poll_timeout());
-        timers.chain(self.queue.next_at()).min()
-    }
-
-    /// Everything of one moment: first what arrives, then timers in order of the nodes.
-    fn turn(&mut self) {
-        while let Some(event) = self.queue.pop(self.clock.now()) {
-            self.deliver(event);
-        }
-        for ix in (0..self.places.len()).map(NodeIx) {
-            let at = self.moment(ix);
-            let place = self.place_mut(ix);
-            if !place.awake {
-                continue;
-            }
-            if place.node.poll_timeout().is_none_or(|due| due > at.mono) {
-                continue;
-            }
-            let (when, times) = place.spins;
-            place.spins = (at.mono, if when == at.mono { times + 1 } else { 1 });
-            assert!(place.spins.1 <= MAX_SPIN, "{} wants to be woken at once, again and again", place.name);
-            place.node.handle_timeout(at);
-            self.drain(ix);
-        }
-    }
-
-    fn deliver(&mut self, event: Event) {
-        let ix = match &event {
-            Event::Udp { to, .. } | Event::Derp { to, .. } | Event::News(to, _) => *to,
-        };
-        let at = self.moment(ix);
-        match event {
-            Event::Derp { to, region, era, .. }
-                if !self.regions.get_mut(&region).is_some_and(|region| region.delivers(era, to)) => {}
-            Event::News(..) if !self.place_mut(ix).awake => self.place_mut(ix).missed_news = true,
-            _ if !self.place_mut(ix).awake => {}
-            Event::Udp { from, bytes, .. } => {
-                self.log_arrival(ix, &from.to_string(), &bytes);
-                self.place_mut(ix).node.handle_datagram(Source::Udp(from), &bytes, at);
-            }
-            Event::Derp { region, peer, bytes, .. } => {
-                self.log_arrival(ix, &format!("region {region}"), &bytes);
-                self.place_mut(ix).node.handle_datagram(Source::Derp { region, peer }, &bytes, at);
-            }
-            Event::News(_, news) => self.place_mut(ix).node.handle_news(&news, at),
-        }
-        self.drain(ix);
-    }
-
-    fn log_arrival(&mut self, ix: NodeIx, from: &str, bytes: &[u8]) {
-        if self.log_datagrams {
-            self.remark(ix, &format!("< {from}: {}", N::describe(bytes)));
-        }
-    }
-
-    /// Takes everything a node has to give.
-    fn drain(&mut self, ix: NodeIx) {
-        let at = self.moment(ix);
-        for count in 0.. {
-            let place = self.place_mut(ix);
-            let Some(transmit) = place.node.poll_transmit(at) else { break };
-            assert!(count < MAX_BURST, "{} sends without end", place.name);
-            self.transmit(ix, transmit);
-        }
-        while let Some(packet) = self.place_mut(ix).node.poll_host() {
-            self.place_mut(ix).host.push(packet);
-        }
-        while let Some(note) = self.place_mut(ix).node.poll_note() {
-            self.remark(ix, &note);
-        }
-    }
-
-    fn transmit(&mut self, ix: NodeIx, transmit: Transmit) {
-        let now = self.clock.now();
-        let Place { address: from, key: peer, awake, .. } = self.places[ix.0];
-        if !awake {
-            return;
-        }
-        match transmit {
-            Transmit::Udp { to, bytes } => {
-                // A datagram to an address where nobody is vanishes.
-                let Some(to) = self.places.iter().position(|place| place.address == to).map(NodeIx) else {
-                    return;
-                };
-                let path = self.paths.entry((ix, to)).or_insert_with(|| Path::new(self.default_link));
-                for arrival in path.send(bytes.len(), now, &mut self.rng).into_iter().flatten() {
-                    self.queue.push(arrival, Event::Udp { to, from, bytes: bytes.clone() });
-                }
-            }
-            Transmit::Derp { region: id, to, bytes } => {
-                let to = self.places.iter().position(|place| place.key == to).map(NodeIx);
-                let Some(region) = self.regions.get_mut(&id) else { return };
-                let (arrivals, era) = region.send(ix, to, bytes.len(), now, &mut self.rng);
-                let Some(to) = to else { return };
-                for arrival in arrivals.into_iter().flatten() {
-                    let bytes = bytes.clone();
-                    self.queue.push(arrival, Event::Derp { to, region: id, peer, era, bytes });
-                }
-            }
-        }
     }
 
     fn post(&mut self, mail: Vec<Mail>) {
