@@ -32,6 +32,8 @@ pub struct Env {
     pub terminal: bool,
     /// Wall time at start, for "last seen 5m ago".
     pub now: SystemTime,
+    /// Wait a moment for a daemon that is only just being started.
+    pub patient: bool,
     /// The daemon's socket unless `--socket` says otherwise.
     pub socket: PathBuf,
     /// What `version` prints.

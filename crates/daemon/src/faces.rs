@@ -28,6 +28,7 @@ fn command_line(args: &[String]) -> ExitCode {
         uid: rustix::process::getuid().as_raw(),
         terminal: std::io::stdin().is_terminal() && std::io::stdout().is_terminal(),
         now: std::time::UNIX_EPOCH + std::time::Duration::from_nanos(clock.wall().0),
+        patient: true,
         socket: flags::default_socket(&surroundings),
         version: cli::VersionInfo {
             short: version::SHORT.to_owned(),

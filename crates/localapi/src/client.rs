@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 mod bus;
 mod call;
+mod connect;
 
 pub use bus::BusWatcher;
 pub use call::{Answer, BodyStream};
@@ -29,12 +30,21 @@ pub struct Client {
     socket: PathBuf,
     capability: Option<u32>,
     reason: Option<String>,
+    patient: bool,
 }
 
 impl Client {
     /// A client for the daemon at `socket`; nothing is opened yet.
     pub const fn new(socket: PathBuf) -> Self {
-        Self { socket, capability: None, reason: None }
+        Self { socket, capability: None, reason: None, patient: false }
+    }
+
+    /// Waits for a daemon that is only just being started, as after `tailscaled & tailscale up`: for 2 s in any case,
+    /// for 5 s while a process of that name exists.
+    #[must_use]
+    pub const fn patient(mut self) -> Self {
+        self.patient = true;
+        self
     }
 
     /// Tells the daemon this capability version.

@@ -78,7 +78,9 @@ pub(crate) async fn dispatch(
         "" => env.socket.clone(),
         socket => socket.into(),
     };
-    let run = &mut Run { env, client: Client::new(socket), console };
+    let client = Client::new(socket);
+    let client = if env.patient { client.patient() } else { client };
+    let run = &mut Run { env, client, console };
     match name {
         "up" => up::run(run, root, matches_of).await,
         "login" => login::run(run, root, matches_of).await,

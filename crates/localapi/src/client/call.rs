@@ -10,7 +10,6 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
 
 /// The largest answer that is read whole: a status of some 100 000 peers.
 const MAX_ANSWER: usize = 256 << 20;
@@ -90,9 +89,7 @@ impl Client {
         body: Bytes,
     ) -> Result<(StatusCode, HeaderMap, BodyStream), Error> {
         let name = endpoint(path);
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|error| not_running(&self.socket, path, &error))?;
+        let stream = self.connect().await.map_err(|error| not_running(&self.socket, path, &error))?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&name, &error))?;
         tokio::spawn(async move {
