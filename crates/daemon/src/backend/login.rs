@@ -60,7 +60,8 @@ impl Backend {
             self.health.set(Warnable::WarmingUp, text, now.mono, now.wall);
         }
         self.start_control(now);
-        if wanted && !logged_out && self.have_node_key() {
+        // Also a stopped node is registered anew: it is told its map once.
+        if !logged_out && self.have_node_key() {
             self.log_in(false, now);
         }
         self.settle(now);
@@ -127,7 +128,7 @@ impl Backend {
 
     pub(super) fn command_start(&mut self, options: Options, now: Moment, reply: Reply<Result<(), String>>) {
         if let Some(problem) = &self.store_problem {
-            return reply.send(Err(problem.clone()));
+            return reply.send(Err(format!("cannot start backend when state store is unhealthy: {problem}")));
         }
         self.start(Some(options), now);
         reply.send(Ok(()));
@@ -135,7 +136,7 @@ impl Backend {
 
     pub(super) fn login_interactive(&mut self, now: Moment, reply: Reply<Result<(), String>>) {
         if let Some(problem) = &self.store_problem {
-            return reply.send(Err(problem.clone()));
+            return reply.send(Err(format!("cannot log in when state store is unhealthy: {problem}")));
         }
         reply.send(Ok(()));
         match self.auth_url.clone().filter(|_| self.login == Login::WaitsForUser) {
@@ -153,7 +154,8 @@ impl Backend {
     }
 
     pub(super) fn registered(&mut self, news: control::LoggedIn, now: Moment) {
-        let interactive = !self.prefs().want_running || self.prefs().logged_out;
+        // Whoever visits a URL wants the node up; a stopped node that is registered again stays down.
+        let visited = self.auth_url.is_some();
         self.login = Login::Done;
         self.blocked = false;
         self.key_refused = false;
@@ -176,7 +178,7 @@ impl Backend {
             ..old
         };
         let mut prefs = Prefs { persist: Some(persist), logged_out: false, ..self.prefs().clone() };
-        prefs.want_running |= interactive;
+        prefs.want_running |= visited;
         prefs.control_url = control_url(&prefs).to_owned();
         self.put_prefs(prefs, now);
         if rotated {

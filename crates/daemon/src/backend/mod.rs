@@ -277,7 +277,8 @@ impl Backend {
             }
             self.enter(next);
         }
-        self.paused = self.control_running && self.state == State::Stopped;
+        // A node that starts stopped asks for one map first, so that it can say who it is.
+        self.paused = self.control_running && self.state == State::Stopped && self.have_netmap;
         if self.paused != had_pause {
             self.in_map_poll &= !self.paused;
             self.control(control::Command::Pause(self.paused));
@@ -369,7 +370,11 @@ impl Backend {
             }
         }
         if let Some(problem) = &self.store_problem {
-            self.health.set(Warnable::StateStore, problem.clone(), now.mono, now.wall);
+            // Go's words, by which programs know it; the error says what is wrong and what to do.
+            let text = format!(
+                "State store failed to initialize, Tailscale will not work until this is resolved. See https://tailscale.com/s/state-store-init-error. Error: {problem}"
+            );
+            self.health.set(Warnable::StateStore, text, now.mono, now.wall);
         }
     }
 

@@ -15,6 +15,10 @@ impl Backend {
             Command::Logout(reply) => self.logout(now, reply),
             Command::SwitchProfile(id, reply) => reply.send(self.switch_profile(&id, store, now)),
             Command::NewProfile(reply) => {
+                if let Some(problem) = &self.store_problem {
+                    return reply
+                        .send(Err(format!("cannot log in when state store is unhealthy: {problem}")));
+                }
                 self.profiles.switch_to_new();
                 self.profile_changed(store, now);
                 reply.send(Ok(()));
@@ -65,7 +69,7 @@ impl Backend {
         }
         if let Some(problem) = self.store_problem.as_ref().filter(|_| next.want_running && !old.want_running)
         {
-            return Err(problem.clone());
+            return Err(format!("cannot start backend when state store is unhealthy: {problem}"));
         }
         self.put_prefs(next.clone(), now);
         self.report(now);

@@ -94,10 +94,6 @@ impl Backend {
         if node.cap_map.is_empty() {
             status.capabilities.clear();
         }
-        status.cap_map = convert::cap_map(&node.cap_map).into_keys().map(|name| (name, None)).collect();
-        for (name, values) in convert::cap_map(&node.cap_map) {
-            status.cap_map.insert(name, values);
-        }
         status.public_key = self.node_key().public();
         status.addrs = Some(Vec::new());
         status.host_name = self.hostname().to_owned();
@@ -151,6 +147,7 @@ impl Backend {
             expired: node.expired,
             key_expiry: (!node.key_expiry.is_zero()).then(|| Time::from_unix(node.key_expiry.unix())),
             location: node.hostinfo.location.as_deref().map(convert::location),
+            cap_map: convert::cap_map(&node.cap_map),
             ..PeerStatus::default()
         }
     }
@@ -198,13 +195,27 @@ impl Backend {
         if net.prefix_len() == 0 {
             return !prefs.exit_node_id.is_empty() && *prefs.exit_node_id == *node.stable_id.0;
         }
-        prefs.route_all || node.addresses.contains(net)
+        prefs.route_all || is_own(node, net)
     }
 
     /// What `nextState` looks at.
     pub fn state(&self) -> machine::State {
         self.state
     }
+}
+
+/// Whether `net` is an address that `node` answers at itself: one of its own, or a single Tailscale address that control
+/// gave it besides, as a service that it hosts. Everything else is a route behind it.
+fn is_own(node: &Node, net: &IpNet) -> bool {
+    let single = net.prefix_len() == net.max_prefix_len();
+    let tailscale = match net.addr() {
+        // 100.115.92.0/23 is used inside Chrome OS and not given to nodes.
+        IpAddr::V4(ip) => {
+            matches!(ip.octets(), [100, 64..=127, ..]) && !matches!(ip.octets(), [_, 115, 92..=93, _])
+        }
+        IpAddr::V6(ip) => matches!(ip.segments(), [0xfd7a, 0x115c, 0xa1e0, ..]),
+    };
+    (single && tailscale) || node.addresses.contains(net)
 }
 
 /// Where the node's PeerAPI listens, by what it announces.
