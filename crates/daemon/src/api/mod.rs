@@ -64,7 +64,7 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> Response {
         "check-prefs" => {
             let prefs = match request.json::<Prefs>() {
                 Ok(prefs) => Box::new(prefs),
-                Err(response) => return response,
+                Err(_) => return Response::error(400, "invalid JSON body"),
             };
             match ask(shared, |reply| Command::CheckPrefs(prefs, reply)).await {
                 Ok(()) => Response::json(&localapi::types::ErrorBody::default(), Indent::None),
@@ -97,23 +97,28 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> Response {
             Response::json(&domains.filter(|list| !list.is_empty()), Indent::None)
         }
         "peer-by-id" => match request.query.text("id").parse() {
-            Ok(id) => found(shared.backend.borrow().node_by_id(NodeId(id)), "no such peer"),
+            Ok(id) => found(shared.backend.borrow().node_by_id(NodeId(id)), "no peer with that NodeID"),
             Err(_) => Response::error(400, "invalid 'id' parameter"),
         },
         "user-profile" => match request.query.text("id").parse() {
-            Ok(id) => found(shared.backend.borrow().user_by_id(UserId(id)), "no such user"),
+            Ok(id) => found(shared.backend.borrow().user_by_id(UserId(id)), "no user with that UserID"),
             Err(_) => Response::error(400, "invalid 'id' parameter"),
         },
         "check-ip-forwarding" | "check-udp-gro-forwarding" => {
             Response::json(&CheckWarning::default(), Indent::None)
         }
-        "check-so-mark-in-use" => Response::json(&localapi::types::UseSoMark::default(), Indent::None),
+        // Without a TUN device no packet of ours can come back to us, mark or not.
+        "check-so-mark-in-use" => {
+            Response::json(&localapi::types::UseSoMark { use_so_mark: true }, Indent::None)
+        }
         // This build has neither; clients ask for them all the same and expect an empty answer.
+        "serve-config" if request.method != localapi::Method::GET => Response::not_found(),
         "serve-config" => {
-            let mut empty = Response::json(&localapi::types::Empty::default(), Indent::None);
+            let mut empty = Response::json(&None::<localapi::types::Empty>, Indent::None);
             empty.headers.push(("Etag", "\"empty\"".to_owned()));
             empty
         }
+        "services" if shared.backend.borrow().netmap().is_none() => Response::error(503, "no netmap"),
         "services" => Response::json(&localapi::types::Empty::default(), Indent::None),
         "upload-client-metrics" => Response::json(&localapi::types::Empty::default(), Indent::None),
         "update/check" => {
@@ -194,6 +199,6 @@ async fn profiles(shared: &Rc<Shared>, request: &Request) -> Response {
         },
         ("POST", _) => done(ask(shared, |reply| Command::SwitchProfile(id, reply)).await, 500),
         ("DELETE", _) => done(ask(shared, |reply| Command::DeleteProfile(id, reply)).await, 500),
-        _ => Response::error(405, "unsupported method"),
+        _ => Response::error(405, "use POST or DELETE"),
     }
 }

@@ -13,9 +13,10 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Answers `POST ping?ip=&type=&size=`.
 pub(super) async fn ping(shared: &Shared, request: &Request) -> Response {
     let query = &request.query;
-    let Ok(ip) = query.text("ip").parse::<IpAddr>() else {
-        return Response::error(400, "invalid 'ip' parameter");
-    };
+    if query.text("ip").is_empty() {
+        return Response::error(400, "missing 'ip' parameter");
+    }
+    let Ok(ip) = query.text("ip").parse::<IpAddr>() else { return Response::error(400, "invalid IP") };
     let kind = query.text("type");
     if kind.is_empty() {
         return Response::error(400, "missing 'type' parameter");
@@ -24,6 +25,9 @@ pub(super) async fn ping(shared: &Shared, request: &Request) -> Response {
     if !size.is_empty() && size != "0" {
         if kind != PingKind::Disco.name() {
             return Response::error(400, "'size' parameter is only supported with disco pings");
+        }
+        if size.parse::<u32>().is_err() {
+            return Response::error(400, "invalid 'size' parameter");
         }
         return Response::failure_json(
             "pings of a given size need direct paths, which this build does not have",

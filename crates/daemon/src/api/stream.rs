@@ -151,7 +151,6 @@ async fn initial(shared: &Shared, wanted: u64, chunks: &mpsc::Sender<Bytes>) -> 
         | mask::INITIAL_PREFS
         | mask::INITIAL_NETMAP
         | mask::INITIAL_DRIVE_SHARES
-        | mask::INITIAL_OUTGOING_FILES
         | mask::INITIAL_SUGGESTED_EXIT_NODE
         | mask::INITIAL_CLIENT_VERSION
         | mask::INITIAL_STATUS;
@@ -161,10 +160,10 @@ async fn initial(shared: &Shared, wanted: u64, chunks: &mpsc::Sender<Bytes>) -> 
     let mut notify = Notify { version: crate::version::LONG.to_owned(), ..Notify::default() };
     {
         let backend = shared.backend.borrow();
-        let mut id = [0; 8];
-        rand_core::OsRng.fill_bytes(&mut id);
-        notify.session_id = format!("{:016x}", u64::from_be_bytes(id));
         if wanted & mask::INITIAL_STATE != 0 {
+            let mut id = [0; 8];
+            rand_core::OsRng.fill_bytes(&mut id);
+            notify.session_id = format!("{:016x}", u64::from_be_bytes(id));
             notify.state = Some(backend.state());
             notify.browse_to_url = backend.auth_url().map(str::to_owned);
         }

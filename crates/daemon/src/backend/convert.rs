@@ -74,7 +74,6 @@ pub fn node(node: &netmap::Node) -> api::Node {
         addresses: node.addresses.to_vec(),
         allowed_ips: Some(node.allowed_ips.to_vec()),
         endpoints: node.endpoints.to_vec(),
-        legacy_derp: if home == 0 { String::new() } else { format!("127.3.3.40:{home}") },
         home_derp: home,
         hostinfo: Some(Box::new(hostinfo(&node.hostinfo))),
         created: time(node.created),
@@ -250,9 +249,11 @@ pub fn health(unhealthy: &[Unhealthy]) -> api::HealthState {
     api::HealthState { warnings: unhealthy.iter().map(|u| (u.code.clone(), state(u))).collect() }
 }
 
-/// The MagicDNS suffix of a node's name: what follows the first label, without the trailing dot.
+/// The MagicDNS suffix of a node's name: what follows the first label, without the trailing dot; all of a name that
+/// has but one label.
 pub fn magic_dns_suffix(name: &str) -> &str {
-    name.split_once('.').map_or("", |(_, suffix)| suffix.trim_end_matches('.'))
+    let name = name.trim_matches('.');
+    name.split_once('.').map_or(name, |(_, suffix)| suffix)
 }
 
 /// The first label of a MagicDNS name, or the host name of a node without one.

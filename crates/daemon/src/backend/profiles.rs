@@ -154,7 +154,7 @@ impl Profiles {
 
     /// Uses a stored profile. Its settings are read from `store`.
     pub fn switch(&mut self, id: &str, store: &Store) -> Result<Changes, String> {
-        let profile = self.known.get(id).cloned().ok_or_else(|| format!("profile {id:?} not found"))?;
+        let profile = self.known.get(id).cloned().ok_or_else(|| "profile not found".to_owned())?;
         self.switch_to(profile, store)?;
         Ok(vec![(CURRENT.to_owned(), Some(self.current.key.clone().into_bytes()))])
     }

@@ -15,13 +15,13 @@ impl Backend {
     pub fn whois(&self, addr: &str) -> Result<Option<WhoIs>, String> {
         let node = if addr.starts_with(NodePublic::PREFIX) {
             let key: NodePublic =
-                addr.parse().map_err(|error| format!("invalid 'addr' parameter: {error}"))?;
+                addr.parse().map_err(|error| format!("invalid nodekey in 'addr' parameter: {error}"))?;
             self.netmap().and_then(|map| {
                 let ours = Some(&map.self_node).filter(|node| node.key == key);
                 ours.or_else(|| map.peers().find(|node| node.key == key))
             })
         } else {
-            let ip = parse_ip(addr).ok_or_else(|| format!("invalid 'addr' parameter {addr:?}"))?;
+            let ip = parse_ip(addr).ok_or_else(|| "invalid 'addr' parameter".to_owned())?;
             self.node_by_ip(ip).filter(|(_, own)| *own).map(|(node, _)| node)
         };
         let (Some(node), Some(map)) = (node, self.netmap()) else { return Ok(None) };

@@ -31,7 +31,7 @@ go_object! {
 go_object! {
     /// The answer of `check-so-mark-in-use`.
     pub struct UseSoMark {
-        pub use_so_mark: bool => "useSoMark",
+        pub use_so_mark: bool => "UseSOMark",
     }
 }
 
