@@ -87,15 +87,19 @@ impl Responder {
         self.own = own;
     }
 
-    /// Takes a packet that reached one of our addresses; others are none of its business.
+    /// Takes a packet that reached one of our addresses. Of others only TSMP pings are its business: they ask whether
+    /// the way through the tunnel to us works, and whoever sent one takes us for the way to that address.
     pub fn handle(&mut self, packet: &[u8], now: Mono) -> Reaction {
         let Ok(parsed) = Parsed::parse(packet) else { return Reaction::Nothing };
-        let Some(&(_, peerapi_port)) = self.own.iter().find(|(ip, _)| *ip == parsed.dst) else {
-            return Reaction::Nothing;
-        };
         if parsed.fragment != Fragment::None || parsed.src == parsed.dst {
             return Reaction::Nothing;
         }
+        let Some(&(_, peerapi_port)) = self.own.iter().find(|(ip, _)| *ip == parsed.dst) else {
+            return match Message::parse(&parsed, packet) {
+                Some(Message::Ping(data)) => pong(&parsed, data, 0),
+                _ => Reaction::Nothing,
+            };
+        };
         match parsed.proto {
             proto::TSMP => self.handle_tsmp(&parsed, packet, peerapi_port, now),
             proto::TCP => reply(|out| build::tcp_reset(out, &parsed, packet)),
@@ -153,10 +157,7 @@ impl Responder {
 
     fn handle_tsmp(&mut self, parsed: &Parsed, packet: &[u8], peerapi_port: u16, now: Mono) -> Reaction {
         match Message::parse(parsed, packet) {
-            Some(Message::Ping(data)) => {
-                let pong = Message::Pong { data, peerapi_port };
-                reply(|out| build::tsmp(out, parsed.dst, parsed.src, &pong))
-            }
+            Some(Message::Ping(data)) => pong(parsed, data, peerapi_port),
             Some(Message::Pong { data, peerapi_port }) => self
                 .pings
                 .handle_pong(parsed, data, peerapi_port, now)
@@ -177,6 +178,11 @@ impl Responder {
             None => Reaction::Nothing,
         }
     }
+}
+
+fn pong(ping: &Parsed, data: [u8; 8], peerapi_port: u16) -> Reaction {
+    let pong = Message::Pong { data, peerapi_port };
+    reply(|out| build::tsmp(out, ping.dst, ping.src, &pong))
 }
 
 fn reply(build: impl FnOnce(&mut Vec<u8>) -> Result<(), DropReason>) -> Reaction {

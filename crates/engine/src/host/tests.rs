@@ -62,6 +62,21 @@ fn pings_come_back() {
 }
 
 #[test]
+fn tsmp_pings_of_what_we_route_are_answered() {
+    let (src, service) = ("100.64.0.1", "100.99.99.99");
+    let (mut us, mut them) = (us(), them());
+    for (kind, answered) in [(PingKind::Tsmp, true), (PingKind::Icmp, false)] {
+        let (_, packet) = us.start_ping(&ping(kind, src, service, b""), Mono::ZERO).expect("starts");
+        let back = reply_to(&mut them, &packet);
+        assert_eq!(back.is_some(), answered, "{kind:?}");
+        let Some(back) = back else { continue };
+        let Reaction::Answer(answer) = us.handle(&back, Mono::ZERO) else { panic!("no answer") };
+        assert_eq!((answer.from, answer.peerapi_port), (ip(service), 0));
+        assert_eq!(reply_to(&mut them, &back), None, "a pong to elsewhere is not ours");
+    }
+}
+
+#[test]
 fn answers_must_fit() {
     let (mut us, mut them) = (us(), them());
     let (_, packet) =

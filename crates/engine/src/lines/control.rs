@@ -29,7 +29,7 @@ use std::sync::Arc;
 pub enum HostKind {
     /// It is for one of our addresses and the filter let it pass.
     Packet,
-    /// A TSMP message to one of our addresses.
+    /// A TSMP message, to one of our addresses or to what we route.
     Tsmp,
     /// The filter refused it; it begins an IPv4 TCP connection, so its sender is owed a TSMP reject.
     Rejected,

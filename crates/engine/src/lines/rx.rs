@@ -279,13 +279,9 @@ impl Hall {
         }
         let jailed = peer.jailed;
         let own = force.is_own(parsed.dst);
-        // Messages about the tunnel are answered whatever the filter says.
+        // Messages about the tunnel are answered whatever the filter says, and for what we route as well.
         if parsed.proto == proto::TSMP {
-            return if own {
-                self.hand_over(record::HOST_TSMP, slot, text)
-            } else {
-                Err(DropReason::NotLocal)
-            };
+            return self.hand_over(record::HOST_TSMP, slot, text);
         }
         if let Err(reason) = force.snapshot.filter.check_in(&parsed, &mut self.flows, jailed) {
             // So that the peer's connect fails at once instead of waiting: control answers, within its own limits.
