@@ -8,6 +8,7 @@ use crate::state::Store;
 use keys::{MachinePrivate, NlPrivate};
 use localapi::types::{Notify, Options, Persist, Prefs, UserProfile};
 use netmap::NetMap;
+use std::time::Duration;
 
 /// Where a login stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,9 @@ impl Login {
     }
 }
 
+/// How long after `start` its auth key may be used: what `up` asks for follows at once.
+const AUTH_KEY_LIFE: Duration = Duration::from_secs(10);
+
 impl Backend {
     /// (Re)starts everything, with new settings if there are any (features reference §7).
     pub(super) fn start(&mut self, options: Option<Options>, now: Moment) {
@@ -38,7 +42,8 @@ impl Backend {
         self.auth_url = None;
         self.paused = false;
         if let Some(options) = options {
-            self.auth_key = Some(options.auth_key).filter(|key| !key.is_empty());
+            self.auth_key =
+                Some((options.auth_key, now.mono + AUTH_KEY_LIFE)).filter(|(key, _)| !key.is_empty());
             if let Some(prefs) = options.update_prefs {
                 let other_server = control_url(&prefs) != control_url(self.prefs());
                 let persist = self.prefs().persist.clone();
@@ -110,8 +115,12 @@ impl Backend {
         let expired = self.have_netmap && self.netmap.self_node.is_expired(now.wall);
         self.ensure_lock_key(now);
         self.login = Login::UnderWay;
-        let login =
-            control::Login { auth_key: self.auth_key.take(), new_key: new_key || expired, expiry: None };
+        self.expect_answer(now);
+        // Kept for a while: `start` may begin a login that `login-interactive` replaces before, or just after, control
+        // has answered it.
+        let auth_key =
+            self.auth_key.as_ref().filter(|(_, until)| now.mono < *until).map(|(key, _)| key.clone());
+        let login = control::Login { auth_key, new_key: new_key || expired, expiry: None };
         self.control(control::Command::Login(login));
     }
 
@@ -151,6 +160,9 @@ impl Backend {
         self.auth_url = Some(url.clone());
         self.notify(Notify { browse_to_url: Some(url), ..Notify::default() });
         self.settle(now);
+        self.answered();
+        self.health.clear(Warnable::ControlUnreachable);
+        self.auth_key = None;
     }
 
     pub(super) fn registered(&mut self, news: control::LoggedIn, now: Moment) {
@@ -175,6 +187,9 @@ impl Backend {
             private_node_key: news.node_key,
             old_private_node_key: keys::NodePrivate::zero(),
             user_profile: user,
+        if rotated {
+            self.auth_key = None;
+        }
             ..old
         };
         let mut prefs = Prefs { persist: Some(persist), logged_out: false, ..self.prefs().clone() };
@@ -196,6 +211,13 @@ impl Backend {
         let health = format!("You are logged out. The last login error was: {text}");
         self.health.set(Warnable::LoginState, health, now.mono, now.wall);
         self.notify(Notify { err_message: Some(text), ..Notify::default() });
+        self.auth_key = None;
+        self.control_running &= !matches!(error, control::Error::ServerUrl { .. });
+        // Nothing starts any more, and what follows must be seen.
+        self.warm_at = None;
+        self.health.clear(Warnable::WarmingUp);
+        self.answered();
+        self.health.clear(Warnable::ControlUnreachable);
         self.settle(now);
     }
 

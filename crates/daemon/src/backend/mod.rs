@@ -76,8 +76,8 @@ pub struct Backend {
     machine_key: Option<MachinePrivate>,
     state: State,
     login: Login,
-    /// Auth key of the last `start`, used by the next login.
-    auth_key: Option<String>,
+    /// Auth key of the last `start` and until when a login may use it.
+    auth_key: Option<(String, Mono)>,
     auth_url: Option<String>,
     /// A login is needed before the node may run.
     blocked: bool,
