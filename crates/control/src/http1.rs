@@ -126,7 +126,7 @@ fn broken(target: &Target, error: &hyper::Error, failed: impl Fn(String) -> Erro
     }
     let mut why = chain(error);
     // Some TLS servers hang up on plain HTTP without a word.
-    let unanswered = error.is_incomplete_message() || why.contains("reset by peer");
+    let unanswered = why.contains("connection closed before message") || why.contains("reset by peer");
     if unanswered && target.tls.is_none() {
         why = format!("{host}:{port} hung up without an answer; if it speaks TLS, write https:// in the URL");
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Longest answer, in bytes.
 const LIMIT: usize = 64 << 10;
 /// A slow router may need seconds for one TLS handshake.
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
 struct Published {
