@@ -28,6 +28,9 @@ pub(crate) async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> io::Resul
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         bytes.extend_from_slice(&buf[..n]);
+        if !bytes[0].is_ascii_alphabetic() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not HTTP"));
+        }
         if let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
             let rest = bytes.split_off(end + 4);
             return Ok((String::from_utf8_lossy(&bytes).into_owned(), rest));

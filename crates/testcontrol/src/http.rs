@@ -35,7 +35,13 @@ async fn connection(mut stream: TcpStream, world: &Rc<World>) -> Result<()> {
     if faults.stall {
         std::future::pending::<()>().await;
     }
-    let (head, rest) = read_head(&mut stream).await?;
+    let (head, rest) = match read_head(&mut stream).await {
+        // As Go's server does, to whoever speaks TLS to it for example.
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            return answer(&mut stream, "400 Bad Request", "text/plain", "400 Bad Request").await;
+        }
+        read => read?,
+    };
     if faults.garbage {
         stream.write_all(b"\x00\xff\x17 nonsense \r\n\r\n").await?;
         return Ok(());
