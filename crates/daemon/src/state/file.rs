@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 /// More than any real state file by far; a larger one is not read into a router's memory.
 const MAX_SIZE: u64 = 4 << 20;
 
+/// What a power loss makes of a file that had not reached the medium.
+const EMPTY: &str = "it is empty";
+
 /// The state file, held in memory.
 #[derive(Debug)]
 pub struct FileStore {
@@ -43,12 +46,22 @@ impl FileStore {
             Ok(bytes) if !bytes.is_empty() => match decode(path, &bytes) {
                 Ok(values) => store.values = values,
                 Err(sealed @ StoreError::Sealed { .. }) => return Err(sealed),
-                Err(error) => store.restore(&copy, &error.to_string()).map_err(|()| error)?,
-            },
-            Ok(_) => {
-                if store.restore(&copy, "it is empty").is_err() {
-                    store.persist()?;
+                Err(error) => {
+                    let reason = match &error {
+                        StoreError::Damaged { reason, .. } => reason.clone(),
+                        other => other.to_string(),
+                    };
+                    store.restore(&copy, &reason).map_err(|()| error)?;
                 }
+            },
+            Ok(_) if copy.exists() => store.restore(&copy, EMPTY).map_err(|()| {
+                let (path, reason) = (path.to_owned(), EMPTY.to_owned());
+                StoreError::Damaged { path, reason }
+            })?,
+            Ok(_) => {
+                // As Go does. There never was more, as far as anybody can tell.
+                store.warning = Some(format!("state file {} is empty; a new node begins", path.display()));
+                store.persist()?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // Somebody removed it: a new node is wanted. The copy must not bring the old one back later.
@@ -244,7 +257,20 @@ mod tests {
         fs::remove_file(&path).expect("remove");
         assert_eq!(FileStore::open(&path).expect("open").read("a"), None);
         fs::write(&path, "").expect("cut");
-        assert_eq!(FileStore::open(&path).expect("open").read("a"), None);
+        fs::remove_file(copy_path(&path)).expect("remove");
+        let store = FileStore::open(&path).expect("as Go does");
+        assert!(store.read("a").is_none() && store.warning().is_some_and(|w| w.contains("is empty")));
+    }
+
+    #[test]
+    fn empty_beside_a_damaged_copy_is_not_a_new_node() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("s");
+        for copy in ["", "{\"a\": \"!"] {
+            fs::write(&path, "").expect("write");
+            fs::write(copy_path(&path), copy).expect("write");
+            assert!(matches!(FileStore::open(&path), Err(StoreError::Damaged { .. })));
+        }
     }
 
     #[test]
