@@ -137,6 +137,21 @@ fn status_of_a_node_that_does_not_run() {
         -- status 1
     "#]],
     );
+    asks["Health"] = json!(["Cannot reach the coordination server: no answer yet from https://c.example"]);
+    check(
+        &Script::new(&asks, &json!({})),
+        "status",
+        expect![[r#"
+        > GET status
+        -- out
+        # Health check:
+        #     - Cannot reach the coordination server: no answer yet from https://c.example
+
+        Logged out.
+        Log in at: https://c.example/a/1
+        -- status 1
+    "#]],
+    );
     check(
         &recorded(),
         "status x",

@@ -11,6 +11,10 @@ use crate::render::json::{self, Members, Reindent};
 use crate::render::status::{self, Show};
 use crate::stop::{Outcome, Stop, connecting};
 
+/// How our daemon begins the problems that concern a login.
+const WHY_NOT_LOGGED_IN: [&str; 2] =
+    ["You are logged out. The last login error was:", "Cannot reach the coordination server:"];
+
 pub(crate) fn define() -> Command {
     command(
         "status",
@@ -42,7 +46,17 @@ pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome 
     let status = status.map_err(connecting)?;
     if let Err(instead) = status::running(&status) {
         let health = status::health(&status);
-        if status.backend_state == "NoState" && !health.is_empty() {
+        let telling = match &*status.backend_state {
+            "NoState" => true,
+            // More than Go says: why the login does not get on.
+            "NeedsLogin" => status
+                .health
+                .iter()
+                .flatten()
+                .any(|problem| WHY_NOT_LOGGED_IN.iter().any(|beginning| problem.starts_with(beginning))),
+            _ => false,
+        };
+        if telling && !health.is_empty() {
             run.console.say(&format!("{health}\n"));
         }
         run.console.say(&format!("{instead}\n"));

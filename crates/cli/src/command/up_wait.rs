@@ -29,6 +29,9 @@ pub(super) struct Expect<'a> {
     pub(super) timeout: Option<Duration>,
 }
 
+/// Reasons for waiting that are told at most.
+const MAX_TROUBLES: usize = 4;
+
 /// Reads `bus` until the node runs.
 pub(super) async fn wait_until_running(
     run: &mut Run<'_, '_>,
@@ -69,6 +72,7 @@ async fn follow(run: &mut Run<'_, '_>, mut bus: BusWatcher, expect: Expect<'_>) 
     // Whether the user was asked for something, and the URL last shown.
     let mut asked = false;
     let mut shown = String::new();
+    let mut told = Vec::new();
 
     if expect.simple && expect.before.backend_state == State::NeedsMachineAuth.name() {
         // The state does not change, so the bus will not tell it.
@@ -97,6 +101,15 @@ async fn follow(run: &mut Run<'_, '_>, mut bus: BusWatcher, expect: Expect<'_>) 
             }
             return Ok(());
         }
+        if let Some(text) = unreachable(&notify).filter(|_| !expect.json && told.len() < MAX_TROUBLES) {
+            if told.is_empty() {
+                run.console.note("# Still trying; Ctrl-C ends the waiting, not the node.\n");
+            }
+            if !told.iter().any(|known| known == text) {
+                run.console.note(&format!("# {text}\n"));
+                told.push(text.to_owned());
+            }
+        }
         if let Some(url) = wanted_url(&notify, expect, &shown) {
             asked = true;
             if expect.json {
@@ -114,6 +127,12 @@ async fn follow(run: &mut Run<'_, '_>, mut bus: BusWatcher, expect: Expect<'_>) 
         }
     }
     Err(Stop::from("tailscaled closed the connection before the node was running; see its log"))
+}
+
+/// Why nothing happens, if that is so.
+fn unreachable(notify: &Notify) -> Option<&str> {
+    let problem = notify.health.as_ref()?.warnings.get("control-unreachable")?;
+    Some(&problem.text)
 }
 
 /// The login URL in `notify`, if the user has to see it.
