@@ -114,6 +114,9 @@ impl Backend {
         // A key that has run out by the clock is renewed without asking control about it first.
         let expired = self.have_netmap && self.netmap.self_node.is_expired(now.wall);
         self.ensure_lock_key(now);
+        if !self.control_running {
+            self.start_control(now);
+        }
         self.login = Login::UnderWay;
         self.expect_answer(now);
         // Kept for a while: `start` may begin a login that `login-interactive` replaces before, or just after, control
@@ -157,12 +160,12 @@ impl Backend {
 
     pub(super) fn auth_url_came(&mut self, url: String, now: Moment) {
         self.login = Login::WaitsForUser;
-        self.auth_url = Some(url.clone());
-        self.notify(Notify { browse_to_url: Some(url), ..Notify::default() });
-        self.settle(now);
         self.answered();
         self.health.clear(Warnable::ControlUnreachable);
         self.auth_key = None;
+        self.auth_url = Some(url.clone());
+        self.notify(Notify { browse_to_url: Some(url), ..Notify::default() });
+        self.settle(now);
     }
 
     pub(super) fn registered(&mut self, news: control::LoggedIn, now: Moment) {
@@ -172,6 +175,7 @@ impl Backend {
         self.blocked = false;
         self.key_refused = false;
         self.auth_url = None;
+        self.expect_answer(now);
         self.health.clear(Warnable::LoginState);
         self.health.clear(Warnable::ControlUnreachable);
         let user = UserProfile {
@@ -183,13 +187,13 @@ impl Backend {
         };
         let old = self.profiles.persist().cloned().unwrap_or_default();
         let rotated = news.rotated;
+        if rotated {
+            self.auth_key = None;
+        }
         let persist = Persist {
             private_node_key: news.node_key,
             old_private_node_key: keys::NodePrivate::zero(),
             user_profile: user,
-        if rotated {
-            self.auth_key = None;
-        }
             ..old
         };
         let mut prefs = Prefs { persist: Some(persist), logged_out: false, ..self.prefs().clone() };
@@ -207,10 +211,6 @@ impl Backend {
 
     pub(super) fn login_failed(&mut self, error: &control::Error, retrying: bool, now: Moment) {
         self.login = if retrying { Login::UnderWay } else { Login::None };
-        let text = error.to_string();
-        let health = format!("You are logged out. The last login error was: {text}");
-        self.health.set(Warnable::LoginState, health, now.mono, now.wall);
-        self.notify(Notify { err_message: Some(text), ..Notify::default() });
         self.auth_key = None;
         self.control_running &= !matches!(error, control::Error::ServerUrl { .. });
         // Nothing starts any more, and what follows must be seen.
@@ -218,6 +218,10 @@ impl Backend {
         self.health.clear(Warnable::WarmingUp);
         self.answered();
         self.health.clear(Warnable::ControlUnreachable);
+        let text = error.to_string();
+        let health = format!("You are logged out. The last login error was: {text}");
+        self.health.set(Warnable::LoginState, health, now.mono, now.wall);
+        self.notify(Notify { err_message: Some(text), ..Notify::default() });
         self.settle(now);
     }
 

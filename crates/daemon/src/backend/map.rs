@@ -1,6 +1,6 @@
 //! News of the control client and of the relays: what they change and whom it concerns.
 
-use super::{Backend, Effect, Moment, PeerSet, RelayConfig, State, convert};
+use super::{Backend, Effect, Moment, PeerSet, RelayConfig, convert};
 use crate::parts::health::{Severity, Unhealthy, Warnable};
 use control::{Activity, Event, MapItem, MapMessage};
 use engine::filter::{Filter, FilterInput, local_set};
@@ -23,7 +23,7 @@ impl Backend {
                 self.netmap.begin_stream();
                 self.changes = netmap::Changes::default();
                 self.in_map_poll = true;
-                self.health.clear(Warnable::ControlUnreachable);
+                self.answered();
                 self.settle(now);
             }
             Event::MapItem(MapItem::Peer(node)) => {
@@ -44,10 +44,12 @@ impl Backend {
     fn trouble(&mut self, activity: Activity, error: Option<&control::Error>, now: Moment) {
         match error {
             Some(error) if activity != Activity::Update => {
+                self.answered();
                 let text = format!("Cannot reach the coordination server: {error}");
                 self.health.set(Warnable::ControlUnreachable, text, now.mono, now.wall);
-                // A node that is being brought up for the first time has somebody waiting at the command line.
-                if !self.have_netmap && self.state == State::NeedsLogin {
+                // Somebody may be waiting at the command line, in vain unless something is set up differently. What
+                // may pass by itself is no reason to give up: health tells it.
+                if !self.have_netmap && error.needs_configuration() {
                     self.notify(Notify { err_message: Some(error.to_string()), ..Notify::default() });
                 }
             }
@@ -65,6 +67,8 @@ impl Backend {
         if let Some(url) = pop_browser_url {
             self.notify(Notify { browse_to_url: Some(url), ..Notify::default() });
         }
+        // Not before: a server that ends each stream in the middle of its first message is not reached.
+        self.health.clear(Warnable::ControlUnreachable);
         if keep_alive {
             return;
         }

@@ -18,6 +18,7 @@ mod settings;
 mod status;
 #[cfg(test)]
 mod tests;
+mod waiting;
 mod whois;
 
 pub use effect::{ControlStart, Effect, PeerSet, RelayConfig};
@@ -97,6 +98,7 @@ pub struct Backend {
     health: Tracker,
     shown_health: Vec<Unhealthy>,
     warm_at: Option<Mono>,
+    waiting: waiting::Waiting,
     /// Told to control last.
     engine_active: bool,
     effects: VecDeque<Effect>,
@@ -117,6 +119,7 @@ impl Backend {
             store_problem = problems.first().cloned();
         }
         problems.extend(store_problem.clone());
+        problems.dedup();
         let backend = Self {
             disco: setup.disco,
             host: setup.host,
@@ -144,6 +147,7 @@ impl Backend {
             health: Tracker::default(),
             shown_health: Vec::new(),
             warm_at: None,
+            waiting: waiting::Waiting::default(),
             engine_active: false,
             effects: VecDeque::new(),
             logout_reply: None,
@@ -177,7 +181,8 @@ impl Backend {
     /// When [`Input::Timeout`] is due.
     pub fn poll_timeout(&self, now: Moment) -> Option<Mono> {
         let expiry = self.netmap().and_then(|map| until(map.self_node.key_expiry, now));
-        [self.warm_at, self.health.next_visible(now.mono), expiry].into_iter().flatten().min()
+        let times = [self.warm_at, self.health.next_visible(now.mono), self.waiting.next(), expiry];
+        times.into_iter().flatten().min()
     }
 
     fn handle_timeout(&mut self, now: Moment) {
@@ -185,18 +190,8 @@ impl Backend {
             self.warm_at = None;
             self.health.clear(Warnable::WarmingUp);
         }
+        self.waited(now);
         self.settle(now);
-    }
-
-    fn saved(&mut self, result: Result<(), String>, now: Moment) {
-        match result {
-            Ok(()) => {
-                if self.store_problem.is_none() {
-                    self.health.clear(Warnable::StateStore);
-                }
-            }
-            Err(problem) => self.health.set(Warnable::StateStore, problem, now.mono, now.wall),
-        }
     }
 
     /// The map in force.

@@ -36,7 +36,13 @@ impl ControlTask {
             rng: Box::new(rand_core::OsRng),
             force_noise_443,
         };
-        let running = ::control::run(options, start.persisted, command_inbox, event_outbox);
+        let running = async move {
+            let ended = ::control::run(options, start.persisted, command_inbox, event_outbox.clone()).await;
+            // It ends by itself only when the server's URL is none.
+            if let Err(error) = ended {
+                let _ = event_outbox.send(Event::LoginFailed { error, retrying: false }).await;
+            }
+        };
         let task = tokio::task::spawn_local(running).abort_handle();
         Self { commands, waiting: VecDeque::new(), events, task }
     }

@@ -75,18 +75,31 @@ pub async fn run(flags: Flags, clock: Arc<Clock>, host: HostFacts) -> Result<()>
     let mut terminate = signal(SignalKind::terminate()).context("listen to SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen to SIGINT")?;
     let listener = localapi::server::listen(&flags.socket, unixsocketidentity::SOCKET_MODE).await?;
-    let (store, problem, _lock) = open_store(&flags)?;
+    let ended = run_behind(listener, &flags, clock, host, &mut terminate, &mut interrupt).await;
+    let _ = std::fs::remove_file(&flags.socket);
+    ended
+}
+
+/// The daemon behind its socket.
+async fn run_behind(
+    listener: tokio::net::UnixListener,
+    flags: &Flags,
+    clock: Arc<Clock>,
+    host: HostFacts,
+    terminate: &mut tokio::signal::unix::Signal,
+    interrupt: &mut tokio::signal::unix::Signal,
+) -> Result<()> {
+    let (store, problem, _lock) = open_store(flags)?;
     let (inputs, mut inbox) = mpsc::channel(INPUTS);
-    let node = Node::new(&flags, clock, host, store, problem, inputs)?;
+    let node = Node::new(flags, clock, host, store, problem, inputs)?;
     let shared = node.shared.clone();
     let handler = Rc::new(Api::new(shared.clone()));
     let limits = localapi::server::Limits::new(u32::from(::control::CAPABILITY_VERSION));
     let serving = tokio::task::spawn_local(localapi::server::serve(listener, handler, limits));
     let listening = tokio::task::spawn_local(shared.plane.clone().listen());
-    let ended = node.live(&mut inbox, &mut terminate, &mut interrupt).await;
+    let ended = node.live(&mut inbox, terminate, interrupt).await;
     serving.abort();
     listening.abort();
-    let _ = std::fs::remove_file(&flags.socket);
     ended
 }
 
@@ -103,10 +116,7 @@ fn open_store(flags: &Flags) -> Result<(Store, Option<String>, Option<DirLock>)>
             Ok((store, None, lock))
         }
         Err(error @ StoreError::Locked { .. }) => Err(error.into()),
-        Err(error) => {
-            log::error!("{error}");
-            Ok((Store::memory(), Some(error.to_string()), None))
-        }
+        Err(error) => Ok((Store::memory(), Some(error.to_string()), None)),
     }
 }
 
@@ -209,9 +219,6 @@ impl Node {
         match effect {
             Effect::Save(changes) => {
                 let result = self.store.write(changes).map_err(|error| error.to_string());
-                if let Err(problem) = &result {
-                    log::error!("{problem}");
-                }
                 shared.backend.borrow_mut().handle(Input::Saved(result), &self.store, shared.now());
             }
             Effect::StartControl(start) => {

@@ -52,9 +52,10 @@ impl Tracker {
     }
 
     fn shows(&self, what: Warnable, broken: &Broken, now: Mono) -> bool {
-        let hidden =
-            what != Warnable::WarmingUp && self.is_set(Warnable::WarmingUp) && what != Warnable::StateStore
-                || what.spec().depends_on.iter().any(|dependency| self.is_set(*dependency));
+        // What keeps the node from starting is told while it starts.
+        let early = matches!(what, Warnable::WarmingUp | Warnable::StateStore | Warnable::ControlUnreachable);
+        let hidden = !early && self.is_set(Warnable::WarmingUp)
+            || what.spec().depends_on.iter().any(|dependency| self.is_set(*dependency));
         !hidden && now.since(broken.since) >= what.spec().visible_after
     }
 }
