@@ -1,7 +1,8 @@
 //! The only reader of monotonic and wall time.
 //!
-//! Owns: the clock rules. Routers boot in 1970, so wall time has a floor (the later of build time and the state
-//! file's last change), and once control has told its time, wall time is control's plus what has passed since:
+//! Owns: the clock rules. Routers boot in 1970, so wall time has a floor: a machine whose clock is before the build is
+//! taken to be at the later of build time and the state file's last change. A clock between the two may be behind (it
+//! is not trusted), or the file was written while it ran ahead: it is believed as it is. Once control has told its time, wall time is control's plus what has passed since:
 //! a machine whose clock jumps by years keeps its keys valid and its handshakes growing.
 //! Leaves out: judging certificates (`dial`) and key expiry (`backend`): they are given a reading.
 
@@ -13,6 +14,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// When this source was last known to be current; the floor of wall time unless the build says a later one.
 const RELEASE_EPOCH: u64 = 1_795_219_200;
 
+/// A state file that claims to be so much younger than the build was written while the clock was wrong.
+const OLDEST: u64 = 30 * 365 * 86_400;
+
 /// ControlTime before this (2023-01-10) is a mistake and ignored (protocol reference §11).
 const CONTROL_TIME_EPOCH: i64 = 1_673_373_066;
 
@@ -21,7 +25,12 @@ const CONTROL_TIME_EPOCH: i64 = 1_673_373_066;
 #[derive(Debug)]
 pub struct Clock {
     start: Instant,
-    floor: u64,
+    /// Seconds since 1970, as the next.
+    built: u64,
+    /// Last change of the state file.
+    changed: u64,
+    /// What the machine's own clock reads, in nanoseconds since 1970.
+    machine: fn() -> u64,
     anchor: Mutex<Option<Anchor>>,
 }
 
@@ -39,7 +48,9 @@ impl Clock {
         let changed = state_changed.map_or(0, |at| unix(at).as_secs());
         #[expect(clippy::disallowed_methods, reason = "this is the one place")]
         let start = Instant::now();
-        Self { start, floor: RELEASE_EPOCH.max(built).max(changed), anchor: Mutex::new(None) }
+        let built = RELEASE_EPOCH.max(built);
+        let changed = if changed > built + OLDEST { 0 } else { changed };
+        Self { start, built, changed, machine: machine_nanos, anchor: Mutex::new(None) }
     }
 
     /// Monotonic time since the process started.
@@ -59,7 +70,13 @@ impl Clock {
             let passed = self.mono().as_nanos().saturating_sub(anchor.heard.as_nanos());
             return Wall(anchor.unix_nanos.saturating_add(passed));
         }
-        Wall(machine_nanos().max(self.floor.saturating_mul(1_000_000_000)))
+        let (machine, built) = ((self.machine)(), self.built.saturating_mul(1_000_000_000));
+        Wall(if machine >= built { machine } else { built.max(self.changed.saturating_mul(1_000_000_000)) })
+    }
+
+    /// The best guess of wall time as files are stamped with.
+    pub fn system_time(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_nanos(self.wall().0)
     }
 
     /// The best guess of wall time as a time stamp.
@@ -70,23 +87,28 @@ impl Clock {
     /// Takes control's word for the time. Returns by how many seconds the machine's own clock is off
     /// (positive: it is behind) if that is more than a minute.
     pub fn set_control_time(&self, at: netmap::Timestamp) -> Option<i64> {
-        if at.unix() < CONTROL_TIME_EPOCH {
+        if !is_sane(at) {
             return None;
         }
         let unix_nanos = u64::try_from(at.unix_nanos()).ok()?;
         if let Ok(mut anchor) = self.anchor.lock() {
             *anchor = Some(Anchor { heard: self.mono(), unix_nanos });
         }
-        let machine = i64::try_from(machine_nanos() / 1_000_000_000).unwrap_or(0);
+        let machine = i64::try_from((self.machine)() / 1_000_000_000).unwrap_or(0);
         let off = at.unix().saturating_sub(machine);
         (off.abs() > 60).then_some(off)
     }
 }
 
+/// Whether control may mean this time.
+pub fn is_sane(at: netmap::Timestamp) -> bool {
+    at.unix() >= CONTROL_TIME_EPOCH
+}
+
 impl dial::WallClock for Clock {
     fn reading(&self) -> WallReading {
         let anchored = self.anchor.lock().is_ok_and(|a| a.is_some());
-        let trusted = anchored || machine_nanos() / 1_000_000_000 >= self.floor;
+        let trusted = anchored || (self.machine)() / 1_000_000_000 >= self.built.max(self.changed);
         WallReading { unix_secs: self.wall().0 / 1_000_000_000, trusted }
     }
 }
@@ -106,15 +128,48 @@ mod tests {
     use dial::WallClock as _;
     use netmap::Timestamp;
 
+    /// 2050.
+    const LATER: u64 = 2_524_608_000;
+    /// 2076.
+    const FAR: u64 = 3_345_062_400;
+
+    fn at(unix_secs: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(unix_secs)
+    }
+
+    fn clock(changed: u64, machine: fn() -> u64) -> Clock {
+        Clock { machine, ..Clock::new(Some(at(changed))) }
+    }
+
     #[test]
-    fn floor_and_anchor() {
-        let future = UNIX_EPOCH + Duration::from_secs(4_000_000_000);
-        let clock = Clock::new(Some(future));
-        assert_eq!(clock.reading(), WallReading { unix_secs: 4_000_000_000, trusted: false });
-        assert_eq!(clock.set_control_time(Timestamp::from_unix(5)), None, "absurd times are ignored");
-        assert!(!clock.reading().trusted);
-        let off = clock.set_control_time(Timestamp::from_unix(4_100_000_000)).expect("far off");
-        assert!(off > 1_000_000_000);
-        assert_eq!(clock.reading(), WallReading { unix_secs: 4_100_000_000, trusted: true });
+    fn a_router_boots_in_1970() {
+        let early = clock(LATER, || 100_000_000_000);
+        assert_eq!(early.reading(), WallReading { unix_secs: LATER, trusted: false });
+        let fresh = Clock { machine: || 0, ..Clock::new(None) };
+        assert_eq!(fresh.reading(), WallReading { unix_secs: RELEASE_EPOCH, trusted: false });
+        assert_eq!(early.set_control_time(Timestamp::from_unix(5)), None, "absurd times are ignored");
+        assert!(!early.reading().trusted);
+        let off = early.set_control_time(Timestamp::from_unix(LATER as i64 + 9)).expect("far off");
+        assert_eq!(off, LATER as i64 + 9 - 100);
+        assert_eq!(early.reading(), WallReading { unix_secs: LATER + 9, trusted: true });
+        assert_eq!(early.system_time().duration_since(at(LATER)).expect("later").as_secs(), 9);
+    }
+
+    #[test]
+    fn a_state_file_from_the_future_does_not_drag_a_good_clock_along() {
+        let good = clock(LATER, || (RELEASE_EPOCH + 60) * 1_000_000_000);
+        assert_eq!(good.reading(), WallReading { unix_secs: RELEASE_EPOCH + 60, trusted: false });
+        let wild = clock(FAR, || 0);
+        assert_eq!(wild.reading(), WallReading { unix_secs: RELEASE_EPOCH, trusted: false });
+    }
+
+    #[test]
+    fn jumps_of_the_machine_do_not_count_once_control_has_told_the_time() {
+        let ahead = clock(0, || FAR * 1_000_000_000);
+        assert_eq!(ahead.reading(), WallReading { unix_secs: FAR, trusted: true });
+        let off = ahead.set_control_time(Timestamp::from_unix(LATER as i64)).expect("far off");
+        assert_eq!(off, LATER as i64 - FAR as i64);
+        assert_eq!(ahead.reading(), WallReading { unix_secs: LATER, trusted: true });
+        assert_eq!(ahead.set_control_time(Timestamp::from_unix(FAR as i64)), None);
     }
 }

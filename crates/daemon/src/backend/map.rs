@@ -59,10 +59,14 @@ impl Backend {
     }
 
     /// The end of a map message: everything but the peers, which have been taken while they arrived.
-    fn message(&mut self, message: MapMessage, now: Moment) {
+    fn message(&mut self, message: MapMessage, mut now: Moment) {
         let MapMessage { keep_alive, first, delta, pop_browser_url, control_time, .. } = message;
         if let Some(at) = control_time {
             self.effects.push_back(Effect::ControlTime(at));
+            // A clock that is years off must not make keys expire that this very message says are good.
+            if crate::clock::is_sane(at) {
+                now.wall = at;
+            }
         }
         if let Some(url) = pop_browser_url {
             self.notify(Notify { browse_to_url: Some(url), ..Notify::default() });

@@ -218,6 +218,7 @@ impl Node {
         let shared = self.shared.clone();
         match effect {
             Effect::Save(changes) => {
+                self.store.set_time(shared.clock.system_time());
                 let result = self.store.write(changes).map_err(|error| error.to_string());
                 shared.backend.borrow_mut().handle(Input::Saved(result), &self.store, shared.now());
             }

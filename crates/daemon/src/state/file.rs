@@ -11,6 +11,7 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// More than any real state file by far; a larger one is not read into a router's memory.
 const MAX_SIZE: u64 = 4 << 20;
@@ -26,6 +27,8 @@ pub struct FileStore {
     /// The last write failed, so the next one must happen even if nothing changes.
     dirty: bool,
     warning: Option<String>,
+    /// What the file is stamped with; `None`: whatever the system thinks.
+    time: Option<SystemTime>,
 }
 
 impl FileStore {
@@ -40,7 +43,8 @@ impl FileStore {
             let _ = fs::set_permissions(dir, Permissions::from_mode(0o700));
         }
         remove_leftovers(path);
-        let mut store = Self { path: path.to_owned(), values: BTreeMap::new(), dirty: false, warning: None };
+        let mut store =
+            Self { path: path.to_owned(), values: BTreeMap::new(), dirty: false, warning: None, time: None };
         let copy = copy_path(path);
         match read_capped(path) {
             Ok(bytes) if !bytes.is_empty() => match decode(path, &bytes) {
@@ -80,6 +84,11 @@ impl FileStore {
         self.values.get(key).map(Vec::as_slice)
     }
 
+    /// The time that the file is stamped with when it is written.
+    pub fn set_time(&mut self, now: SystemTime) {
+        self.time = Some(now);
+    }
+
     /// What had to be mended, for the log.
     pub fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
@@ -110,8 +119,8 @@ impl FileStore {
             self.values.iter().map(|(key, value)| (key.as_str(), STANDARD.encode(value))).collect();
         let json = serde_json::to_vec_pretty(&text).map_err(io::Error::other);
         let written = json.and_then(|json| {
-            replace(&self.path, &json)?;
-            replace(&copy_path(&self.path), &json)
+            replace(&self.path, &json, self.time)?;
+            replace(&copy_path(&self.path), &json, self.time)
         });
         self.dirty = written.is_err();
         written.map_err(|source| StoreError::Io { path: self.path.clone(), source })
@@ -133,12 +142,14 @@ fn copy_path(path: &Path) -> PathBuf {
 }
 
 /// Writes `bytes` beside `path`, forces them to the medium, and only then puts them in its place.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn replace(path: &Path, bytes: &[u8], time: Option<SystemTime>) -> io::Result<()> {
     let temp = with_suffix(path, &format!(".tmp{}", std::process::id()));
     let mut options = OpenOptions::new();
     let written =
         options.write(true).create(true).truncate(true).mode(0o600).open(&temp).and_then(|mut file| {
             file.write_all(bytes)?;
+            // Not every file system can; the stamp is only a hint for the next boot.
+            let _ = time.map(|time| file.set_modified(time));
             file.sync_all()
         });
     let placed = written.and_then(|()| fs::rename(&temp, path));
@@ -222,6 +233,17 @@ mod tests {
         assert_eq!(mtime_and_inode(&path), before);
         store.write(set("a", "2")).expect("write");
         assert_ne!(mtime_and_inode(&path).1, before.1);
+    }
+
+    #[test]
+    fn stamped_with_the_time_that_control_told() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("s");
+        let mut store = FileStore::open(&path).expect("open");
+        let told = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_800_000_000);
+        store.set_time(told);
+        store.write(set("a", "1")).expect("write");
+        assert_eq!(mtime_and_inode(&path).0, told);
     }
 
     #[test]

@@ -105,6 +105,14 @@ impl Store {
         }
     }
 
+    /// The time that files are stamped with from now on. A machine's own clock may be years ahead, and the stamp of the
+    /// state file is what it is told by at the next boot.
+    pub fn set_time(&mut self, now: std::time::SystemTime) {
+        if let Self::File(file) = self {
+            file.set_time(now);
+        }
+    }
+
     /// A line for the log if the store had to fall back to its copy.
     pub fn warning(&self) -> Option<&str> {
         match self {
