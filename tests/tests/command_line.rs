@@ -72,7 +72,8 @@ fn life(lab: &Lab, daemon: Flavour, cli: Flavour) -> Result<()> {
     // What `up` would revert must be named.
     let revert = node.tailscale_of(cli, &["up", "--accept-dns=false", "--timeout=10s"])?;
     ensure!(revert.code() == 1 && revert.stderr.contains("--hostname=renamed"), "{revert}");
-    said(&node, cli, &["up", "--timeout=30s"])?;
+    // Without any flag nothing can be reverted.
+    said(&node, cli, &["up"])?;
     node.wait_running()?;
     ensure!(node.ipv4()? == own, "another address after down and up");
 
@@ -120,7 +121,7 @@ fn both_command_lines_print_the_same() {
         for (node, peer) in [(&go, &ours), (&ours, &go)] {
             node.wait_peer(peer)?;
             let address = peer.ipv4()?;
-            let commands: [&[&str]; 14] = [
+            let commands: [&[&str]; 13] = [
                 &["ip"],
                 &["ip", "-6"],
                 &["ip", "-4", "-6"],
@@ -134,7 +135,6 @@ fn both_command_lines_print_the_same() {
                 &["up", "--no-such-flag"],
                 &["nonsense"],
                 &["down", "extra"],
-                &["ping", "--icmp", "--tsmp", &address],
             ];
             for words in commands {
                 let [one, two] = [Flavour::Go, Flavour::Ours].map(|cli| node.tailscale_of(cli, words));

@@ -104,13 +104,12 @@ fn a_full_disk_is_told_and_nothing_is_lost_once_there_is_room() {
     scenario(EVERYTHING, |lab| {
         let headscale = lab.headscale()?;
         let mut node = lab.node("one", Flavour::Ours)?;
-        node.prepare = Some(
-            "mkdir -p $STATE && mount -t tmpfs -o size=64k,mode=700 none $STATE && \
-             (cat /dev/zero >$STATE/ballast 2>/dev/null || true)"
-                .to_owned(),
-        );
+        node.prepare = Some("mkdir -p $STATE && mount -t tmpfs -o size=64k,mode=700 none $STATE".to_owned());
         node.host.block_udp()?;
         node.start()?;
+        let ballast = node.state_dir.join("ballast");
+        let ballast = node.seen_by_daemon(&ballast)?;
+        ensure!(std::fs::write(&ballast, vec![0; 128 * 1024]).is_err(), "the disk does not fill up");
         let server = format!("--login-server={}", headscale.url());
         let key = format!("--auth-key={}", headscale.auth_key()?);
         let outcome = node.tailscale(&["up", &server, &key, "--timeout=10s"])?;
@@ -120,8 +119,7 @@ fn a_full_disk_is_told_and_nothing_is_lost_once_there_is_room() {
             "nobody says that the state cannot be written: {outcome} {health}"
         );
         node.daemon()?.check()?;
-        let ballast = node.state_dir.join("ballast");
-        std::fs::remove_file(node.seen_by_daemon(&ballast)?)?;
+        std::fs::remove_file(ballast)?;
         node.tailscale(&["up", &server, &key, "--timeout=30s"])?.ok()?;
         node.wait_running()?;
         let state = node.state_file();

@@ -103,6 +103,8 @@ impl Node {
         };
         command.arg("--statedir").arg(&self.state_dir).arg("--socket").arg(self.socket());
         command.arg(format!("--tun={}", self.tun)).args(&self.arguments);
+        // Go keeps a log identity beside the machine's own state directory otherwise.
+        command.env("TS_LOGS_DIR", &self.host.dir);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
