@@ -1,1 +1,0 @@
-//! Sequences of inputs and the effects they must have.
