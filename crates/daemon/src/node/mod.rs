@@ -71,7 +71,12 @@ struct Node {
 /// # Errors
 /// What kept it from starting; one sentence that says what to do.
 pub async fn run(flags: Flags, clock: Arc<Clock>, host: HostFacts) -> Result<()> {
-    log::info!("smalltail {} starts; features: {}", crate::version::LONG, crate::parts::built().join(" "));
+    // Begins as Go's first line does: whoever reads logs looks for it to see a restart.
+    log::info!(
+        "Program starting: smalltail {}; features: {}",
+        crate::version::LONG,
+        crate::parts::built().join(" ")
+    );
     let mut terminate = signal(SignalKind::terminate()).context("listen to SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen to SIGINT")?;
     let listener = localapi::server::listen(&flags.socket, unixsocketidentity::SOCKET_MODE).await?;
