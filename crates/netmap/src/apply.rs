@@ -209,8 +209,10 @@ impl NetMap {
         }
         self.apply_filters(delta.clear_packet_filters, delta.packet_filters, changes);
         for user in delta.users {
-            changes.users.push(user.id);
-            self.users.insert(user.id, user);
+            if self.users.get(&user.id) != Some(&user) {
+                changes.users.push(user.id);
+                self.users.insert(user.id, user);
+            }
         }
         if let Some(health) = delta.health {
             self.health = health;

@@ -276,7 +276,6 @@ impl Backend {
         self.netmap = NetMap::default();
         self.changes = netmap::Changes::default();
         self.home = netmap::RegionId::NONE;
-        self.home_connected = false;
         self.effects.push_back(Effect::Relays);
         self.effects.push_back(Effect::Configure);
         self.effects.push_back(Effect::SyncPeers(PeerSet::All));

@@ -162,7 +162,6 @@ impl Backend {
         if self.home != home {
             log::info!("home DERP region is now {home}");
             self.home = home;
-            self.home_connected = false;
             self.effects.push_back(Effect::Relays);
             self.report(now);
         }
@@ -170,21 +169,17 @@ impl Backend {
 
     pub(super) fn handle_relay(&mut self, event: derp::Event, now: Moment) {
         match event {
-            derp::Event::Connected { home, .. } => {
-                self.connected_relays = self.connected_relays.saturating_add(1);
-                self.home_connected |= home;
+            derp::Event::Connected { region, home } => {
+                self.connected_relays.insert(region);
                 if home {
                     self.health.clear(Warnable::DerpRegionError);
                 }
             }
             derp::Event::Disconnected { region, home, error } => {
-                self.connected_relays = self.connected_relays.saturating_sub(1);
-                if home {
-                    self.home_connected = false;
-                    // The nearest region may have become another one.
-                    if !error.is_empty() && self.netmap.derp_map.regions.len() > 1 {
-                        self.effects.push_back(Effect::MeasureRelays);
-                    }
+                self.connected_relays.remove(&region);
+                // The nearest region may have become another one.
+                if home && !error.is_empty() && self.netmap.derp_map.regions.len() > 1 {
+                    self.effects.push_back(Effect::MeasureRelays);
                 }
                 if !error.is_empty() {
                     log::info!("DERP region {region}: {error}");

@@ -37,7 +37,7 @@ use login::Login;
 use netmap::{NetMap, RegionId, Timestamp};
 use profiles::Profiles;
 use rand_core::CryptoRngCore;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// When something happens, on both clocks.
@@ -93,8 +93,8 @@ pub struct Backend {
     changes: netmap::Changes,
     home: RegionId,
     live_peers: usize,
-    connected_relays: usize,
-    home_connected: bool,
+    /// Regions that we are connected to. A set, because a connection that could not be made ends too.
+    connected_relays: BTreeSet<RegionId>,
     health: Tracker,
     shown_health: Vec<Unhealthy>,
     warm_at: Option<Mono>,
@@ -142,8 +142,7 @@ impl Backend {
             changes: netmap::Changes::default(),
             home: RegionId::NONE,
             live_peers: 0,
-            connected_relays: 0,
-            home_connected: false,
+            connected_relays: BTreeSet::new(),
             health: Tracker::default(),
             shown_health: Vec::new(),
             warm_at: None,
@@ -321,7 +320,7 @@ impl Backend {
             auth_cant_continue: self.login.cannot_continue(),
             key_expired: self.key_refused || node.is_expired(now.wall),
             machine_authorized: node.machine_authorized,
-            connected: self.live_peers > 0 || self.connected_relays > 0,
+            connected: self.live_peers > 0 || !self.connected_relays.is_empty(),
         }
     }
 
@@ -330,7 +329,7 @@ impl Backend {
         let prefs = self.profiles.prefs();
         let (down, active) = (!prefs.want_running, self.engine_active);
         let no_home = active && self.home.is_none();
-        let unconnected = active && !self.home.is_none() && !self.home_connected;
+        let unconnected = active && !self.home.is_none() && !self.connected_relays.contains(&self.home);
         let out_of_sync = prefs.want_running && self.have_netmap && !self.in_map_poll;
         let locked = self.have_netmap && self.netmap.tailnet_lock;
         let home = self.region_code(self.home);

@@ -204,7 +204,7 @@ mod tests {
         vec![(key.to_owned(), Some(value.as_bytes().to_vec()))]
     }
 
-    fn mtime_and_inode(path: &Path) -> (std::time::SystemTime, u64) {
+    fn mtime_and_inode(path: &Path) -> (SystemTime, u64) {
         use std::os::unix::fs::MetadataExt;
         let meta = fs::metadata(path).expect("metadata");
         (meta.modified().expect("mtime"), meta.ino())

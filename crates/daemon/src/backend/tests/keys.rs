@@ -1,0 +1,71 @@
+//! Keys that run out.
+
+use super::*;
+
+fn expiring(seconds: i64) -> MapMessage {
+    let mut message = first_map();
+    if let Some(own) = &mut message.delta.self_node {
+        own.key_expiry = Timestamp::from_unix(WALL + seconds);
+    }
+    message
+}
+
+#[test]
+fn a_key_expires_when_control_says_so() {
+    let mut node = Fixture::running();
+    let own = Node { expired: true, ..super::node(1) };
+    let told = node.map(delta(Delta { self_node: Some(own), ..Delta::default() }), &[]);
+    assert_eq!(seen(&told), ["> self 1", "> NeedsLogin"]);
+    assert!(!node.backend.self_config().running);
+    // Extended by an admin, it runs again by itself.
+    let told = node.map(delta(Delta { self_node: Some(super::node(1)), ..Delta::default() }), &[]);
+    assert!(seen(&told).contains(&"> Starting"), "{told:?}");
+}
+
+#[test]
+fn a_key_expires_when_its_time_has_come() {
+    let mut node = Fixture::running();
+    node.map(expiring(3600), &[]);
+    let told = node.pass(3500);
+    assert_eq!(seen(&told), [""; 0]);
+    let told = node.pass(200);
+    assert_eq!(seen(&told), ["> NeedsLogin"]);
+    // The user logs in again: with a new key, without asking control about the old one.
+    let (_, told) = node.ask(Command::LoginInteractive);
+    assert!(told.contains(&"login key=- new=true".to_owned()), "{told:?}");
+}
+
+#[test]
+fn a_clock_that_is_fifty_years_ahead_expires_nothing() {
+    let mut node = Fixture::running().restarted();
+    node.now.wall = Timestamp::from_unix(WALL + 50 * 365 * 86_400);
+    node.input(Input::Start);
+    node.control(registered(1));
+    node.control(Event::MapUp);
+    let mut message = expiring(3600);
+    message.control_time = Some(Timestamp::from_unix(WALL));
+    let told = node.map(message, &[]);
+    assert!(told.contains(&"control time".to_owned()));
+    assert_eq!(node.backend.state(), State::Starting, "{told:?}");
+}
+
+#[test]
+fn control_that_refuses_the_key_gets_a_new_one_registered() {
+    let mut node = Fixture::running();
+    let told = node.control(Event::KeyExpired);
+    assert_eq!(seen(&told), ["> NeedsLogin"]);
+    let told = node.control(registered(9));
+    assert!(told.contains(&"configure".to_owned()) && told.contains(&"relays".to_owned()), "{told:?}");
+    assert_eq!(node.persist().private_node_key.public(), key(9).public());
+    assert!(seen(&told).contains(&"> Starting"), "{told:?}");
+}
+
+#[test]
+fn a_machine_that_waits_for_an_admin() {
+    let mut node = Fixture::running();
+    let own = Node { machine_authorized: false, ..super::node(1) };
+    let told = node.map(delta(Delta { self_node: Some(own), ..Delta::default() }), &[]);
+    assert!(seen(&told).contains(&"> NeedsMachineAuth"), "{told:?}");
+    let told = node.map(delta(Delta { self_node: Some(super::node(1)), ..Delta::default() }), &[]);
+    assert!(seen(&told).contains(&"> Starting"), "{told:?}");
+}

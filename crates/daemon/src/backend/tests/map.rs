@@ -1,0 +1,91 @@
+//! The network map: what is told, to whom, and what is not.
+
+use super::*;
+use ::control::Error;
+use ::netmap::PeerPatch;
+
+#[test]
+fn the_same_map_twice_changes_no_peer() {
+    let mut node = Fixture::running();
+    node.control(Event::MapDown { error: Error::StreamEnded });
+    node.control(Event::MapUp);
+    let told = node.map(first_map(), &[2, 3]);
+    assert!(!told.iter().any(|word| word.starts_with("sync")), "{told:?}");
+    assert!(!told.contains(&"save".to_owned()), "{told:?}");
+    assert_eq!(seen(&told), ["> self 1"]);
+}
+
+#[test]
+fn deltas_concern_whom_they_name() {
+    let mut node = Fixture::running();
+    let told = node.map(delta(Delta::default()), &[4]);
+    assert_eq!(told, ["> peers [4]", "sync [4]"]);
+    let patch = PeerPatch { id: NodeId(2), online: Some(false), ..PeerPatch::default() };
+    let told = node.map(delta(Delta { patches: vec![patch], ..Delta::default() }), &[]);
+    assert_eq!(told, ["> patches [2]", "sync [2]"]);
+    let told = node.map(delta(Delta { peers_removed: vec![NodeId(3)], ..Delta::default() }), &[]);
+    assert_eq!(told, ["> removed [3]", "sync [3]"]);
+    assert!(node.backend.peer_config(NodeId(3), node.now).is_none());
+    let mut keep_alive = MapMessage::default();
+    keep_alive.keep_alive = true;
+    assert_eq!(node.map(keep_alive, &[]), [""; 0]);
+}
+
+#[test]
+fn what_a_new_stream_leaves_out_is_gone() {
+    let mut node = Fixture::running();
+    node.control(Event::MapDown { error: Error::StreamEnded });
+    assert_eq!(node.backend.state(), State::Running, "the last map stays in force");
+    assert!(node.backend.peer_config(NodeId(3), node.now).is_some());
+    node.control(Event::MapUp);
+    let told = node.map(first_map(), &[2]);
+    assert!(told.contains(&"> removed [3]".to_owned()) && told.contains(&"sync [3]".to_owned()), "{told:?}");
+}
+
+#[test]
+fn nothing_passes_before_the_first_filter_and_when_stopped() {
+    let mut node = Fixture::running();
+    assert!(node.backend.netmap().is_some_and(|map| map.packet_filters.is_none()));
+    let rules = vec![("base".into(), Some(Vec::new()))];
+    let told = node.map(delta(Delta { packet_filters: rules, ..Delta::default() }), &[]);
+    assert!(told.contains(&"configure".to_owned()), "{told:?}");
+    assert!(node.backend.self_config().running);
+    node.want_running(false);
+    assert!(!node.backend.self_config().running);
+}
+
+#[test]
+fn messages_of_control_are_health() {
+    let mut node = Fixture::running();
+    let health = Some(vec!["the sky is falling".into()]);
+    let told = node.map(delta(Delta { health, ..Delta::default() }), &[]);
+    assert_eq!(seen(&told), ["> health [\"control-health.health-0\"]"]);
+    assert_eq!(node.health(), ["the sky is falling"]);
+    let told = node.map(delta(Delta { health: Some(Vec::new()), ..Delta::default() }), &[]);
+    assert_eq!(seen(&told), ["> health []"]);
+}
+
+#[test]
+fn a_lost_stream_is_told_after_minutes_only() {
+    let mut node = Fixture::running();
+    node.control(Event::MapDown { error: Error::StreamEnded });
+    node.pass(470);
+    assert!(node.health().is_empty(), "{:?}", node.health());
+    let told = node.pass(20);
+    assert_eq!(seen(&told), ["> health [\"not-in-map-poll\"]"]);
+    node.control(Event::MapUp);
+    assert!(node.health().is_empty());
+}
+
+#[test]
+fn routes_of_others_are_mentioned() {
+    let mut node = Fixture::running();
+    let net = "10.9.0.0/16".parse().expect("net");
+    let mut router = super::node(2);
+    router.allowed_ips = router.allowed_ips.iter().copied().chain([net]).collect();
+    node.control(Event::MapItem(MapItem::Peer(Box::new(router))));
+    node.map(delta(Delta::default()), &[]);
+    assert_eq!(node.health(), ["Some peers are advertising routes but --accept-routes is false"]);
+    let config = node.backend.peer_config(NodeId(2), node.now).expect("peer");
+    assert!(!config.allowed_ips.contains(&net), "not accepted");
+}
