@@ -32,6 +32,9 @@ const INPUTS: usize = 64;
 /// How long an ephemeral node may take to say goodbye.
 const GOODBYE: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// The same when control was not to be reached before.
+const GOODBYE_IN_VAIN: std::time::Duration = std::time::Duration::from_millis(700);
+
 /// Peers given to the engine before others have their turn.
 const PEERS_A_TURN: usize = 64;
 
@@ -297,7 +300,8 @@ impl Node {
             matches!(self.store, Store::Memory(_)) && self.shared.backend.borrow().have_node_key();
         if ephemeral && let Some(control) = &mut self.control {
             let answer = control.log_out();
-            let _ = tokio::time::timeout(GOODBYE, answer).await;
+            let listens = self.shared.backend.borrow().in_map_poll();
+            let _ = tokio::time::timeout(if listens { GOODBYE } else { GOODBYE_IN_VAIN }, answer).await;
         }
     }
 }
