@@ -84,6 +84,8 @@ impl Limits {
 
 /// Connections beyond the limit that are told so at the same time.
 const TURNED_AWAY: usize = 8;
+/// Connections that only those who may change settings get: nobody else can shut them out.
+const KEPT_FOR_WRITERS: usize = 8;
 /// Pause after a failed accept (out of file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -98,7 +100,9 @@ pub async fn serve(listener: UnixListener, handler: Rc<dyn Handler>, limits: Lim
             Some(_) = tasks.join_next() => {}
             accepted = listener.accept(), if room => match accepted {
                 Ok((stream, _)) => {
-                    let slot = Slot::take(&served, limits.connections);
+                    let own = handler.permissions(&PeerCred::of(&stream)).write;
+                    let kept = if own { 0 } else { KEPT_FOR_WRITERS.min(limits.connections / 2) };
+                    let slot = Slot::take(&served, limits.connections.saturating_sub(kept));
                     let connection = connection::run(stream, handler.clone(), limits.clone(), slot.is_some());
                     tasks.spawn_local(async move {
                         connection.await;

@@ -312,6 +312,24 @@ fn forty_connections() {
 }
 
 #[test]
+fn readers_cannot_shut_out_whoever_may_change_settings() {
+    with_server(Limits::new(119), async |bench| {
+        bench.echo.may.set(Permissions { read: true, write: false });
+        let mut served = Vec::new();
+        for _ in 0..30 {
+            let mut stream = bench.connect().await;
+            stream.write_all(b"GET /localapi/v0/status HTTP/1.1\r\n\r\n").await.expect("write");
+            if status(&read_answer(&mut stream).await) == "200" {
+                served.push(stream);
+            }
+        }
+        assert_eq!(served.len(), 24);
+        bench.echo.may.set(Permissions { read: true, write: true });
+        assert_eq!(status(&bench.ask("GET /localapi/v0/status", "", b"").await), "200");
+    });
+}
+
+#[test]
 fn streams() {
     with_server(Limits::new(119), async |bench| {
         let mut stream = bench.connect().await;
