@@ -19,25 +19,17 @@ pub const GO_ONLY: &[Need] = &[Need::Namespaces, Need::Headscale, Need::Go];
 ///
 /// # Panics
 /// When `body` fails; the lab's logs follow the message.
-pub fn scenario(needs: &[Need], body: impl FnOnce(&Lab) -> Result<()>) {
-    // The lab lives until the panic, so that it can show its logs.
-    let mut lab = None;
-    outside_a_lab(needs, || body(lab.insert(Lab::new().context("no lab")?)));
-}
-
-/// Runs `body` on this machine as it is, or skips it when something of `needs` is missing.
-///
-/// # Panics
-/// When `body` fails.
 #[allow(clippy::panic, clippy::print_stderr)]
-pub fn outside_a_lab(needs: &[Need], body: impl FnOnce() -> Result<()>) {
+pub fn scenario(needs: &[Need], body: impl FnOnce(&Lab) -> Result<()>) {
     let name = std::thread::current().name().unwrap_or("scenario").to_owned();
     if let Some(reason) = lab::missing(needs) {
         report("SMALLTAIL_SKIPS", &format!("{name}: {reason}"));
         eprintln!("skipped: {name}: {reason}");
         return;
     }
-    if let Err(error) = body() {
+    // The lab lives until the panic, so that it can show its logs.
+    let mut lab = None;
+    if let Err(error) = Lab::new().context("no lab").and_then(|new| body(lab.insert(new))) {
         panic!("{name}: {error:#}");
     }
 }

@@ -1,7 +1,8 @@
 //! The test server is one that tests may trust: the Go node and ours join it alike, and answer each other through it.
-//! Needs no namespaces: everything is on loopback.
+//! Everything is on the loopback of one lab host, because a Go node asks the internet behind a test's back.
 
 use anyhow::{Context, Result, ensure};
+use blackbox::scenario;
 use lab::{Flavour, Need};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -24,6 +25,7 @@ impl Local {
             .args(["--tun=userspace-networking", "--no-logs-no-support"])
             .arg(format!("--statedir={}", dir.path().display()))
             .arg(format!("--socket={}", socket.display()))
+            .env("TS_LOGS_DIR", dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(dir.path().join("log"))?)
@@ -62,25 +64,27 @@ impl Drop for Local {
 
 #[test]
 fn go_and_ours_join_the_test_server_and_answer_each_other() {
-    blackbox::outside_a_lab(&[Need::Go, Need::Ours], || {
-        let server = Server::start(Options::default())?;
-        let (go, ours) = (Local::start(Flavour::Go)?, Local::start(Flavour::Ours)?);
-        go.join(&server, "go")?;
-        ours.join(&server, "ours")?;
-        let address = |name: &str| {
-            let nodes = server.nodes();
-            nodes
-                .into_iter()
-                .find(|node| node.name == name)
-                .map(|node| node.ip4.to_string())
-                .context("no such node")
-        };
-        for (from, to) in [(&go, address("ours")?), (&ours, address("go")?)] {
-            for kind in ["--tsmp", "--icmp"] {
-                let what = format!("{kind} to {to}");
-                lab::until(&what, Duration::from_secs(30), || Ok(from.answers(kind, &to)?.then_some(())))?;
-            }
+    scenario(&[Need::Namespaces, Need::Go, Need::Ours], |lab| lab.host("all")?.inside(join_and_answer)?);
+}
+
+fn join_and_answer() -> Result<()> {
+    let server = Server::start(Options::default())?;
+    let (go, ours) = (Local::start(Flavour::Go)?, Local::start(Flavour::Ours)?);
+    go.join(&server, "go")?;
+    ours.join(&server, "ours")?;
+    let address = |name: &str| {
+        let nodes = server.nodes();
+        nodes
+            .into_iter()
+            .find(|node| node.name == name)
+            .map(|node| node.ip4.to_string())
+            .context("no such node")
+    };
+    for (from, to) in [(&go, address("ours")?), (&ours, address("go")?)] {
+        for kind in ["--tsmp", "--icmp"] {
+            let what = format!("{kind} to {to}");
+            lab::until(&what, Duration::from_secs(30), || Ok(from.answers(kind, &to)?.then_some(())))?;
         }
-        Ok(())
-    });
+    }
+    Ok(())
 }

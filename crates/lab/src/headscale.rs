@@ -34,14 +34,14 @@ pub struct Headscale {
 }
 
 impl Headscale {
-    pub(crate) fn start(lab: &Lab) -> Result<Self> {
+    pub(crate) fn start(lab: &Lab, more: &str) -> Result<Self> {
         let host = lab.host_at("headscale", HEADSCALE)?;
         let address = ADDRESS.to_string();
         let certificate = lab.authority().issue(&[NAME, &address])?;
         std::fs::write(host.dir.join("tls.pem"), certificate.certificate_pem)?;
         std::fs::write(host.dir.join("tls.key"), certificate.key_pem)?;
         let config = host.dir.join("config.yaml");
-        std::fs::write(&config, configuration(&host.dir.display().to_string()))?;
+        std::fs::write(&config, configuration(&host.dir.display().to_string()) + more)?;
         let process = serve(&host, &config)?;
         let mut started = Self { process, host, config, user: 0 };
         started.wait_ready()?;

@@ -98,7 +98,15 @@ impl Lab {
     /// # Errors
     /// When it does not come up.
     pub fn headscale(&self) -> Result<Headscale> {
-        Headscale::start(self)
+        Headscale::start(self, "")
+    }
+
+    /// Like [`Lab::headscale`], with lines added to its configuration.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn headscale_with(&self, configuration: &str) -> Result<Headscale> {
+        Headscale::start(self, configuration)
     }
 
     /// A node on the internet side, not started yet.
