@@ -1143,6 +1143,18 @@ fn debug() {
         -- status 0
     "#]],
     );
+    check(
+        &recorded().answer("POST debug?action=current-netmap", 200, "{\"Peers\":[]}\n"),
+        "debug netmap",
+        expect![[r#"
+        > POST debug?action=current-netmap
+        -- out
+        {
+        	"Peers": []
+        }
+        -- status 0
+    "#]],
+    );
     let bus = recorded().bus("", &[r#"{"State":4,"Odd":{"x":1}}"#, r#"{"State":5}"#]);
     check(
         &bus,

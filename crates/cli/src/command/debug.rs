@@ -29,6 +29,7 @@ pub(crate) fn define() -> Command {
             "Make a LocalAPI request",
         )
         .arg(switch("v", false, "print the status, too")),
+        command("netmap", "tailscale debug netmap", "Print the network map"),
         command("prefs", "tailscale debug prefs", "Print the preferences")
             .arg(switch("pretty", false, "in one line (not in this build)").hide(true)),
         command("reload-config", "tailscale debug reload-config", "Have the configuration file read again"),
@@ -63,6 +64,7 @@ pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome 
         Some((name, matches)) => {
             no_words(matches)?;
             match name {
+                "netmap" => netmap(run).await,
                 "prefs" => show(run, "prefs").await,
                 "derp-map" => show(run, "derpmap").await,
                 "reload-config" => reload_config(run).await,
@@ -75,6 +77,12 @@ pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome 
 
 async fn show(run: &mut Run<'_, '_>, path: &str) -> Outcome {
     let body = run.client.call(Method::GET, path, 200, Bytes::new()).await?;
+    run.console.say(&format!("{}\n", json::reindent(&String::from_utf8_lossy(&body), "\t")));
+    Ok(())
+}
+
+async fn netmap(run: &mut Run<'_, '_>) -> Outcome {
+    let body = run.client.debug_action("current-netmap", Bytes::new()).await?;
     run.console.say(&format!("{}\n", json::reindent(&String::from_utf8_lossy(&body), "\t")));
     Ok(())
 }

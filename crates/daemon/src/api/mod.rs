@@ -4,6 +4,7 @@
 //! to the run loop as an input and is answered from there.
 //! Leaves out: framing, limits and access rules (`localapi::server`), deciding anything.
 
+pub mod network_map;
 mod ping;
 mod stream;
 
@@ -127,6 +128,7 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> Response {
         }
         "reload-config" => Response::json(&ReloadConfigResponse::default(), Indent::None),
         "debug" => debug::action(shared, &request).await,
+        "debug-optional-features" => debug::features(),
         _ => Response::not_found(),
     }
 }

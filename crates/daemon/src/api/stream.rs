@@ -14,10 +14,10 @@ use std::rc::Rc;
 use tokio::sync::mpsc;
 
 /// Peers in one chunk.
-const CHUNK: usize = 16;
+pub(super) const CHUNK: usize = 16;
 
 /// Chunks that may wait for the reader.
-const QUEUE: usize = 2;
+pub(super) const QUEUE: usize = 2;
 
 /// Answers `status`.
 pub(super) fn status(shared: &Rc<Shared>, with_peers: bool) -> Response {
@@ -183,15 +183,26 @@ async fn initial(shared: &Shared, wanted: u64, chunks: &mpsc::Sender<Bytes>) -> 
             notify.client_version = version.map(crate::backend::convert::client_version);
         }
     }
+    // NO_NETMAP is about later messages only, which never have a map here.
+    let with_map = wanted & mask::INITIAL_NETMAP != 0 && shared.backend.borrow().netmap().is_some();
     if wanted & mask::INITIAL_STATUS == 0 {
-        return chunks.send(ipnbus::encode(&notify)).await.ok();
+        return match with_map {
+            true => super::network_map::message(shared, &mut notify, chunks).await,
+            false => chunks.send(ipnbus::encode(&notify)).await.ok(),
+        };
     }
     let mut out = Vec::new();
     let mut head = status_head(shared, true);
     let mut writer = Peers::Notify(NotifyStatusWriter::begin(&mut notify, &mut head, &mut out));
     each_peer(shared, &mut writer, &mut out, chunks).await?;
     writer.finish(&mut out);
-    chunks.send(Bytes::from(out)).await.ok()
+    chunks.send(Bytes::from(out)).await.ok()?;
+    if with_map {
+        // One message has room for one list of peers.
+        let mut notify = Notify { version: crate::version::LONG.to_owned(), ..Notify::default() };
+        super::network_map::message(shared, &mut notify, chunks).await?;
+    }
+    Some(())
 }
 
 /// What the engine is doing.

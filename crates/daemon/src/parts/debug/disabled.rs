@@ -8,6 +8,11 @@ use std::rc::Rc;
 pub const FEATURE: Option<&str> = None;
 
 /// 404, as upstream.
+pub fn features() -> Response {
+    Response::not_found()
+}
+
+/// 404, as upstream.
 pub async fn action(_shared: &Rc<Shared>, _request: &Request) -> Response {
     Response::not_found()
 }

@@ -30,6 +30,12 @@ const TRIES: u32 = 20;
 /// Most that one transfer carries.
 const MOST: usize = 256 << 20;
 
+/// The names of what is in this build.
+pub fn features() -> Response {
+    let names = crate::parts::built().into_iter().map(|name| (name, true)).collect();
+    Response::json(&BTreeMap::<&str, BTreeMap<&str, bool>>::from([("Features", names)]), Indent::None)
+}
+
 /// Answers an action.
 pub async fn action(shared: &Rc<Shared>, request: &Request) -> Response {
     match request.query.text("action") {
@@ -37,6 +43,7 @@ pub async fn action(shared: &Rc<Shared>, request: &Request) -> Response {
             let drops: BTreeMap<&str, u32> = shared.plane.drops().into_iter().collect();
             Response::json(&drops, Indent::Tab)
         }
+        "current-netmap" => crate::api::network_map::document(shared),
         "echo" => echo(shared, request),
         other => Response::error(400, &format!("unknown action {other:?}")),
     }
@@ -69,7 +76,7 @@ async fn transfer(
     lines: &mpsc::Sender<Bytes>,
 ) -> Result<String, String> {
     let (mut sent, mut received) = (Context::new(&SHA256), Context::new(&SHA256));
-    let mut under_way: JoinSet<Result<(usize, Vec<u8>, u32), String>> = JoinSet::new();
+    let mut under_way: JoinSet<Result<Carried, String>> = JoinSet::new();
     // What came back before its turn waits here: at most a window of pieces.
     let mut early: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
     let (mut next, mut due, mut done, mut again) = (0, 0, 0, 0);
@@ -82,13 +89,12 @@ async fn transfer(
             sent.update(&piece);
             let (plane, at) = (plane.clone(), next);
             next += piece.len();
-            under_way
-                .spawn_local(async move { carry(&plane, ip, piece).await.map(|(back, n)| (at, back, n)) });
+            under_way.spawn_local(async move { carry(&plane, ip, at, piece).await });
         }
         let Some(back) = under_way.join_next().await else { return Err("nothing under way".to_owned()) };
-        let (at, back, repeats) = back.map_err(|error| error.to_string())??;
-        again += repeats;
-        early.insert(at, back);
+        let carried = back.map_err(|error| error.to_string())??;
+        again += carried.repeats;
+        early.insert(carried.at, carried.back);
         while let Some(piece) = early.remove(&due) {
             received.update(&piece);
             due += piece.len();
@@ -112,13 +118,21 @@ async fn transfer(
     ))
 }
 
-/// Carries one piece there and back; also how often it had to be sent again.
-async fn carry(plane: &Dataplane, ip: IpAddr, piece: Vec<u8>) -> Result<(Vec<u8>, u32), String> {
-    for tried in 0..TRIES {
+/// A piece that came back.
+struct Carried {
+    /// Where in the data it belongs.
+    at: usize,
+    back: Vec<u8>,
+    /// How often it had to be sent again.
+    repeats: u32,
+}
+
+async fn carry(plane: &Dataplane, ip: IpAddr, at: usize, piece: Vec<u8>) -> Result<Carried, String> {
+    for repeats in 0..TRIES {
         if let Some(PingOutcome::Answered(answer)) =
             plane.ping_with(PingKind::Icmp, ip, &piece, AGAIN).await?
         {
-            return Ok((answer.payload, tried));
+            return Ok(Carried { at, back: answer.payload, repeats });
         }
     }
     Err(format!("no answer from {ip} to {TRIES} echoes"))
