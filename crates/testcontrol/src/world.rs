@@ -120,7 +120,7 @@ impl Messages {
             change = self.changes.recv() => change,
             () = sleep_until(self.due) => Some(json!({"KeepAlive": true})),
         };
-        self.due += self.every;
+        self.due = Instant::now() + self.every;
         message
     }
 }
