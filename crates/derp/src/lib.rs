@@ -123,7 +123,12 @@ pub enum Error {
 
 impl From<std::io::Error> for Error {
     fn from(e: std::io::Error) -> Self {
-        Self::Io(e.to_string())
+        let mut why = e.to_string();
+        // rustls ends some texts with a link to its manual.
+        if let Some(link) = why.find(": https://docs.rs/") {
+            why.truncate(link);
+        }
+        Self::Io(why)
     }
 }
 
