@@ -163,6 +163,11 @@ impl Backend {
         self.answered();
         self.health.clear(Warnable::ControlUnreachable);
         self.auth_key = None;
+        if self.have_netmap {
+            // The last map is still in force, so nothing else would show it.
+            let text = format!("The coordination server asks for a new login of this node. Log in at: {url}");
+            self.health.set(Warnable::LoginState, text, now.mono, now.wall);
+        }
         self.auth_url = Some(url.clone());
         self.notify(Notify { browse_to_url: Some(url), ..Notify::default() });
         self.settle(now);

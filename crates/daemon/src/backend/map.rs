@@ -181,9 +181,6 @@ impl Backend {
                 if home && !error.is_empty() && self.netmap.derp_map.regions.len() > 1 {
                     self.effects.push_back(Effect::MeasureRelays);
                 }
-                if !error.is_empty() {
-                    log::info!("DERP region {region}: {error}");
-                }
             }
             derp::Event::Health { region, text } if region == self.home => {
                 if text.is_empty() {

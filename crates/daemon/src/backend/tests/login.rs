@@ -109,6 +109,17 @@ fn a_url_that_is_none_is_an_error_and_the_next_start_goes_on() {
 }
 
 #[test]
+fn a_node_that_control_has_forgotten_says_where_to_log_in() {
+    let mut node = Fixture::running();
+    let told = node.control(Event::AuthUrl("https://c.example/a/1".to_owned()));
+    assert_eq!(seen(&told), ["> url https://c.example/a/1", "> health [\"login-state\"]"]);
+    assert_eq!(node.backend.state(), State::Running, "the last map stays in force");
+    assert!(node.health().iter().any(|text| text.ends_with("Log in at: https://c.example/a/1")));
+    node.control(registered(2));
+    assert!(node.health().is_empty(), "{:?}", node.health());
+}
+
+#[test]
 fn trouble_that_may_pass_does_not_end_up() {
     let mut node = Fixture::new();
     node.input(Input::Start);
