@@ -1,5 +1,6 @@
 //! The state machine by inputs and effects: in memory, in virtual time.
 
+mod conformance;
 mod keys;
 mod login;
 mod map;
