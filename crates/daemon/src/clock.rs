@@ -1,7 +1,7 @@
 //! The only reader of monotonic and wall time.
 //!
-//! Owns: the clock rules. Routers boot in 1970, so wall time has a floor: a machine whose clock is before the build is
-//! taken to be at the later of build time and the state file's last change. A clock between the two may be behind (it
+//! Owns: the clock rules. Routers boot in 1970, so wall time has a floor: a machine whose clock is before the build, or
+//! decades after it, is taken to be at the later of build time and the state file's last change. A clock between the two may be behind (it
 //! is not trusted), or the file was written while it ran ahead: it is believed as it is. Once control has told its time, wall time is control's plus what has passed since:
 //! a machine whose clock jumps by years keeps its keys valid and its handshakes growing.
 //! Leaves out: judging certificates (`dial`) and key expiry (`backend`): they are given a reading.
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// When this source was last known to be current; the floor of wall time unless the build says a later one.
 const RELEASE_EPOCH: u64 = 1_795_219_200;
 
-/// A state file that claims to be so much younger than the build was written while the clock was wrong.
+/// A clock so far ahead of the build is wrong, and a state file that claims to be so young was written under such a one.
 const OLDEST: u64 = 30 * 365 * 86_400;
 
 /// ControlTime before this (2023-01-10) is a mistake and ignored (protocol reference §11).
@@ -70,8 +70,14 @@ impl Clock {
             let passed = self.mono().as_nanos().saturating_sub(anchor.heard.as_nanos());
             return Wall(anchor.unix_nanos.saturating_add(passed));
         }
-        let (machine, built) = ((self.machine)(), self.built.saturating_mul(1_000_000_000));
-        Wall(if machine >= built { machine } else { built.max(self.changed.saturating_mul(1_000_000_000)) })
+        let machine = (self.machine)();
+        let floor = self.built.max(self.changed).saturating_mul(1_000_000_000);
+        Wall(if self.is_plausible(machine) { machine } else { floor })
+    }
+
+    /// Neither before the build nor decades after it.
+    fn is_plausible(&self, machine_nanos: u64) -> bool {
+        (self.built..self.built.saturating_add(OLDEST)).contains(&(machine_nanos / 1_000_000_000))
     }
 
     /// The best guess of wall time as files are stamped with.
@@ -108,7 +114,8 @@ pub fn is_sane(at: netmap::Timestamp) -> bool {
 impl dial::WallClock for Clock {
     fn reading(&self) -> WallReading {
         let anchored = self.anchor.lock().is_ok_and(|a| a.is_some());
-        let trusted = anchored || (self.machine)() / 1_000_000_000 >= self.built.max(self.changed);
+        let machine = (self.machine)();
+        let trusted = anchored || self.is_plausible(machine) && machine / 1_000_000_000 >= self.changed;
         WallReading { unix_secs: self.wall().0 / 1_000_000_000, trusted }
     }
 }
@@ -166,7 +173,7 @@ mod tests {
     #[test]
     fn jumps_of_the_machine_do_not_count_once_control_has_told_the_time() {
         let ahead = clock(0, || FAR * 1_000_000_000);
-        assert_eq!(ahead.reading(), WallReading { unix_secs: FAR, trusted: true });
+        assert_eq!(ahead.reading(), WallReading { unix_secs: RELEASE_EPOCH, trusted: false });
         let off = ahead.set_control_time(Timestamp::from_unix(LATER as i64)).expect("far off");
         assert_eq!(off, LATER as i64 - FAR as i64);
         assert_eq!(ahead.reading(), WallReading { unix_secs: LATER, trusted: true });
