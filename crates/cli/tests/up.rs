@@ -1,10 +1,10 @@
-//! `up` and `login`: which calls they make, in which order, with which bodies, and what the user sees.
+//! `up` and `login`: which calls they make, in which order, with which bodies, and what the user sees. (long: a transcript for each variant)
 
 mod support;
 
-use expect_test::{Expect, expect};
+use expect_test::expect;
 use serde_json::{Value, json};
-use support::{Script, run, run_as};
+use support::{Script, check, run, run_as};
 
 fn key(digit: &str) -> String {
     format!("nodekey:{}", digit.repeat(64))
@@ -53,11 +53,6 @@ const RUNS: &[&str] = &[
     r#"{"State":5}"#,
     r#"{"State":6}"#,
 ];
-
-#[track_caller]
-fn check(script: &Script, line: &str, want: Expect) {
-    want.assert_eq(&run(script, line).transcript());
-}
 
 #[test]
 fn fresh_node_with_auth_key() {

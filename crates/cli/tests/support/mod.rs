@@ -13,7 +13,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
+use expect_test::Expect;
+use serde_json::{Value, json};
 
 /// What the daemon answers.
 #[derive(Clone, Default)]
@@ -258,4 +259,33 @@ fn shortened(name: &str, body: &[u8]) -> String {
         }
         _ => format!(" {}", Value::Object(body)),
     }
+}
+
+/// What a daemon with peers of every kind answers to `status`.
+pub const STATUS: &str = include_str!("../data/status.json");
+
+/// A daemon with [`STATUS`] and [`prefs`].
+pub fn recorded() -> Script {
+    Script::new(&json!({}), &prefs()).answer("GET status", 200, STATUS)
+}
+
+/// Settings of which most differ from the defaults.
+pub fn prefs() -> Value {
+    json!({
+        "ControlURL": "https://c.example", "RouteAll": true, "ExitNodeID": "n6", "ExitNodeIP": "", "CorpDNS": true,
+        "WantRunning": true, "Hostname": "it's me", "AdvertiseRoutes": ["0.0.0.0/0", "10.0.0.0/8", "::/0"],
+        "AdvertiseTags": ["tag:a", "tag:b"], "NoStatefulFiltering": true, "NetfilterMode": 1,
+        "OperatorUser": "joe", "ProfileName": "nick", "AutoUpdate": { "Check": true, "Apply": null },
+    })
+}
+
+/// A status in the state `name`.
+pub fn state(name: &str) -> Value {
+    json!({ "Version": "9.9", "BackendState": name, "Self": { "TailscaleIPs": null }, "Health": ["a", "b"] })
+}
+
+/// Runs `line` and compares calls, output and exit status.
+#[track_caller]
+pub fn check(script: &Script, line: &str, want: Expect) {
+    want.assert_eq(&run(script, line).transcript());
 }

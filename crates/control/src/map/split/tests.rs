@@ -1,3 +1,5 @@
+//! Any chunking of any text gives the same pieces, and garbage never panics.
+
 use super::*;
 use proptest::prelude::*;
 use serde_json::{Map, Value};

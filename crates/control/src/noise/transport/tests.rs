@@ -1,3 +1,5 @@
+//! Records over a pipe: chunking, limits, order, and streams cut or altered on the way.
+
 use super::*;
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt as _;

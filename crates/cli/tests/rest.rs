@@ -1,0 +1,540 @@
+//! The other commands: `switch`, `version`, `wait`, `debug`; help and mistakes.
+
+mod support;
+
+use expect_test::expect;
+use serde_json::json;
+use support::{Script, check, recorded, state};
+
+#[test]
+fn switch() {
+    let one = r#"{"ID":"3f2a","Name":"ann@example.com","NetworkProfile":{"DomainName":"example.com"},"Key":"profile-3f2a","UserProfile":{"ID":123,"LoginName":"ann@example.com"}}"#;
+    let two = r#"{"ID":"0b1c","Name":"work","NetworkProfile":{"DomainName":"corp.example","DisplayName":"Corp & Co"},"Key":"profile-0b1c","UserProfile":{"ID":5,"LoginName":"bob@corp.example"}}"#;
+    let script = recorded()
+        .answer("GET profiles/current", 200, one)
+        .answer("GET profiles/", 200, &format!("[{one},{two}]"))
+        .answer("POST profiles/0b1c", 204, "")
+        .answer("DELETE profiles/0b1c", 204, "");
+    check(
+        &script,
+        "switch --list",
+        expect![[r#"
+        > GET profiles/current
+        > GET profiles/
+        -- out
+        ID    Tailnet      Account
+        3f2a  example.com  ann@example.com*
+        0b1c  Corp & Co    work
+        -- status 0
+    "#]],
+    );
+    check(
+        &script,
+        "switch --list --json",
+        expect![[r#"
+        > GET profiles/current
+        > GET profiles/
+        -- out
+        [
+          {
+            "id": "3f2a",
+            "nickname": "ann@example.com",
+            "tailnet": "example.com",
+            "account": "ann@example.com",
+            "selected": true
+          },
+          {
+            "id": "0b1c",
+            "nickname": "work",
+            "tailnet": "Corp \u0026 Co",
+            "account": "bob@corp.example",
+            "selected": false
+          }
+        ]
+        -- status 0
+    "#]],
+    );
+    check(
+        &script,
+        "switch work",
+        expect![[r#"
+        > GET profiles/current
+        > GET profiles/
+        > POST profiles/0b1c
+        > GET status?peers=false
+        -- out
+        Switching to account "work"
+        Success.
+        -- status 0
+    "#]],
+    );
+    check(
+        &script,
+        "switch corp.example",
+        expect![[r#"
+        > GET profiles/current
+        > GET profiles/
+        > POST profiles/0b1c
+        > GET status?peers=false
+        -- out
+        Switching to account "corp.example"
+        Success.
+        -- status 0
+    "#]],
+    );
+    check(
+        &script,
+        "switch 3f2a",
+        expect![[r#"
+        > GET profiles/current
+        > GET profiles/
+        -- out
+        Already on account "3f2a"
+        -- status 0
+    "#]],
+    );
+    check(
+        &script,
+        "switch nobody",
+        expect![[r#"
+        > GET profiles/current
+        > GET profiles/
+        -- err
+        No profile named "nobody"
+        -- status 1
+    "#]],
+    );
+    check(
+        &script,
+        "switch",
+        expect![[r#"
+        -- out
+        usage: tailscale switch NAME
+        -- status 1
+    "#]],
+    );
+    check(
+        &script,
+        "switch --json work",
+        expect![[r#"
+        -- out
+        --json argument cannot be used with tailscale switch NAME
+        -- status 1
+    "#]],
+    );
+    check(
+        &script,
+        "switch remove work",
+        expect![[r#"
+        > GET profiles/current
+        > GET profiles/
+        > DELETE profiles/0b1c
+        -- status 0
+    "#]],
+    );
+    check(
+        &script,
+        "switch remove 3f2a",
+        expect![[r#"
+        > GET profiles/current
+        > GET profiles/
+        -- out
+        Already on account "3f2a"
+        -- status 0
+    "#]],
+    );
+    let out = Script::new(&state("NeedsLogin"), &json!({}))
+        .answer("GET profiles/current", 200, one)
+        .answer("GET profiles/", 200, &format!("[{one},{two}]"))
+        .answer("POST profiles/0b1c", 204, "");
+    check(
+        &out,
+        "switch 0b1c",
+        expect![[r#"
+        > GET profiles/current
+        > GET profiles/
+        > POST profiles/0b1c
+        > GET status?peers=false
+        -- out
+        Switching to account "0b1c"
+        Logged out.
+        To log in, run:
+          tailscale up
+        -- status 0
+    "#]],
+    );
+}
+
+#[test]
+fn version() {
+    check(
+        &recorded(),
+        "version",
+        expect![[r#"
+        -- out
+        1.102.5
+          tailscale commit: 0123abcd
+          long version: 1.102.5-test
+        -- status 0
+    "#]],
+    );
+    check(
+        &recorded(),
+        "-V",
+        expect![[r#"
+        -- out
+        1.102.5
+          tailscale commit: 0123abcd
+          long version: 1.102.5-test
+        -- status 0
+    "#]],
+    );
+    check(
+        &recorded(),
+        "version --json --daemon",
+        expect![[r#"
+        > GET status?peers=false
+        -- out
+        {
+        	"majorMinorPatch": "1.102.5",
+        	"short": "1.102.5",
+        	"long": "1.102.5-test",
+        	"gitCommit": "0123abcd",
+        	"daemonLong": "1.102.5-go",
+        	"cap": 119
+        }
+        -- status 0
+    "#]],
+    );
+    check(
+        &recorded(),
+        "version --daemon",
+        expect![[r#"
+        > GET status?peers=false
+        -- out
+        Client: 1.102.5
+          tailscale commit: 0123abcd
+          long version: 1.102.5-test
+        Daemon: 1.102.5-go
+        -- status 0
+    "#]],
+    );
+    check(
+        &recorded(),
+        "version --upstream",
+        expect![[r#"
+        -- err
+        fetching latest version not supported in this build
+        -- status 1
+    "#]],
+    );
+}
+
+#[test]
+fn wait() {
+    let mut now = state("Running");
+    now["TailscaleIPs"] = json!(["127.0.0.1"]);
+    now["TUN"] = json!(true);
+    let script = Script::new(&now, &json!({})).bus("", &[r#"{"State":5}"#, r#"{"State":6}"#]);
+    check(
+        &script,
+        "wait",
+        expect![[r#"
+        > GET status?peers=false
+        > GET watch-ipn-bus?mask=2
+        > GET status?peers=false
+        -- status 0
+    "#]],
+    );
+    let never = Script::new(&state("Stopped"), &json!({})).bus("", &[r#"{"State":4}"#]);
+    check(
+        &never,
+        "wait --timeout=50ms",
+        expect![[r#"
+        > GET status?peers=false
+        > GET watch-ipn-bus?mask=2
+        -- err
+        gave up after 50ms: the node is not ready; see "tailscale status"
+        -- status 1
+    "#]],
+    );
+    check(
+        &script,
+        "wait x",
+        expect![[r#"
+        -- err
+        unexpected arguments: ["x"]
+        -- status 1
+    "#]],
+    );
+}
+
+#[test]
+fn debug() {
+    check(
+        &Script::new(&json!({}), &json!({"A": {}, "B": [1]})),
+        "debug prefs",
+        expect![[r#"
+        > GET prefs
+        -- out
+        {
+        	"A": {},
+        	"B": [
+        		1
+        	]
+        }
+        -- status 0
+    "#]],
+    );
+    check(
+        &recorded().answer("GET derpmap", 200, "{\"Regions\":null}\n"),
+        "debug derp-map",
+        expect![[r#"
+        > GET derpmap
+        -- out
+        {
+        	"Regions": null
+        }
+        -- status 0
+    "#]],
+    );
+    check(
+        &recorded().answer("POST debug?action=current-netmap", 200, "{\"Peers\":[]}\n"),
+        "debug netmap",
+        expect![[r#"
+        > POST debug?action=current-netmap
+        -- out
+        {
+        	"Peers": []
+        }
+        -- status 0
+    "#]],
+    );
+    let bus = recorded().bus("", &[r#"{"State":4,"Odd":{"x":1}}"#, r#"{"State":5}"#]);
+    check(
+        &bus,
+        "debug watch-ipn --count=1 --initial --peer-patches=false",
+        expect![[r#"
+        > GET watch-ipn-bus?mask=12294
+        -- out
+        {
+        	"State": 4,
+        	"Odd": {
+        		"x": 1
+        	}
+        }
+        -- err
+        Connected.
+        -- status 0
+    "#]],
+    );
+    check(
+        &recorded().answer("POST x/y?z=1", 200, "raw"),
+        "debug localapi POST v0/x/y?z=1 body",
+        expect![[r#"
+        > POST x/y?z=1 body
+        -- out
+        raw⏎
+        -- err
+        # doing request POST /localapi/v0/x/y?z=1
+        -- status 0
+    "#]],
+    );
+    check(
+        &recorded(),
+        "debug localapi nosuch",
+        expect![[r#"
+        > GET nosuch
+        -- out
+        404 page not found
+        -- err
+        # doing request GET /localapi/v0/nosuch
+        # Response status 404
+        -- status 1
+    "#]],
+    );
+    check(
+        &recorded(),
+        "debug localapi",
+        expect![[r#"
+        -- err
+        expected at least one argument
+        -- status 1
+    "#]],
+    );
+    check(
+        &recorded().answer("POST reload-config", 200, r#"{"Reloaded":true,"Err":""}"#),
+        "debug reload-config",
+        expect![[r#"
+        > POST reload-config
+        -- out
+        config reloaded
+        -- status 0
+    "#]],
+    );
+    check(
+        &recorded().answer("POST reload-config", 200, r#"{"Reloaded":false,"Err":""}"#),
+        "debug reload-config",
+        expect![[r#"
+        > POST reload-config
+        -- out
+        config mode not in use
+        -- status 1
+    "#]],
+    );
+    check(
+        &recorded().answer("POST reload-config", 200, ""),
+        "debug reload-config",
+        expect![[r#"
+        > POST reload-config
+        -- err
+        the configuration file was not taken; see the daemon's log
+        -- status 1
+    "#]],
+    );
+}
+
+#[test]
+fn help_and_mistakes() {
+    check(
+        &recorded(),
+        "",
+        expect![[r#"
+            -- err
+            Your private network, made of WireGuard.
+
+            USAGE
+              tailscale [flags] <subcommand> [command flags]
+
+            For help on a command, add --help after it: "tailscale status --help".
+
+            SUBCOMMANDS
+              up       Connect to the tailnet, logging in if needed
+              down     Disconnect from the tailnet
+              set      Change single settings
+              get      Show settings
+              login    Log in to a further account
+              logout   Disconnect and expire the node key, so that a login is needed again
+              switch   Switch to a different account
+              ip       Show Tailscale addresses
+              status   Show the state of the node and its connections
+              ping     Ping a node inside the tailnet and see the way it takes
+              version  Print the version
+              whois    Show the machine and user behind a Tailscale address
+              whoami   Show the identity of this machine
+              wait     Wait until the node runs and its address can be bound
+
+            FLAGS
+                  --socket <value>  path of tailscaled's socket [default: DIR/s]
+            -- status 0
+        "#]],
+    );
+    check(
+        &recorded(),
+        "ping --help",
+        expect![[r#"
+            -- err
+            Ping a node inside the tailnet and see the way it takes
+
+            USAGE
+              tailscale ping <hostname-or-IP>
+
+            The first answers usually come through a DERP relay, until a direct path is
+            found. Stops after 10 pings or at the first answer over a direct path.
+
+            FLAGS
+                  --c <value>              number of pings, 0 for no end [default: 10]
+                  --icmp[=<bool>]          ICMP inside WireGuard, answered by the peer's system [default: false]
+                  --peerapi[=<bool>]       ask the peer's PeerAPI server [default: false]
+                  --size <value>           size of the message in bytes, 0 for the least (only without --tsmp, --icmp, --peerapi) [default: 0]
+                  --timeout <value>        how long to wait for each answer [default: 5s]
+                  --tsmp[=<bool>]          TSMP inside WireGuard, answered by the peer's tailscaled [default: false]
+                  --until-direct[=<bool>]  stop when there is a direct path [default: true]
+                  --verbose[=<bool>]       tell which address a name stands for [default: false]
+            -- status 0
+        "#]],
+    );
+    check(
+        &recorded(),
+        "stauts",
+        expect![[r#"
+        -- err
+        tailscale: unknown subcommand: stauts
+        Did you mean 'tailscale status'?
+        -- status 1
+    "#]],
+    );
+    check(
+        &recorded(),
+        "ip --frob",
+        expect![[r#"
+        -- err
+        flag provided but not defined: -frob
+        Show Tailscale addresses
+
+        USAGE
+          tailscale ip [-1] [-4] [-6] [peer, service or address]
+
+        FLAGS
+              --1[=<bool>]      only one address [default: false]
+              --4[=<bool>]      only the IPv4 address [default: false]
+              --6[=<bool>]      only the IPv6 address [default: false]
+              --assert <value>  fail unless this is an address of the node
+        -- status 2
+    "#]],
+    );
+    check(
+        &recorded(),
+        "ip --asert=1",
+        expect![[r#"
+        -- err
+        flag provided but not defined: -asert
+        Did you mean --assert?
+        Show Tailscale addresses
+
+        USAGE
+          tailscale ip [-1] [-4] [-6] [peer, service or address]
+
+        FLAGS
+              --1[=<bool>]      only one address [default: false]
+              --4[=<bool>]      only the IPv4 address [default: false]
+              --6[=<bool>]      only the IPv6 address [default: false]
+              --assert <value>  fail unless this is an address of the node
+        -- status 2
+    "#]],
+    );
+    check(
+        &recorded(),
+        "--json status",
+        expect![[r#"
+            -- err
+            flag provided but not defined: -json
+            Your private network, made of WireGuard.
+
+            USAGE
+              tailscale [flags] <subcommand> [command flags]
+
+            For help on a command, add --help after it: "tailscale status --help".
+
+            SUBCOMMANDS
+              up       Connect to the tailnet, logging in if needed
+              down     Disconnect from the tailnet
+              set      Change single settings
+              get      Show settings
+              login    Log in to a further account
+              logout   Disconnect and expire the node key, so that a login is needed again
+              switch   Switch to a different account
+              ip       Show Tailscale addresses
+              status   Show the state of the node and its connections
+              ping     Ping a node inside the tailnet and see the way it takes
+              version  Print the version
+              whois    Show the machine and user behind a Tailscale address
+              whoami   Show the identity of this machine
+              wait     Wait until the node runs and its address can be bound
+
+            FLAGS
+                  --socket <value>  path of tailscaled's socket [default: DIR/s]
+            -- status 2
+        "#]],
+    );
+}
