@@ -70,7 +70,7 @@ pub(crate) fn run(release: bool) -> Result<()> {
 /// Builds the daemon for this machine and gives the binary.
 fn binary(release: bool) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--quiet", "--package", "daemon", "--features", "debug"]);
+    command.args(["build", "--quiet", "--package", "daemon"]);
     if release {
         command.arg("--release");
     }

@@ -3,7 +3,7 @@
 
 use crate::metadata::{Metadata, cargo};
 use crate::tally::Tally;
-use crate::{build, in_ci, libtest, tidy};
+use crate::{build, demo, in_ci, libtest, tidy};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -28,7 +28,20 @@ pub(crate) fn run(nightly: bool, filter: Option<&str>) -> Result<ExitCode> {
     });
     run.part("black box", Run::black_box);
     if filter.is_none() {
+        run.part("demo", |run| {
+            demo::run(false)?;
+            run.tally.pass(1);
+            Ok(())
+        });
         run.part("features", Run::features);
+    }
+    if nightly && filter.is_none() {
+        run.part("packet line speed", |run| {
+            let words = ["run", "--quiet", "--release", "--package", "engine", "--example", "aead_ratio"];
+            let mut command = cargo_with(&words);
+            command.args(["--", "--check"]);
+            run.command("packet line speed", command)
+        });
     }
     for line in run.notes.numbers() {
         println!("measured: {line}");
@@ -118,7 +131,7 @@ impl Run<'_> {
         let mut command = cargo_with(words);
         command.env("SMALLTAIL_SKIPS", &self.notes.skips).env("SMALLTAIL_NUMBERS", &self.notes.numbers);
         if self.nightly {
-            command.env("SMALLTAIL_NIGHTLY", "1");
+            command.env("SMALLTAIL_NIGHTLY", "1").env("SMALLTAIL_SEEDS", "10000");
         }
         command
     }
