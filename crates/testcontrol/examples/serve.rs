@@ -3,6 +3,8 @@
 //!
 //! Arguments: `[ADDRESS:PORT] [keep-alive seconds] [phantom peers]`.
 
+#![expect(clippy::print_stdout, reason = "a program for hand work talks on standard output")]
+
 use std::io::BufRead as _;
 use std::net::SocketAddr;
 use std::time::Duration;
