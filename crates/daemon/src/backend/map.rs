@@ -1,7 +1,7 @@
 //! News of the control client and of the relays: what they change and whom it concerns.
 
 use super::{Backend, Effect, Moment, PeerSet, RelayConfig, convert};
-use crate::parts::health::{Severity, Unhealthy, Warnable};
+use crate::parts::health::Warnable;
 use control::{Activity, Event, MapItem, MapMessage};
 use engine::filter::{Filter, FilterInput, local_set};
 use engine::{PeerConfig, SelfConfig};
@@ -83,6 +83,10 @@ impl Backend {
         if first || changes.self_node {
             self.learn_self(now);
         }
+        if changes.messages {
+            self.messages_since = now.wall;
+        }
+        self.watch_expiry(&changes, now);
         if changes.derp_map {
             self.relays_changed(now);
         }
@@ -95,6 +99,27 @@ impl Backend {
         if peers != PeerSet::Some(Default::default()) {
             self.effects.push_back(Effect::SyncPeers(peers));
         }
+    }
+
+    /// Remembers the soonest expiry among the peers of a message.
+    fn watch_expiry(&mut self, changes: &netmap::Changes, now: Moment) {
+        let expiries =
+            changes.changed.iter().filter_map(|id| self.netmap.peer(*id)).map(|peer| peer.key_expiry);
+        let soonest = expiries.chain([self.next_expiry]).filter(|at| *at > now.wall).min();
+        self.next_expiry = soonest.unwrap_or(Timestamp::ZERO);
+    }
+
+    /// The keys of some peers have run out: the engine forgets them.
+    pub(super) fn peers_expire(&mut self, now: Moment) {
+        let (past, ahead): (Vec<_>, Vec<_>) = self
+            .netmap
+            .peers()
+            .filter(|peer| !peer.key_expiry.is_zero())
+            .map(|peer| (peer.key_expiry, peer.id))
+            .partition(|(at, _)| *at <= now.wall);
+        self.next_expiry = ahead.into_iter().map(|(at, _)| at).min().unwrap_or(Timestamp::ZERO);
+        self.effects
+            .push_back(Effect::SyncPeers(PeerSet::Some(past.into_iter().map(|(_, id)| id).collect())));
     }
 
     /// Our own node has come or changed: remember who we are.
@@ -299,36 +324,4 @@ pub(super) fn network_profile(map: &NetMap) -> NetworkProfile {
         domain_name: map.domain.to_string(),
         display_name: String::new(),
     }
-}
-
-/// The messages of control as things that are wrong.
-pub(super) fn messages(map: &NetMap, now: Timestamp) -> Vec<Unhealthy> {
-    let unhealthy = |code: String, title: &str, text: String, severity: Severity, impacts: bool| Unhealthy {
-        code,
-        title: title.to_owned(),
-        text,
-        severity,
-        since: now,
-        depends_on: vec![Warnable::WarmingUp.spec().code],
-        impacts_connectivity: impacts,
-    };
-    let displayed = map.display_messages.iter().map(|(id, message)| {
-        let title = &*message.title;
-        let mut text =
-            if message.text.is_empty() { format!("{title}.") } else { format!("{title}: {}", message.text) };
-        if let Some((url, label)) = &message.action {
-            text.push_str(&format!(" {label}: {url}"));
-        }
-        let severity = match &*message.severity {
-            "high" => Severity::High,
-            "low" => Severity::Low,
-            _ => Severity::Medium,
-        };
-        unhealthy(format!("control-health.{id}"), title, text, severity, message.impacts_connectivity)
-    });
-    let plain = map.health.iter().enumerate().map(|(number, text)| {
-        let title = "Coordination server reports an issue";
-        unhealthy(format!("control-health.health-{number}"), title, text.to_string(), Severity::Medium, false)
-    });
-    displayed.chain(plain).collect()
 }

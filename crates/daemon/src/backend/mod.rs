@@ -8,6 +8,7 @@
 pub mod convert;
 mod edit;
 mod effect;
+mod health;
 mod input;
 mod login;
 mod machine;
@@ -97,6 +98,10 @@ pub struct Backend {
     connected_relays: BTreeSet<RegionId>,
     health: Tracker,
     shown_health: Vec<Unhealthy>,
+    /// The soonest that a peer's key may run out; zero = never.
+    next_expiry: Timestamp,
+    /// When control's messages last changed.
+    messages_since: Timestamp,
     warm_at: Option<Mono>,
     waiting: waiting::Waiting,
     /// Told to control last.
@@ -145,6 +150,8 @@ impl Backend {
             connected_relays: BTreeSet::new(),
             health: Tracker::default(),
             shown_health: Vec::new(),
+            messages_since: Timestamp::ZERO,
+            next_expiry: Timestamp::ZERO,
             warm_at: None,
             waiting: waiting::Waiting::default(),
             engine_active: false,
@@ -180,7 +187,8 @@ impl Backend {
     /// When [`Input::Timeout`] is due.
     pub fn poll_timeout(&self, now: Moment) -> Option<Mono> {
         let expiry = self.netmap().and_then(|map| until(map.self_node.key_expiry, now));
-        let times = [self.warm_at, self.health.next_visible(now.mono), self.waiting.next(), expiry];
+        let peers = until(self.next_expiry, now);
+        let times = [self.warm_at, self.health.next_visible(now.mono), self.waiting.next(), expiry, peers];
         times.into_iter().flatten().min()
     }
 
@@ -188,6 +196,9 @@ impl Backend {
         if self.warm_at.is_some_and(|at| at <= now.mono) {
             self.warm_at = None;
             self.health.clear(Warnable::WarmingUp);
+        }
+        if !self.next_expiry.is_zero() && self.next_expiry <= now.wall {
+            self.peers_expire(now);
         }
         self.waited(now);
         self.settle(now);
@@ -322,90 +333,6 @@ impl Backend {
             machine_authorized: node.machine_authorized,
             connected: self.live_peers > 0 || !self.connected_relays.is_empty(),
         }
-    }
-
-    /// Clears and sets what follows from the facts alone.
-    fn judge_health(&mut self, now: Moment) {
-        let prefs = self.profiles.prefs();
-        let (down, active) = (!prefs.want_running, self.engine_active);
-        let no_home = active && self.home.is_none();
-        let unconnected = active && !self.home.is_none() && !self.connected_relays.contains(&self.home);
-        let out_of_sync = prefs.want_running && self.have_netmap && !self.in_map_poll;
-        let locked = self.have_netmap && self.netmap.tailnet_lock;
-        let home = self.region_code(self.home);
-        let judged: [(Warnable, bool, String); 5] = [
-            (Warnable::WantRunningFalse, down, "Tailscale is stopped.".to_owned()),
-            (
-                Warnable::NoDerpHome,
-                no_home,
-                "Tailscale could not connect to any relay server. Check your Internet connection.".to_owned(),
-            ),
-            (
-                Warnable::NoDerpConnection,
-                unconnected,
-                format!("Tailscale could not connect to the relay server '{home}'. Your Internet connection might be down, or the server might be temporarily unavailable."),
-            ),
-            (
-                Warnable::NotInMapPoll,
-                out_of_sync,
-                "Unable to connect to the Tailscale coordination server to synchronize the state of your tailnet. Peer reachability might degrade over time.".to_owned(),
-            ),
-            (
-                Warnable::TailnetLock,
-                locked,
-                "Tailnet Lock is enabled in this tailnet, and this build does not verify signatures of peers.".to_owned(),
-            ),
-        ];
-        for (what, broken, text) in judged {
-            if broken {
-                self.health.set(what, text, now.mono, now.wall);
-            } else {
-                self.health.clear(what);
-            }
-        }
-        if let Some(problem) = &self.store_problem {
-            // Go's words, by which programs know it; the error says what is wrong and what to do.
-            let text = format!(
-                "State store failed to initialize, Tailscale will not work until this is resolved. See https://tailscale.com/s/state-store-init-error. Error: {problem}"
-            );
-            self.health.set(Warnable::StateStore, text, now.mono, now.wall);
-        }
-    }
-
-    /// Tells the bus when what is visible has changed.
-    fn show_health(&mut self, now: Moment) {
-        let visible = self.health(now);
-        if visible != self.shown_health {
-            let health = Some(convert::health(&visible));
-            self.shown_health = visible;
-            self.notify(Notify { health, ..Notify::default() });
-        }
-    }
-
-    /// What is wrong and visible now: our own findings and the messages of control.
-    pub fn health(&self, now: Moment) -> Vec<Unhealthy> {
-        let mut all = self.health.visible(now.mono);
-        if let Some(map) = self.netmap().filter(|_| !self.health.is_set(Warnable::WantRunningFalse)) {
-            all.extend(map::messages(map, now.wall));
-        }
-        all
-    }
-
-    /// What `status` lists under health; `None` in a build without the feature.
-    pub fn health_texts(&self, now: Moment) -> Option<Vec<String>> {
-        crate::parts::health::FEATURE?;
-        let mut texts: Vec<String> = self.health(now).into_iter().map(|u| u.text).collect();
-        let prefs = self.prefs();
-        let offers = |node: &netmap::Node| {
-            node.allowed_ips.iter().any(|net| net.prefix_len() != 0 && !node.addresses.contains(net))
-        };
-        if self.state == State::Running
-            && !prefs.route_all
-            && self.netmap().is_some_and(|m| m.peers().any(offers))
-        {
-            texts.push("Some peers are advertising routes but --accept-routes is false".to_owned());
-        }
-        Some(texts)
     }
 
     fn login_finished(&mut self) {

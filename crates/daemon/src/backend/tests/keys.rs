@@ -69,3 +69,28 @@ fn a_machine_that_waits_for_an_admin() {
     let told = node.map(delta(Delta { self_node: Some(super::node(1)), ..Delta::default() }), &[]);
     assert!(seen(&told).contains(&"> Starting"), "{told:?}");
 }
+
+#[test]
+fn a_peer_whose_key_runs_out_is_given_up_at_that_time() {
+    let mut node = Fixture::running();
+    let patch = |id, seconds| netmap::PeerPatch {
+        id: NodeId(id),
+        key_expiry: Some(Timestamp::from_unix(WALL + seconds)),
+        ..netmap::PeerPatch::default()
+    };
+    node.map(delta(Delta { patches: vec![patch(2, 3600), patch(3, 7200)], ..Delta::default() }), &[]);
+    assert!(node.backend.peer_config(NodeId(2), node.now).is_some());
+    assert_eq!(node.pass(3700), ["sync [2]"]);
+    assert!(node.backend.peer_config(NodeId(2), node.now).is_none());
+    assert!(node.backend.peer_config(NodeId(3), node.now).is_some());
+    assert!(node.pass(3600).iter().any(|word| word.contains('3')), "the next one, too");
+}
+
+#[test]
+fn a_message_of_control_is_told_once() {
+    let mut node = Fixture::running();
+    let health = Some(vec!["do something".into()]);
+    let told = node.map(delta(Delta { health, ..Delta::default() }), &[]);
+    assert!(told.iter().any(|word| word.contains("health")), "{told:?}");
+    assert_eq!(seen(&node.pass(60)), [""; 0]);
+}

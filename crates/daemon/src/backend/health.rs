@@ -1,0 +1,128 @@
+//! What is wrong with the node, as far as it follows from what the backend knows.
+//!
+//! Owns: setting and clearing the states of health that are functions of the facts, joining them with control's own
+//! messages, telling the bus when what is visible changes.
+//! Leaves out: when something becomes visible (`parts::health`), findings of single events (where they happen).
+
+use super::{Backend, Moment, State, convert};
+use crate::parts::health::{Severity, Unhealthy, Warnable};
+use localapi::types::Notify;
+use netmap::{NetMap, Timestamp};
+
+impl Backend {
+    /// Clears and sets what follows from the facts alone.
+    pub(super) fn judge_health(&mut self, now: Moment) {
+        let prefs = self.profiles.prefs();
+        let (down, active) = (!prefs.want_running, self.engine_active);
+        let no_home = active && self.home.is_none();
+        let unconnected = active && !self.home.is_none() && !self.connected_relays.contains(&self.home);
+        let out_of_sync = prefs.want_running && self.have_netmap && !self.in_map_poll;
+        let locked = self.have_netmap && self.netmap.tailnet_lock;
+        let home = self.region_code(self.home);
+        let judged: [(Warnable, bool, String); 5] = [
+            (Warnable::WantRunningFalse, down, "Tailscale is stopped.".to_owned()),
+            (
+                Warnable::NoDerpHome,
+                no_home,
+                "Tailscale could not connect to any relay server. Check your Internet connection.".to_owned(),
+            ),
+            (
+                Warnable::NoDerpConnection,
+                unconnected,
+                format!("Tailscale could not connect to the relay server '{home}'. Your Internet connection might be down, or the server might be temporarily unavailable."),
+            ),
+            (
+                Warnable::NotInMapPoll,
+                out_of_sync,
+                "Unable to connect to the Tailscale coordination server to synchronize the state of your tailnet. Peer reachability might degrade over time.".to_owned(),
+            ),
+            (
+                Warnable::TailnetLock,
+                locked,
+                "Tailnet Lock is enabled in this tailnet, and this build does not verify signatures of peers.".to_owned(),
+            ),
+        ];
+        for (what, broken, text) in judged {
+            if broken {
+                self.health.set(what, text, now.mono, now.wall);
+            } else {
+                self.health.clear(what);
+            }
+        }
+        if let Some(problem) = &self.store_problem {
+            // Go's words, by which programs know it; the error says what is wrong and what to do.
+            let text = format!(
+                "State store failed to initialize, Tailscale will not work until this is resolved. See https://tailscale.com/s/state-store-init-error. Error: {problem}"
+            );
+            self.health.set(Warnable::StateStore, text, now.mono, now.wall);
+        }
+    }
+
+    /// Tells the bus when what is visible has changed.
+    pub(super) fn show_health(&mut self, now: Moment) {
+        let visible = self.health(now);
+        if visible != self.shown_health {
+            let health = Some(convert::health(&visible));
+            self.shown_health = visible;
+            self.notify(Notify { health, ..Notify::default() });
+        }
+    }
+
+    /// What is wrong and visible now: our own findings and the messages of control.
+    pub fn health(&self, now: Moment) -> Vec<Unhealthy> {
+        let mut all = self.health.visible(now.mono);
+        if let Some(map) = self.netmap().filter(|_| !self.health.is_set(Warnable::WantRunningFalse)) {
+            all.extend(messages(map, self.messages_since));
+        }
+        all
+    }
+
+    /// What `status` lists under health; `None` in a build without the feature.
+    pub fn health_texts(&self, now: Moment) -> Option<Vec<String>> {
+        crate::parts::health::FEATURE?;
+        let mut texts: Vec<String> = self.health(now).into_iter().map(|u| u.text).collect();
+        let prefs = self.prefs();
+        let offers = |node: &netmap::Node| {
+            node.allowed_ips.iter().any(|net| net.prefix_len() != 0 && !node.addresses.contains(net))
+        };
+        if self.state == State::Running
+            && !prefs.route_all
+            && self.netmap().is_some_and(|m| m.peers().any(offers))
+        {
+            texts.push("Some peers are advertising routes but --accept-routes is false".to_owned());
+        }
+        Some(texts)
+    }
+}
+
+/// The messages of control as things that are wrong.
+fn messages(map: &NetMap, came: Timestamp) -> Vec<Unhealthy> {
+    let unhealthy = |code: String, title: &str, text: String, severity: Severity, impacts: bool| Unhealthy {
+        code,
+        title: title.to_owned(),
+        text,
+        severity,
+        since: came,
+        depends_on: vec![Warnable::WarmingUp.spec().code],
+        impacts_connectivity: impacts,
+    };
+    let displayed = map.display_messages.iter().map(|(id, message)| {
+        let title = &*message.title;
+        let mut text =
+            if message.text.is_empty() { format!("{title}.") } else { format!("{title}: {}", message.text) };
+        if let Some((url, label)) = &message.action {
+            text.push_str(&format!(" {label}: {url}"));
+        }
+        let severity = match &*message.severity {
+            "high" => Severity::High,
+            "low" => Severity::Low,
+            _ => Severity::Medium,
+        };
+        unhealthy(format!("control-health.{id}"), title, text, severity, message.impacts_connectivity)
+    });
+    let plain = map.health.iter().enumerate().map(|(number, text)| {
+        let title = "Coordination server reports an issue";
+        unhealthy(format!("control-health.health-{number}"), title, text.to_string(), Severity::Medium, false)
+    });
+    displayed.chain(plain).collect()
+}
