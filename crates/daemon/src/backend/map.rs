@@ -7,9 +7,12 @@ use engine::filter::{Filter, FilterInput, local_set};
 use engine::{PeerConfig, SelfConfig};
 use localapi::types::{NetworkProfile, Notify, Prefs};
 use netmap::{NetMap, Node, NodeId, RegionId, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Whole peers in one message of the bus.
+const PEERS_A_MESSAGE: usize = 64;
 
 impl Backend {
     pub(super) fn handle_control(&mut self, event: Event, now: Moment) {
@@ -146,19 +149,42 @@ impl Backend {
         if first || changes.self_node {
             notify.self_change = Some(Box::new(convert::node(&self.netmap.self_node)));
         }
-        notify.peer_changed_patch = changes.patches.iter().map(convert::patch).collect();
-        let patched = |id: &NodeId| changes.patches.iter().any(|patch| patch.id == *id);
-        let whole = changes.changed.iter().filter(|id| !patched(id));
-        notify.peers_changed = whole.filter_map(|id| self.netmap.peer(*id)).map(convert::node).collect();
-        notify.peers_removed = changes.removed.iter().map(|id| id.0).collect();
-        let users = changes.users.iter().filter_map(|id| self.netmap.user(*id));
-        notify.user_profiles = users.map(|user| (user.id.0, convert::user(user))).collect();
         if changes.messages {
             notify.client_version = self.netmap.client_version.as_ref().map(convert::client_version);
         }
         if notify != Notify::default() {
             self.notify(notify);
         }
+        if self.peers_watched {
+            self.tell_changed_peers(changes);
+        }
+    }
+
+    /// Tells of peers, a few in each message: a whole map of ten thousand must not be in memory twice.
+    fn tell_changed_peers(&mut self, changes: &netmap::Changes) {
+        let mut patched = BTreeSet::new();
+        let mut notify = Notify {
+            peer_changed_patch: changes.patches.iter().map(convert::patch).collect(),
+            peers_removed: changes.removed.iter().map(|id| id.0).collect(),
+            ..Notify::default()
+        };
+        patched.extend(changes.patches.iter().map(|patch| patch.id));
+        let users = changes.users.iter().filter_map(|id| self.netmap.user(*id));
+        notify.user_profiles = users.map(|user| (user.id.0, convert::user(user))).collect();
+        let whole: Vec<NodeId> = changes.changed.difference(&patched).copied().collect();
+        for ids in whole.chunks(PEERS_A_MESSAGE) {
+            let nodes = ids.iter().filter_map(|id| self.netmap.peer(*id)).map(convert::node);
+            notify.peers_changed = nodes.collect();
+            self.notify(std::mem::take(&mut notify));
+        }
+        if notify != Notify::default() {
+            self.notify(notify);
+        }
+    }
+
+    /// Whether anybody at the bus wants to hear of peers.
+    pub fn set_peers_watched(&mut self, watched: bool) {
+        self.peers_watched = watched;
     }
 
     /// What peers see in the node of this number, in full: for watchers that do not take patches.

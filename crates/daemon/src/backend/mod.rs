@@ -104,8 +104,9 @@ pub struct Backend {
     messages_since: Timestamp,
     warm_at: Option<Mono>,
     waiting: waiting::Waiting,
-    /// Told to control last.
     engine_active: bool,
+    /// Somebody at the bus wants to hear of peers.
+    peers_watched: bool,
     effects: VecDeque<Effect>,
     logout_reply: Option<Reply<Result<(), String>>>,
 }
@@ -155,6 +156,7 @@ impl Backend {
             warm_at: None,
             waiting: waiting::Waiting::default(),
             engine_active: false,
+            peers_watched: false,
             effects: VecDeque::new(),
             logout_reply: None,
         };

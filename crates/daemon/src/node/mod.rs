@@ -16,7 +16,7 @@ use crate::state::{DirLock, Store, StoreError};
 use anyhow::{Context as _, Result};
 use control::ControlTask;
 use keys::DiscoPrivate;
-use localapi::types::Notify;
+use localapi::types::{Notify, mask};
 use rand_core::RngCore as _;
 use std::cell::RefCell;
 use std::path::Path;
@@ -214,7 +214,12 @@ impl Node {
     /// Gives the backend one input and carries out everything that follows.
     async fn take(&mut self, input: Input) {
         let now = self.shared.now();
-        self.shared.backend.borrow_mut().handle(input, &self.store, now);
+        let watched = self.shared.bus.borrow().wants(mask::PEER_CHANGES | mask::PEER_PATCHES);
+        {
+            let mut backend = self.shared.backend.borrow_mut();
+            backend.set_peers_watched(watched);
+            backend.handle(input, &self.store, now);
+        }
         loop {
             let effect = self.shared.backend.borrow_mut().poll_effect();
             let Some(effect) = effect else { return };

@@ -69,7 +69,8 @@ impl Fixture {
             store_problem: store_problem.map(str::to_owned),
             rng: Box::new(Steps(7)),
         };
-        let (backend, _) = Backend::new(setup, &store);
+        let (mut backend, _) = Backend::new(setup, &store);
+        backend.set_peers_watched(true);
         let now = Moment { mono: Mono::ZERO, wall: Timestamp::from_unix(WALL) };
         Self { backend, store, now, disk: Ok(()) }
     }
