@@ -188,16 +188,43 @@ pub(crate) fn plug(host: &Namespace, switch: &Namespace, bridge: &str, port: &st
     switch.ip(&["link", "set", "dev", port, "up"])
 }
 
-/// Removes namespaces that a killed process left behind: those named after a pid that does not exist any more.
+/// Removes namespaces and folders that a killed process left behind: those named after a pid that does not exist any
+/// more. (The programs in them went with it, by their parent-death signal.)
 fn sweep() {
-    let Ok(entries) = std::fs::read_dir("/run/netns") else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('n').next()?.parse::<u32>().ok());
-        if let Some(pid) = owner
-            && !Path::new(&format!("/proc/{pid}")).exists()
-        {
-            ip(&["netns", "delete", &name]).ok();
+    for name in left_behind(Path::new("/run/netns")) {
+        ip(&["netns", "delete", &name]).ok();
+    }
+    let temporary = std::env::temp_dir();
+    for name in left_behind(&temporary) {
+        std::fs::remove_dir_all(temporary.join(name)).ok();
+    }
+}
+
+/// Names in `dir` that belong to labs of processes that are gone.
+fn left_behind(dir: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| owner(name).is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())).collect()
+}
+
+/// The pid in a lab's name.
+fn owner(name: &str) -> Option<u32> {
+    name.strip_prefix(PREFIX)?.split('n').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_labs_of_dead_processes_are_left_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = format!("{PREFIX}{}n0-switch", std::process::id());
+        // Above the kernel's highest pid.
+        let dead = format!("{PREFIX}4194305n3-one");
+        for name in [own.as_str(), dead.as_str(), "stlabel", "other"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
         }
+        assert_eq!(left_behind(dir.path()), [dead]);
     }
 }
