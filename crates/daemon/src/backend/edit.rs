@@ -3,28 +3,41 @@
 use ipnet::IpNet;
 use localapi::types::{Addr, LoginProfile, MaskedPrefs, OptBool, Prefs};
 
-/// Why these settings cannot be put in force; one line a reason.
-pub(super) fn check(prefs: &Prefs, current: &LoginProfile, others: &[LoginProfile]) -> Result<(), String> {
+/// Why settings cannot be put in force that differ from `old`; one line a reason. What is as it was is not looked at:
+/// a state directory that comes from the Go daemon may hold what this build does not have, and must not stand in the
+/// way of other changes.
+pub(super) fn check(
+    prefs: &Prefs,
+    old: &Prefs,
+    current: &LoginProfile,
+    others: &[LoginProfile],
+) -> Result<(), String> {
     let mut reasons: Vec<String> = Vec::new();
     let name = &prefs.profile_name;
     if !name.is_empty() && others.iter().any(|p| p.id != current.id && p.name == *name) {
         reasons.push(format!("profile name {name:?} already in use"));
     }
-    if prefs.run_ssh {
-        reasons.push("Tailscale SSH is not in this build; leave --ssh out".to_owned());
-    }
-    if prefs.run_web_client {
-        reasons.push("the web client is not in this build; leave --webclient out".to_owned());
-    }
-    if prefs.app_connector.advertise {
-        reasons.push("app connectors are not in this build; leave --advertise-connector out".to_owned());
-    }
-    if prefs.relay_server_port.is_some() {
-        reasons.push("the peer relay server is not in this build; leave --relay-server-port out".to_owned());
-    }
-    if prefs.auto_update.apply == OptBool::True {
-        reasons.push("automatic updates are not in this build; leave --auto-update out".to_owned());
-    }
+    let missing = [
+        (prefs.run_ssh && !old.run_ssh, "Tailscale SSH", "ssh"),
+        (prefs.run_web_client && !old.run_web_client, "the web client", "webclient"),
+        (
+            prefs.app_connector.advertise && !old.app_connector.advertise,
+            "the app connector",
+            "advertise-connector",
+        ),
+        (
+            prefs.relay_server_port.is_some() && prefs.relay_server_port != old.relay_server_port,
+            "the peer relay server",
+            "relay-server-port",
+        ),
+        (
+            prefs.auto_update.apply == OptBool::True && old.auto_update.apply != OptBool::True,
+            "automatic update",
+            "auto-update",
+        ),
+    ];
+    let wanted = missing.into_iter().filter(|(wanted, ..)| *wanted);
+    reasons.extend(wanted.map(|(_, what, flag)| format!("{what} is not in this build; leave --{flag} out")));
     let uses_exit =
         !prefs.exit_node_id.is_empty() || prefs.exit_node_ip.0.is_some() || !prefs.auto_exit_node.is_empty();
     if uses_exit && advertises_exit(prefs) {
@@ -35,11 +48,10 @@ pub(super) fn check(prefs: &Prefs, current: &LoginProfile, others: &[LoginProfil
             reasons.push(format!("route {route} has non-address bits set; expected {}", route.trunc()));
         }
     }
-    if !prefs.hostname.is_empty() && !hostname_ok(&prefs.hostname) {
-        reasons.push(format!(
-            "hostname {:?} is not valid: give at most 63 letters, digits and dashes",
-            prefs.hostname
-        ));
+    let hostname = &prefs.hostname;
+    if !hostname.is_empty() && *hostname != old.hostname && !hostname_ok(hostname) {
+        reasons
+            .push(format!("hostname {hostname:?} is not valid: give at most 63 letters, digits and dashes"));
     }
     if reasons.is_empty() { Ok(()) } else { Err(reasons.join("\n")) }
 }
@@ -89,12 +101,12 @@ mod tests {
     use localapi::types::PrefsMask;
 
     fn refused(prefs: Prefs) -> String {
-        check(&prefs, &LoginProfile::default(), &[]).expect_err("refused")
+        check(&prefs, &Prefs::default(), &LoginProfile::default(), &[]).expect_err("refused")
     }
 
     #[test]
     fn what_is_refused() {
-        assert!(check(&Prefs::new_default(), &LoginProfile::default(), &[]).is_ok());
+        assert!(allowed(&Prefs::new_default(), &Prefs::default()));
         assert!(refused(Prefs { run_ssh: true, ..Prefs::default() }).contains("SSH"));
         let routes = vec!["10.1.1.1/8".parse().expect("net")];
         assert!(refused(Prefs { advertise_routes: Some(routes), ..Prefs::default() }).contains("10.0.0.0/8"));
@@ -102,6 +114,17 @@ mod tests {
         let both = Prefs { advertise_routes: Some(exit), exit_node_id: "n1".to_owned(), ..Prefs::default() };
         assert!(refused(both).contains("exit node"));
         assert!(refused(Prefs { hostname: "a b".to_owned(), ..Prefs::default() }).contains("hostname"));
+    }
+
+    fn allowed(prefs: &Prefs, old: &Prefs) -> bool {
+        check(prefs, old, &LoginProfile::default(), &[]).is_ok()
+    }
+
+    #[test]
+    fn what_was_there_before_stands_in_nobodys_way() {
+        let old = Prefs { run_ssh: true, hostname: "no_good".to_owned(), ..Prefs::default() };
+        assert!(allowed(&Prefs { shields_up: true, ..old.clone() }, &old));
+        assert!(!allowed(&Prefs { hostname: "worse!".to_owned(), ..old.clone() }, &old));
     }
 
     #[test]

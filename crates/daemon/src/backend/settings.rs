@@ -37,7 +37,7 @@ impl Backend {
     }
 
     fn check(&self, prefs: &Prefs) -> Result<(), String> {
-        edit::check(prefs, self.profiles.current(), &self.profiles.list())
+        edit::check(prefs, self.prefs(), self.profiles.current(), &self.profiles.list())
     }
 
     fn switch_profile(&mut self, id: &str, store: &Store, now: Moment) -> Result<(), String> {
