@@ -74,13 +74,10 @@ pub(crate) fn run(target: Option<&str>) -> Result<Built> {
     Ok(built)
 }
 
-/// Whether rustup has the toolchain.
+/// Whether rustup has the toolchain, and it runs: a link to a folder that is gone is listed all the same.
 pub(crate) fn cross_installed() -> bool {
-    Command::new("rustup").args(["toolchain", "list"]).output().is_ok_and(|output| {
-        String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .any(|line| line.split_whitespace().next() == Some(TOOLCHAIN))
-    })
+    let tried = Command::new("rustup").args(["run", TOOLCHAIN, "cargo", "--version"]).output();
+    tried.is_ok_and(|output| output.status.success())
 }
 
 fn cross(short: &str, triple: &str) -> Result<Built> {
