@@ -1,0 +1,121 @@
+//! Opening a TUN device.
+//!
+//! The device lives as long as its descriptor, so a killed process leaves neither device nor addresses nor routes
+//! behind. Packets are bare IP packets, one a read or write; the header of offloads (`VNET_HDR`) has its place in
+//! the arenas already and is not asked for yet.
+#![expect(unsafe_code, reason = "the one ioctl that names the device has no safe wrapper")]
+
+use crate::Error;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::ioctl::{Updater, ioctl, opcode};
+use std::ffi::c_int;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// The device node.
+const NODE: &str = "/dev/net/tun";
+
+/// Longest name of an interface, without the end mark.
+const LONGEST_NAME: usize = 15;
+
+const IFF_TUN: u16 = 0x0001;
+const IFF_NO_PI: u16 = 0x1000;
+
+/// `TUNSETIFF`.
+const SET_INTERFACE: rustix::ioctl::Opcode = opcode::write::<c_int>(b'T', 202);
+
+/// `struct ifreq`, as large as it is anywhere.
+#[repr(C)]
+struct Request {
+    name: [u8; LONGEST_NAME + 1],
+    flags: u16,
+    rest: [u8; 22],
+}
+
+/// An open TUN device; reads and writes never block.
+#[derive(Debug)]
+pub struct Tun {
+    fd: OwnedFd,
+    name: String,
+}
+
+impl Tun {
+    /// Makes or attaches to the interface `name`.
+    ///
+    /// # Errors
+    /// Why not, with what to do about it.
+    pub fn open(name: &str) -> Result<Self, Error> {
+        let refused = |errno| match errno {
+            Errno::PERM | Errno::ACCESS => Error::Denied { name: name.to_owned(), errno },
+            Errno::BUSY => Error::Busy { name: name.to_owned() },
+            errno => Error::Tun { name: name.to_owned(), errno },
+        };
+        if name.is_empty() || name.len() > LONGEST_NAME || name.bytes().any(|b| b == b'/' || b <= b' ') {
+            return Err(refused(Errno::INVAL));
+        }
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let fd = rustix::fs::open(NODE, flags, Mode::empty()).map_err(|errno| match errno {
+            Errno::NOENT | Errno::NODEV | Errno::NXIO | Errno::NOTDIR => Error::NoTun { path: NODE, errno },
+            errno => refused(errno),
+        })?;
+        let mut request = Request { name: [0; LONGEST_NAME + 1], flags: IFF_TUN | IFF_NO_PI, rest: [0; 22] };
+        for (place, byte) in request.name.iter_mut().zip(name.bytes()) {
+            *place = byte;
+        }
+        // SAFETY: TUNSETIFF reads a `struct ifreq` (at most 40 bytes) and writes its name and flags back; `Request`
+        // is 40 bytes of plain data that lives across the call.
+        unsafe {
+            let update = Updater::<SET_INTERFACE, Request>::new(&mut request);
+            ioctl(&fd, update).map_err(refused)?;
+        }
+        // A name with a number to be filled in (`tun%d`) has become one.
+        let len = request.name.iter().position(|byte| *byte == 0).unwrap_or(LONGEST_NAME);
+        let name = String::from_utf8_lossy(request.name.get(..len).unwrap_or_default()).into_owned();
+        Ok(Self { fd, name })
+    }
+
+    /// The interface's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Reads one packet; [`Errno::AGAIN`] when there is none now.
+    ///
+    /// # Errors
+    /// What the kernel says; other than `AGAIN` and `INTR` it means that the device is gone.
+    pub fn read(&self, room: &mut [u8]) -> Result<usize, Errno> {
+        rustix::io::read(&self.fd, room)
+    }
+
+    /// Writes one packet.
+    ///
+    /// # Errors
+    /// What the kernel says; `IO` while the link is down.
+    pub fn write(&self, packet: &[u8]) -> Result<usize, Errno> {
+        rustix::io::write(&self.fd, packet)
+    }
+}
+
+impl AsFd for Tun {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_request_has_the_size_of_an_ifreq() {
+        assert_eq!(size_of::<Request>(), 40);
+        assert_eq!(std::mem::offset_of!(Request, flags), 16);
+    }
+
+    #[test]
+    fn names_the_kernel_would_misread() {
+        for name in ["", "a/b", "a b", "much-too-long-name"] {
+            assert!(matches!(Tun::open(name), Err(Error::Tun { errno: Errno::INVAL, .. })), "{name:?}");
+        }
+    }
+}
