@@ -65,6 +65,8 @@ reasons! {
     TooLarge => "too large",
     /// Nothing on this machine takes it (no TUN, no userspace stack).
     NoHost => "no host",
+    /// TSMP from this machine: only the node itself may speak it.
+    HostTsmp => "tsmp from host",
     /// disco while direct paths are not built, or from a stranger.
     Disco => "disco",
 }

@@ -65,6 +65,7 @@ fn snapshot(round: u32) -> Snapshot {
         filter: Arc::new(Filter::deny_all()),
         own: [IpAddr::V4(addr(99))].into(),
         key: NodePublic::ZERO,
+        tun: false,
         running: true,
     }
 }

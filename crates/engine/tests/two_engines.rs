@@ -65,6 +65,7 @@ impl Node {
             addresses: addresses(self.number).map(|ip| (ip, 0)).to_vec(),
             filter: Arc::new(filter),
             shields_up: false,
+            tun: false,
             running,
         });
         self.engine.commit();

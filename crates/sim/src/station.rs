@@ -138,6 +138,7 @@ impl Station {
             addresses: own.ips().map(|ip: IpAddr| (ip, 0)).collect(),
             filter: Arc::new(self.policy.compile(own)),
             shields_up: self.policy.shields_up,
+            tun: false,
             running: self.policy.running,
         });
     }

@@ -105,6 +105,7 @@ impl Engine {
         });
         while let Some(id) = self.host.poll_expired(now) {
             self.outputs.push_back(Output::Ping(PingOutcome::TimedOut(id)));
+            self.watch_echo();
         }
         self.act();
     }

@@ -24,6 +24,8 @@ pub struct SelfConfig {
     pub filter: Arc<Filter>,
     /// The user refuses everything that peers begin.
     pub shields_up: bool,
+    /// A TUN takes what peers send to our addresses; otherwise it is answered here.
+    pub tun: bool,
     /// False in every state but Running: nothing passes then.
     pub running: bool,
 }
@@ -181,6 +183,7 @@ impl Engine {
         let same = self.config.key == config.key
             && self.config.addresses == config.addresses
             && Arc::ptr_eq(&self.config.filter, &config.filter)
+            && self.config.tun == config.tun
             && self.config.running == config.running;
         self.unpublished |= !same;
         self.config = config;
@@ -269,6 +272,7 @@ impl Engine {
             filter: Arc::clone(&self.config.filter),
             own: self.config.addresses.iter().map(|(ip, _)| *ip).collect(),
             key: self.config.key.public(),
+            tun: self.config.tun,
             running: self.config.running,
         });
     }

@@ -50,6 +50,7 @@ impl Engine {
         let src = src.ok_or(StartError::NoAddress(request.dst))?;
         let PingRequest { kind, dst, payload, timeout } = *request;
         let (id, packet) = self.host.start_ping(&Ping { kind, src, dst, payload, timeout }, now)?;
+        self.watch_echo();
         // A full ring loses the ping like any packet; its timeout tells.
         let _ = self.lines.inject_tx(&packet, None);
         Ok(id)
@@ -58,9 +59,16 @@ impl Engine {
     /// Forgets a ping nobody waits for any more.
     pub fn cancel_ping(&mut self, id: PingId) {
         self.host.cancel_ping(id);
+        self.watch_echo();
+    }
+
+    /// Tells rx whether some ping waits for an echo reply.
+    pub(super) fn watch_echo(&mut self) {
+        self.lines.watch_echo(self.host.awaits_icmp());
     }
 
     pub(super) fn answered(&mut self, answer: PingAnswer) {
+        self.watch_echo();
         self.outputs.push_back(Output::Ping(PingOutcome::Answered(answer)));
     }
 }

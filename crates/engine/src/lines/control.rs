@@ -23,6 +23,7 @@ use keys::NodePublic;
 use rtrb::Consumer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Why a packet is in the host ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,7 @@ pub(super) struct Ends {
     pub(super) host: RecordConsumer,
     pub(super) handshakes: RecordConsumer,
     pub(super) events: [Consumer<LineEvent>; 2],
+    pub(super) echo: Arc<AtomicBool>,
     pub(super) drops: Arc<DropCounters>,
 }
 
@@ -235,6 +237,11 @@ impl Control {
         self.wake_tx = true;
         let pushed = self.ends.tx_inject.push(head, &[packet]);
         self.counted(pushed)
+    }
+
+    /// With a TUN, whether echo replies of peers are wanted here as well: some ping of ours waits for one.
+    pub fn watch_echo(&mut self, wanted: bool) {
+        self.ends.echo.store(wanted, Ordering::Relaxed);
     }
 
     /// Asks tx for an empty packet on a session that it sends with.

@@ -8,7 +8,7 @@
 //! answers to packets for us.
 //!
 //! ```text
-//! Control ── commands ──► TxLine: inject ring ► filter ► route ► masq ► seal ► DERP ring | UdpSink
+//! Control ── commands ──► TxLine: inject ring, TunSource ► filter ► route ► masq ► seal ► DERP ring | UdpSink
 //!         ── commands ──► RxLine: inject ring ► demux ► open ► source ► masq ► filter ► host ring | TunSink
 //!         ◄── retired boxes, events, host packets, handshakes ──    tx ── announced flows ──► rx
 //! ```
@@ -41,11 +41,12 @@ pub use limits::Limits;
 pub use peer::{Path, PeerFacts};
 pub use rx::{NoTun, RxLine, TunSink};
 pub use snapshot::Snapshot;
-pub use tx::{NoUdp, TxLine, UdpSink};
+pub use tx::{NoUdp, TunSource, TxLine, UdpSink};
 
 use crate::drop::DropCounters;
 use rtrb::RingBuffer;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// The control handle and the two lines. `seeds` are random: they key the hashes of flows. Everything passes nothing
 /// until the first [`Snapshot`] is published.
@@ -61,6 +62,7 @@ pub fn new(limits: &Limits, seeds: [[u8; 16]; 2]) -> (Control, TxLine, RxLine) {
     let (flows_in, flows) = RingBuffer::new(limits.announcements);
     let (tx_events_in, tx_events) = RingBuffer::new(limits.events);
     let (rx_events_in, rx_events) = RingBuffer::new(limits.events);
+    let echo = Arc::new(AtomicBool::new(false));
     let [tx_seed, rx_seed] = seeds;
     let tx = TxLine::new(
         limits,
@@ -84,6 +86,7 @@ pub fn new(limits: &Limits, seeds: [[u8; 16]; 2]) -> (Control, TxLine, RxLine) {
             host: host_in,
             handshakes: handshakes_in,
             events: rx_events_in,
+            echo: Arc::clone(&echo),
             drops: Arc::clone(&drops),
         },
     );
@@ -96,6 +99,7 @@ pub fn new(limits: &Limits, seeds: [[u8; 16]; 2]) -> (Control, TxLine, RxLine) {
         host,
         handshakes,
         events: [tx_events, rx_events],
+        echo,
         drops,
     });
     (control, tx, rx)

@@ -12,6 +12,9 @@ pub(super) const TO_PEER: u32 = 1;
 /// Into tx: an empty packet on the session named `b` of the peer whose slot is `a`.
 pub(super) const KEEPALIVE: u32 = 2;
 
+/// A packet read from the TUN; only a note in the batch, never in a ring.
+pub(super) const FROM_TUN: u32 = 3;
+
 /// A datagram through a relay: `a` is the region, the body begins with the other node's key.
 pub(super) const DERP: u32 = 16;
 /// A datagram from an IPv4 address: `a` is the address, `b` the port.

@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub own: Box<[IpAddr]>,
     /// Our node key, which handshakes to us are marked with.
     pub key: NodePublic,
+    /// What peers send to our own addresses is for the TUN, not for the control thread.
+    pub tun: bool,
     /// False in every state but Running: nothing passes then, either way.
     pub running: bool,
 }
@@ -29,6 +31,7 @@ impl Default for Snapshot {
             filter: Arc::default(),
             own: Box::default(),
             key: NodePublic::ZERO,
+            tun: false,
             running: false,
         }
     }

@@ -1,7 +1,7 @@
 //! The line from this machine to its peers: filter, route, seal in place, send by path.
 //!
 //! Owns: everything that is sealed, with the only send counters there are, and the packets that wait for a session.
-//! Leaves out: where packets come from other than the inject ring, sockets (a [`UdpSink`] stands for them).
+//! Leaves out: the TUN (a [`TunSource`] stands for it) and sockets (a [`UdpSink`] does).
 //!
 //! Order matters once: a turn first looks how much has been injected, then takes commands. So whatever control
 //! commanded before it injected a packet is in force for that packet.
@@ -12,13 +12,14 @@ use super::event::{LineEvent, TurnReport};
 use super::peer::{Path, PeerTable, TxPeer};
 use super::record;
 use super::ring::{Head, RecordConsumer, RecordProducer};
+use super::rx::NoTun;
 use super::seal::REKEY_AFTER_MESSAGES;
 use super::snapshot::InForce;
 use super::staging::{Queue, Staging};
 use super::{Limits, masq};
 use crate::drop::{DropCounters, DropReason};
 use crate::filter::{Announcer, FlowTuple};
-use crate::packet::Parsed;
+use crate::packet::{Parsed, proto};
 use crate::slot::PeerSlot;
 use crate::time::Tick;
 use rtrb::Producer;
@@ -28,6 +29,26 @@ use std::sync::Arc;
 /// Milliseconds after which control is asked again for a session that has not come: the retry interval of
 /// handshakes.
 const ASK_AGAIN: u32 = 5_000;
+
+/// Where packets of this machine come from.
+pub trait TunSource {
+    /// Bytes of the largest packet it may have.
+    fn largest(&self) -> usize;
+
+    /// Reads one packet into `room`, which takes [`Self::largest`] bytes unless no arena is that large; `None` when
+    /// there is none now.
+    fn read(&mut self, room: &mut [u8]) -> Option<usize>;
+}
+
+impl TunSource for NoTun {
+    fn largest(&self) -> usize {
+        0
+    }
+
+    fn read(&mut self, _room: &mut [u8]) -> Option<usize> {
+        None
+    }
+}
 
 /// Where datagrams for [`Path::Udp`] go.
 pub trait UdpSink {
@@ -107,11 +128,17 @@ impl TxLine {
 
     /// Commands, then up to `budget` injected packets. `now` is read once by the caller.
     pub fn turn(&mut self, now: Tick, budget: u32) -> TurnReport {
-        self.turn_with(now, budget, &mut NoUdp)
+        self.turn_with(now, budget, &mut NoTun, &mut NoUdp)
     }
 
-    /// The same with sockets.
-    pub fn turn_with(&mut self, now: Tick, budget: u32, udp: &mut dyn UdpSink) -> TurnReport {
+    /// The same with a TUN, whose packets come after the injected ones and share their budget, and sockets.
+    pub fn turn_with(
+        &mut self,
+        now: Tick,
+        budget: u32,
+        tun: &mut dyn TunSource,
+        udp: &mut dyn UdpSink,
+    ) -> TurnReport {
         let mut pending = self.inject.pending();
         let mut packets = self.obey(now, udp);
         let mut left = budget;
@@ -124,7 +151,38 @@ impl TxLine {
             packets = packets.saturating_add(taken);
             self.process(now, udp);
         }
-        TurnReport { packets, more: pending > 0, wake_control: std::mem::take(&mut self.desk.wake) }
+        let mut dry = true;
+        while left > 0 {
+            let taken;
+            (taken, dry) = self.read(tun, left);
+            left = left.saturating_sub(taken);
+            packets = packets.saturating_add(taken);
+            self.process(now, udp);
+            if dry {
+                break;
+            }
+        }
+        let more = pending > 0 || !dry;
+        TurnReport { packets, more, wake_control: std::mem::take(&mut self.desk.wake) }
+    }
+
+    /// Reads packets straight into the arena; returns how many, and whether there are no more.
+    fn read(&mut self, tun: &mut dyn TunSource, most: u32) -> (u32, bool) {
+        self.batch.clear();
+        let largest = tun.largest().min(self.batch.largest());
+        let mut taken = 0;
+        while taken < most
+            && let Some(room) = self.batch.room(largest)
+        {
+            let Some(len) = tun.read(room).map(|len| len.min(largest)) else { return (taken, true) };
+            taken += 1;
+            if len == 0 {
+                self.desk.drops.count(DropReason::TooShort);
+            } else {
+                self.batch.commit(len, 0, record::FROM_TUN);
+            }
+        }
+        (taken, false)
     }
 
     /// Takes all commands; returns how many.
@@ -296,6 +354,11 @@ impl Judge<'_> {
         {
             return Ok(slot);
         }
+        // The system keeps what it sends to itself; with a default route through a peer, what slips through must not
+        // travel.
+        if force.is_own(dst) {
+            return Err(DropReason::NoRoute);
+        }
         let slot = force.snapshot.routes.lookup(dst).ok_or(DropReason::NoRoute)?;
         *self.last = Some((dst, slot));
         Ok(slot)
@@ -335,6 +398,9 @@ impl Desk {
         let mut parsed = Parsed::parse(text)?;
         let text = text.get_mut(..parsed.total_len as usize).ok_or(DropReason::TooShort)?;
         packet.len = parsed.total_len;
+        if packet.note == record::FROM_TUN && parsed.proto == proto::TSMP {
+            return Err(DropReason::HostTsmp);
+        }
         let flow = force.snapshot.filter.check_out(&parsed)?;
         let slot = if packet.note == record::TO_PEER {
             PeerSlot::from_bits(packet.peer)

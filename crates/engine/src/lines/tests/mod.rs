@@ -86,6 +86,7 @@ pub(super) fn snapshot(me: u8, peers: &[u8], open: bool) -> Snapshot {
         filter: Arc::new(filter),
         own: [ip(me)].into(),
         key: key(me),
+        tun: false,
         running: true,
     }
 }

@@ -197,13 +197,6 @@ fn masquerade_both_ways() {
 
 #[test]
 fn what_is_not_for_us_goes_to_the_tun() {
-    struct Tun(Vec<Vec<u8>>);
-    impl TunSink for Tun {
-        fn deliver(&mut self, run: batch::Run<'_>) -> usize {
-            self.0.extend(run.iter().map(<[u8]>::to_vec));
-            run.len()
-        }
-    }
     let (mut a, mut b) = joined();
     let mut inside = udp(1, 2, 50);
     inside[16..20].copy_from_slice(&[192, 168, 7, 9]);
@@ -215,6 +208,41 @@ fn what_is_not_for_us_goes_to_the_tun() {
     b.receive(1, &datagrams[1]);
     b.turn(NOW);
     assert_eq!(b.dropped(DropReason::NoHost), 1);
+}
+
+/// Keeps what a TUN is given.
+struct Tun(Vec<Vec<u8>>);
+
+impl TunSink for Tun {
+    fn deliver(&mut self, run: batch::Run<'_>) -> usize {
+        self.0.extend(run.iter().map(<[u8]>::to_vec));
+        run.len()
+    }
+}
+
+#[test]
+fn with_a_tun_our_own_packets_are_its_but_for_pings_of_ours() {
+    let (mut a, mut b) = joined();
+    b.control.publish(Snapshot { tun: true, ..snapshot(2, &[1], true) });
+    let mut reply = Vec::new();
+    let answer = Echo { reply: true, id: 1, seq: 2, payload: b"hello" };
+    build::icmp_echo(&mut reply, ip(1), ip(2), &answer).expect("builds");
+    let packets = [udp(1, 2, 50), echo(1, 2), reply.clone(), tsmp_ping(1, 2)];
+    for datagram in sealed(&mut a, &packets) {
+        b.receive(1, &datagram);
+    }
+    let mut tun = Tun(Vec::new());
+    b.rx.turn_with(NOW, BUDGET, &mut tun);
+    assert_eq!(tun.0, packets[..3]);
+    assert_eq!(b.hosted(), [(HostKind::Tsmp, slot(1), packets[3].clone())]);
+    // While a ping of the node's waits, it gets replies as well.
+    b.control.watch_echo(true);
+    for datagram in sealed(&mut a, &packets[1..3]) {
+        b.receive(1, &datagram);
+    }
+    b.rx.turn_with(NOW, BUDGET, &mut tun);
+    assert_eq!(tun.0[3..], packets[1..3]);
+    assert_eq!(b.hosted(), [(HostKind::Packet, slot(1), reply)]);
 }
 
 #[test]

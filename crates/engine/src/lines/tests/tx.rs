@@ -199,7 +199,7 @@ fn paths() {
         a.control.inject_tx(&echo(1, 2), None).expect("room");
     }
     let mut wire = Wire(Vec::new());
-    a.tx.turn_with(NOW, BUDGET, &mut wire);
+    a.tx.turn_with(NOW, BUDGET, &mut NoTun, &mut wire);
     assert_eq!(wire.0, [(to, 3 * (16 + 48 + 16))]);
     a.control.inject_tx(&echo(1, 2), None).expect("room");
     a.turn(NOW);
@@ -209,6 +209,53 @@ fn paths() {
     a.control.inject_tx(&echo(1, 2), None).expect("room");
     a.turn(NOW);
     assert_eq!(a.sent().len(), 1);
+}
+
+/// Packets that lie ready in a TUN.
+struct Ready(std::collections::VecDeque<Vec<u8>>);
+
+impl TunSource for Ready {
+    fn largest(&self) -> usize {
+        1280
+    }
+
+    fn read(&mut self, room: &mut [u8]) -> Option<usize> {
+        let packet = self.0.pop_front()?;
+        room[..packet.len()].copy_from_slice(&packet);
+        Some(packet.len())
+    }
+}
+
+#[test]
+fn packets_of_a_tun_follow_the_injected_ones() {
+    let (mut a, mut b) = joined();
+    let packets: Vec<_> = (0..100).map(|n| udp(1, 2, n * 2)).collect();
+    let mut tun = Ready(packets[1..].to_vec().into());
+    a.control.inject_tx(&packets[0], None).expect("room");
+    let report = a.tx.turn_with(NOW, 40, &mut tun, &mut NoUdp);
+    assert_eq!((report.packets, report.more), (40, true));
+    let report = a.tx.turn_with(NOW, BUDGET, &mut tun, &mut NoUdp);
+    assert_eq!((report.packets, report.more), (60, false));
+    a.deliver(&mut b);
+    b.turn(NOW);
+    let got: Vec<_> = b.hosted().into_iter().map(|(_, _, bytes)| bytes).collect();
+    assert!(got == packets, "{} of {}", got.len(), packets.len());
+}
+
+#[test]
+fn what_a_tun_may_not_send() {
+    let (mut a, _) = joined();
+    let mut to_ourselves = udp(9, 1, 3);
+    to_ourselves[12] = 192;
+    let mut tun = Ready(vec![tsmp_ping(1, 2), vec![], to_ourselves, udp(1, 9, 3), vec![0x45; 1280]].into());
+    a.tx.turn_with(NOW, BUDGET, &mut tun, &mut NoUdp);
+    assert!(a.sent().is_empty());
+    assert_eq!(a.dropped(DropReason::HostTsmp), 1);
+    assert_eq!(a.dropped(DropReason::NoRoute), 2, "our own address, and nobody's");
+    assert_eq!(a.dropped(DropReason::TooShort) + a.dropped(DropReason::Malformed), 2);
+    a.control.inject_tx(&tsmp_ping(1, 2), None).expect("room");
+    a.turn(NOW);
+    assert_eq!(a.sent().len(), 1, "the node itself may");
 }
 
 #[test]
