@@ -1,6 +1,7 @@
 //! Which program this is today: `tailscaled` or `tailscale`, told by the name it is called by.
 
 use crate::flags::{self, Flags, Parsed, StatePlace, Surroundings};
+use crate::parts::osrouter;
 use crate::{clock, host, logging, node, version};
 use std::path::Path;
 use std::process::ExitCode;
@@ -66,13 +67,21 @@ fn serve(flags: Flags) -> ExitCode {
     let clock = Arc::new(clock::Clock::new(changed));
     logging::start(clock.clone(), flags.verbose);
     if flags.cleanup {
-        // Without a TUN device, routes or DNS settings a former run has left nothing behind.
-        return ExitCode::SUCCESS;
+        return match osrouter::cleanup(&flags.tun) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                log::error!("{error}");
+                ExitCode::FAILURE
+            }
+        };
     }
-    if !flags.tun.iter().any(|name| name == "userspace-networking") {
-        log::error!("this build has no kernel TUN device yet; start it with --tun=userspace-networking");
-        return ExitCode::FAILURE;
-    }
+    let interface = match osrouter::open(&flags.tun) {
+        Ok(interface) => interface,
+        Err(error) => {
+            log::error!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
     for note in &flags.notes {
         log::info!("{note}");
     }
@@ -84,7 +93,7 @@ fn serve(flags: Flags) -> ExitCode {
         }
     };
     let facts = host::facts();
-    let ended = tokio::task::LocalSet::new().block_on(&runtime, node::run(flags, clock, facts));
+    let ended = tokio::task::LocalSet::new().block_on(&runtime, node::run(flags, clock, facts, interface));
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -108,7 +108,7 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> Response {
         "check-ip-forwarding" | "check-udp-gro-forwarding" => {
             Response::json(&CheckWarning::default(), Indent::None)
         }
-        // Without a TUN device no packet of ours can come back to us, mark or not.
+        // Nothing but tailnet addresses is routed to us, so no packet of ours can come back, mark or not.
         "check-so-mark-in-use" => {
             Response::json(&localapi::types::UseSoMark { use_so_mark: true }, Indent::None)
         }

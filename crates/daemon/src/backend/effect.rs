@@ -3,7 +3,7 @@
 use super::profiles::Changes;
 use keys::{MachinePrivate, NodePrivate};
 use localapi::types::Notify;
-use netmap::{DerpMap, NodeId, RegionId};
+use netmap::{DerpMap, IpNet, NodeId, RegionId};
 use std::collections::BTreeSet;
 
 /// One thing to do.
@@ -21,6 +21,8 @@ pub enum Effect {
     ControlTime(netmap::Timestamp),
     /// The engine's own configuration has changed: give it [`super::Backend::self_config`].
     Configure,
+    /// What the system must know of us has changed: give the router [`super::Backend::router_config`].
+    Router,
     /// These peers have changed: give the engine [`super::Backend::peer_config`] of each.
     SyncPeers(PeerSet),
     /// The relays' configuration has changed: give it [`super::Backend::relay_config`].
@@ -49,6 +51,18 @@ pub struct ControlStart {
     pub machine_key: MachinePrivate,
     /// The profile's keys.
     pub persisted: control::Persisted,
+}
+
+/// The addresses of tailnets (protocol reference §8.1).
+pub const TAILNET: [&str; 2] = ["100.64.0.0/10", "fd7a:115c:a1e0::/48"];
+
+/// What the system must know of us: the interface of the node, whole.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RouterConfig {
+    /// Our addresses.
+    pub addresses: Vec<IpNet>,
+    /// What is reached through us.
+    pub routes: Vec<IpNet>,
 }
 
 /// What the relays are connected as and to.

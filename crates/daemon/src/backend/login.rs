@@ -206,7 +206,7 @@ impl Backend {
         prefs.control_url = control_url(&prefs).to_owned();
         self.put_prefs(prefs, now);
         if rotated {
-            self.effects.push_back(Effect::Configure);
+            self.reconfigure();
             self.effects.push_back(Effect::Relays);
         }
         self.login_finished();
@@ -282,7 +282,7 @@ impl Backend {
         self.changes = netmap::Changes::default();
         self.home = netmap::RegionId::NONE;
         self.effects.push_back(Effect::Relays);
-        self.effects.push_back(Effect::Configure);
+        self.reconfigure();
         self.effects.push_back(Effect::SyncPeers(PeerSet::All));
     }
 

@@ -1,6 +1,6 @@
 //! News of the control client and of the relays: what they change and whom it concerns.
 
-use super::{Backend, Effect, Moment, PeerSet, RelayConfig, convert};
+use super::{Backend, Effect, Moment, PeerSet, RelayConfig, RouterConfig, TAILNET, convert};
 use crate::parts::health::Warnable;
 use control::{Activity, Event, MapItem, MapMessage};
 use engine::filter::{Filter, FilterInput, local_set};
@@ -94,7 +94,7 @@ impl Backend {
             self.relays_changed(now);
         }
         if is_new || changes.self_node || changes.packet_filters {
-            self.effects.push_back(Effect::Configure);
+            self.reconfigure();
         }
         self.tell_peers(&changes, first);
         self.settle(now);
@@ -316,8 +316,22 @@ impl Backend {
             addresses: node.ips().map(|ip| (ip, 0)).collect(),
             filter: Arc::new(filter),
             shields_up: prefs.shields_up,
+            tun: self.tun,
             running: active,
         }
+    }
+
+    /// What the system must know of us: nothing unless packets may pass.
+    pub fn router_config(&self) -> RouterConfig {
+        if !self.engine_active || !self.have_netmap {
+            return RouterConfig::default();
+        }
+        let addresses: Vec<_> = self.netmap.self_node.ips().map(netmap::IpNet::from).collect();
+        // The whole of the tailnet, whoever is in it: a route less to change with every peer that comes.
+        let tailnet = TAILNET.iter().filter_map(|range| range.parse::<netmap::IpNet>().ok());
+        let routes = tailnet
+            .filter(|range| addresses.iter().any(|own| own.addr().is_ipv4() == range.addr().is_ipv4()));
+        RouterConfig { routes: routes.collect(), addresses }
     }
 
     /// What the engine must know of a peer; `None` if it is to have none such.

@@ -22,7 +22,7 @@ mod tests;
 mod waiting;
 mod whois;
 
-pub use effect::{ControlStart, Effect, PeerSet, RelayConfig};
+pub use effect::{ControlStart, Effect, PeerSet, RelayConfig, RouterConfig, TAILNET};
 pub use input::{Command, Input, Reply};
 pub use machine::State;
 pub use profiles::Changes;
@@ -58,6 +58,8 @@ pub struct Setup {
     pub host: HostFacts,
     /// The state lives in memory: control is asked to forget the node when it goes offline.
     pub ephemeral: bool,
+    /// There is a kernel interface.
+    pub tun: bool,
     /// Why the state store cannot be used, if so: the node stays in NoState.
     pub store_problem: Option<String>,
     /// Makes machine keys and ids.
@@ -72,6 +74,7 @@ pub struct Backend {
     disco: DiscoPublic,
     host: HostFacts,
     ephemeral: bool,
+    tun: bool,
     store_problem: Option<String>,
     rng: Box<dyn CryptoRngCore>,
     profiles: Profiles,
@@ -108,6 +111,8 @@ pub struct Backend {
     /// Somebody at the bus wants to hear of peers.
     peers_watched: bool,
     effects: VecDeque<Effect>,
+    /// [`Effect::Router`] is due after all others.
+    router_stale: bool,
     logout_reply: Option<Reply<Result<(), String>>>,
 }
 
@@ -130,6 +135,7 @@ impl Backend {
             disco: setup.disco,
             host: setup.host,
             ephemeral: setup.ephemeral,
+            tun: setup.tun,
             store_problem,
             rng: setup.rng,
             profiles,
@@ -158,6 +164,7 @@ impl Backend {
             engine_active: false,
             peers_watched: false,
             effects: VecDeque::new(),
+            router_stale: false,
             logout_reply: None,
         };
         (backend, problems)
@@ -183,7 +190,8 @@ impl Backend {
 
     /// The next thing to do.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        // The system last: when a program sees our address, its packets have where to go.
+        self.effects.pop_front().or_else(|| std::mem::take(&mut self.router_stale).then_some(Effect::Router))
     }
 
     /// When [`Input::Timeout`] is due.
@@ -294,10 +302,16 @@ impl Backend {
         if active != self.engine_active {
             self.engine_active = active;
             self.effects.push_back(Effect::Relays);
-            self.effects.push_back(Effect::Configure);
+            self.reconfigure();
             self.effects.push_back(Effect::SyncPeers(PeerSet::All));
         }
         self.judge_health(now);
+    }
+
+    /// What engine and system must know of ourselves may have changed.
+    fn reconfigure(&mut self) {
+        self.effects.push_back(Effect::Configure);
+        self.router_stale = self.tun;
     }
 
     fn enter(&mut self, next: State) {

@@ -52,8 +52,8 @@ impl Backend {
             routable_ips: sorted(routes),
             request_tags: tags,
             net_info: (!self.home.is_none()).then(|| self.net_info()),
-            userspace: Some(true),
-            userspace_router: Some(true),
+            userspace: Some(!self.tun),
+            userspace_router: Some(!self.tun),
             exit_node_id: Some(prefs.exit_node_id.clone())
                 .filter(|id| !id.starts_with("auto:"))
                 .unwrap_or_default(),

@@ -77,7 +77,7 @@ impl Backend {
             self.login_again(now);
         }
         // Routes and filter may follow other rules now.
-        self.effects.push_back(Effect::Configure);
+        self.reconfigure();
         self.effects.push_back(Effect::SyncPeers(PeerSet::All));
         self.settle(now);
         let prefs = Some(Box::new(self.prefs().redacted()));

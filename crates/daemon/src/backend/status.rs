@@ -48,7 +48,7 @@ impl Backend {
         }
         Status {
             version: crate::version::LONG.to_owned(),
-            tun: false,
+            tun: self.tun,
             backend_state: self.state().name().to_owned(),
             have_node_key: self.have_node_key(),
             auth_url: self.auth_url().unwrap_or("").to_owned(),

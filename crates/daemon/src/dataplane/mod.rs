@@ -1,12 +1,14 @@
 //! The engine with the world around it: its packet thread, the relays, the pings somebody waits for.
 //!
 //! Owns: moving bytes and moments between engine, relays and packet thread. Decides nothing.
-//! Leaves out: the decisions of the backend; TUN and UDP sockets.
+//! Leaves out: the decisions of the backend; UDP sockets.
 
+mod port;
 mod thread;
 
 use crate::backend::{PeerView, RelayConfig};
 use crate::clock::Clock;
+use crate::parts::osrouter::Packets;
 use engine::drop::DropReason;
 use engine::host::{PingId, PingKind};
 use engine::lines::Limits;
@@ -35,6 +37,8 @@ pub enum News {
     LivePeers(usize),
     /// Something about a relay.
     Relay(derp::Event),
+    /// The TUN has been taken away.
+    TunGone,
 }
 
 /// Engine, relays and packet thread of a node; lives on the control thread.
@@ -76,15 +80,16 @@ impl derp::Sink for RelaySink {
 }
 
 impl Dataplane {
-    /// Starts the packet thread and, within a `LocalSet`, the task that listens to it.
+    /// Starts the packet thread, with a TUN if there is one.
     pub fn start(
         dialer: Rc<dyn dial::Dial>,
         options: derp::Options,
         clock: Arc<Clock>,
         seed: [u8; 32],
+        packets: Option<Packets>,
     ) -> std::io::Result<Rc<Self>> {
         let (engine, tx, rx) = Engine::new(seed, &Limits::default());
-        let thread = PacketThread::start(tx, rx, clock.clone())?;
+        let thread = PacketThread::start(tx, rx, packets, clock.clone())?;
         let plane = Rc::new(Self {
             engine: RefCell::new(engine),
             pool: RefCell::new(None),
@@ -104,7 +109,11 @@ impl Dataplane {
 
     /// Listens to the packet thread for as long as it runs.
     pub async fn listen(self: Rc<Self>) {
+        let mut told = false;
         while let Ok(()) = self.thread.woken().await {
+            if self.thread.tun_is_gone() && !std::mem::replace(&mut told, true) {
+                self.tell(News::TunGone);
+            }
             while self.engine.borrow_mut().handle_lines(self.clock.mono(), self.clock.wall()) {
                 self.pump();
                 tokio::task::yield_now().await;

@@ -11,6 +11,7 @@ use crate::backend::{Backend, Effect, Input, Moment, PeerSet, Setup};
 use crate::clock::Clock;
 use crate::dataplane::{Dataplane, News};
 use crate::flags::{Flags, StatePlace};
+use crate::parts::osrouter::{Interface, Packets};
 use crate::parts::{ipnbus, unixsocketidentity};
 use crate::state::{DirLock, Store, StoreError};
 use anyhow::{Context as _, Result};
@@ -66,6 +67,7 @@ struct Node {
     store: Store,
     dialer: Rc<dyn dial::Dial>,
     control: Option<ControlTask>,
+    interface: Option<Interface>,
     force_noise_443: bool,
 }
 
@@ -73,7 +75,12 @@ struct Node {
 ///
 /// # Errors
 /// What kept it from starting; one sentence that says what to do.
-pub async fn run(flags: Flags, clock: Arc<Clock>, host: HostFacts) -> Result<()> {
+pub async fn run(
+    flags: Flags,
+    clock: Arc<Clock>,
+    host: HostFacts,
+    interface: Option<(Interface, Packets)>,
+) -> Result<()> {
     // Begins as Go's first line does: whoever reads logs looks for it to see a restart.
     log::info!(
         "Program starting: smalltail {}; features: {}",
@@ -83,7 +90,7 @@ pub async fn run(flags: Flags, clock: Arc<Clock>, host: HostFacts) -> Result<()>
     let mut terminate = signal(SignalKind::terminate()).context("listen to SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen to SIGINT")?;
     let listener = localapi::server::listen(&flags.socket, unixsocketidentity::SOCKET_MODE).await?;
-    let ended = run_behind(listener, &flags, clock, host, &mut terminate, &mut interrupt).await;
+    let ended = run_behind(listener, &flags, clock, host, interface, &mut terminate, &mut interrupt).await;
     let _ = std::fs::remove_file(&flags.socket);
     ended
 }
@@ -94,12 +101,13 @@ async fn run_behind(
     flags: &Flags,
     clock: Arc<Clock>,
     host: HostFacts,
+    interface: Option<(Interface, Packets)>,
     terminate: &mut tokio::signal::unix::Signal,
     interrupt: &mut tokio::signal::unix::Signal,
 ) -> Result<()> {
     let (store, problem, _lock) = open_store(flags)?;
     let (inputs, mut inbox) = mpsc::channel(INPUTS);
-    let node = Node::new(flags, clock, host, store, problem, inputs)?;
+    let node = Node::new(flags, clock, host, interface, store, problem, inputs)?;
     let shared = node.shared.clone();
     let handler = Rc::new(Api::new(shared.clone()));
     let limits = localapi::server::Limits::new(u32::from(::control::CAPABILITY_VERSION));
@@ -133,6 +141,7 @@ impl Node {
         flags: &Flags,
         clock: Arc<Clock>,
         host: HostFacts,
+        interface: Option<(Interface, Packets)>,
         store: Store,
         store_problem: Option<String>,
         inputs: mpsc::Sender<Input>,
@@ -146,12 +155,14 @@ impl Node {
             .try_fill_bytes(&mut seed)
             .map_err(|error| anyhow::anyhow!("no randomness from the system: {error}"))?;
         let relays = derp::Options { use_http: on("TS_DEBUG_USE_DERP_HTTP") };
-        let plane = Dataplane::start(dialer.clone(), relays, clock.clone(), seed)
+        let (interface, packets) = interface.unzip();
+        let plane = Dataplane::start(dialer.clone(), relays, clock.clone(), seed, packets)
             .context("start the packet thread")?;
         let setup = Setup {
             disco: DiscoPrivate::generate(&mut rand_core::OsRng).public(),
             host,
             ephemeral: flags.state == StatePlace::Memory,
+            tun: interface.is_some(),
             store_problem,
             rng: Box::new(rand_core::OsRng),
         };
@@ -161,7 +172,8 @@ impl Node {
         }
         let shared =
             Rc::new(Shared { backend: RefCell::new(backend), plane, bus: RefCell::default(), clock, inputs });
-        Ok(Self { shared, store, dialer, control: None, force_noise_443: on("TS_FORCE_NOISE_443") })
+        let force_noise_443 = on("TS_FORCE_NOISE_443");
+        Ok(Self { shared, store, dialer, control: None, interface, force_noise_443 })
     }
 
     async fn live(
@@ -173,11 +185,14 @@ impl Node {
         self.take(Input::Start).await;
         loop {
             while let Some(news) = self.shared.plane.next_news() {
-                let input = match news {
-                    News::LivePeers(live) => Input::LivePeers(live),
-                    News::Relay(event) => Input::Relay(event),
-                };
-                self.take(input).await;
+                match news {
+                    News::LivePeers(live) => self.take(Input::LivePeers(live)).await,
+                    News::Relay(event) => self.take(Input::Relay(event)).await,
+                    // Whoever looks after this process starts it anew, and with it the interface.
+                    News::TunGone => {
+                        anyhow::bail!("somebody has removed the TUN interface; start the daemon anew")
+                    }
+                }
             }
             let due = self.next_timeout();
             tokio::select! {
@@ -190,6 +205,10 @@ impl Node {
             }
         }
         log::info!("stopping");
+        // First, so that programs see at once that there is no way any more.
+        if let Some(interface) = self.interface.take() {
+            interface.close();
+        }
         self.goodbye().await;
         Ok(())
     }
@@ -252,6 +271,11 @@ impl Node {
             Effect::Configure => {
                 let config = shared.backend.borrow().self_config();
                 shared.plane.configure(config);
+            }
+            Effect::Router => {
+                if let Some(interface) = &mut self.interface {
+                    interface.apply(&shared.backend.borrow().router_config());
+                }
             }
             Effect::SyncPeers(peers) => self.sync_peers(peers).await,
             Effect::Relays => shared.plane.relays(&shared.backend.borrow().relay_config()),

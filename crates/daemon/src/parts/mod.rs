@@ -7,12 +7,20 @@ pub mod c2n;
 pub mod debug;
 pub mod health;
 pub mod ipnbus;
+pub mod osrouter;
 pub mod unixsocketidentity;
 
 /// The features this binary was built with, for `version --features` and LocalAPI.
 pub fn built() -> Vec<&'static str> {
-    [c2n::FEATURE, debug::FEATURE, health::FEATURE, ipnbus::FEATURE, unixsocketidentity::FEATURE]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        c2n::FEATURE,
+        debug::FEATURE,
+        health::FEATURE,
+        ipnbus::FEATURE,
+        osrouter::FEATURE,
+        unixsocketidentity::FEATURE,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

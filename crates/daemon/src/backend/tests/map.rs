@@ -89,3 +89,22 @@ fn routes_of_others_are_mentioned() {
     let config = node.backend.peer_config(NodeId(2), node.now).expect("peer");
     assert!(!config.allowed_ips.contains(&net), "not accepted");
 }
+
+#[test]
+fn an_interface_has_addresses_and_routes_while_packets_may_pass() {
+    let mut node = Fixture::running();
+    assert!(!node.want_running(false).contains(&"router".to_owned()), "there is none");
+    node.backend.tun = true;
+    let told = node.want_running(true);
+    assert_eq!(told.last().map(String::as_str), Some("router"), "after everything else: {told:?}");
+    assert_eq!(told.iter().filter(|word| *word == "router").count(), 1, "{told:?}");
+    let config = node.backend.router_config();
+    let own: Vec<_> = node.backend.netmap().expect("a map").self_node.ips().collect();
+    assert_eq!(config.addresses.iter().map(|net| net.addr()).collect::<Vec<_>>(), own);
+    assert!(config.addresses.iter().all(|net| net.prefix_len() == net.max_prefix_len()));
+    assert!(config.routes.contains(&"100.64.0.0/10".parse().expect("prefix")), "{:?}", config.routes);
+    assert_eq!(config.routes.len(), own.len(), "one a family");
+    assert!(node.backend.self_config().tun && node.backend.status_head(None).tun);
+    assert!(node.want_running(false).contains(&"router".to_owned()));
+    assert_eq!(node.backend.router_config(), RouterConfig::default());
+}

@@ -66,6 +66,7 @@ impl Fixture {
             disco: DiscoPublic::default(),
             host: HostFacts { hostname: "router".to_owned(), ..HostFacts::default() },
             ephemeral: false,
+            tun: false,
             store_problem: store_problem.map(str::to_owned),
             rng: Box::new(Steps(7)),
         };
@@ -205,6 +206,7 @@ fn words(effect: &Effect) -> Vec<String> {
         Effect::Control(other) => one(format!("{other:?}")),
         Effect::Logout => one("logout".to_owned()),
         Effect::ControlTime(_) => one("control time".to_owned()),
+        Effect::Router => one("router".to_owned()),
         Effect::Configure => one("configure".to_owned()),
         Effect::SyncPeers(PeerSet::All) => one("sync all".to_owned()),
         Effect::SyncPeers(PeerSet::Some(ids)) => {

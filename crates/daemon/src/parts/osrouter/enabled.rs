@@ -1,0 +1,180 @@
+//! The TUN interface: opening it as `--tun` says, keeping it as the backend wants it, packets in and out.
+//!
+//! Leaves out: how the kernel is told (`router`), what happens to packets (`engine`).
+
+use super::USERSPACE;
+use crate::backend::{RouterConfig, TAILNET};
+use ipnet::IpNet;
+use router::{Config, Error, Router, Tun};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::Arc;
+
+/// The name of the feature, if it is in this build.
+pub const FEATURE: Option<&str> = Some("osrouter");
+
+/// Upstream's MTU: it fits every path that carries IPv6 at all.
+const MTU: u32 = 1280;
+
+/// Below this IPv4 itself does not work everywhere, above it no batch has room.
+const MTU_RANGE: std::ops::RangeInclusive<u32> = 576..=9000;
+
+/// The interface as the run loop has it.
+pub struct Interface {
+    tun: Arc<Tun>,
+    router: Router,
+    mtu: u32,
+    /// What was applied last, without a problem.
+    applied: Option<RouterConfig>,
+}
+
+/// The interface as the packet thread has it.
+pub struct Packets {
+    tun: Arc<Tun>,
+    mtu: usize,
+}
+
+/// Where addresses of ours are.
+fn ranges() -> Vec<IpNet> {
+    TAILNET.iter().filter_map(|range| range.parse().ok()).collect()
+}
+
+/// Tries the names in order; `None` if userspace networking's turn comes first.
+///
+/// # Errors
+/// Why the last one did not work, and what to do.
+pub fn open(names: &[String]) -> Result<Option<(Interface, Packets)>, String> {
+    let mut failed = None;
+    for name in names.iter().filter(|name| !name.is_empty()) {
+        if name == USERSPACE {
+            if let Some(error) = failed {
+                log::warn!("{error}; going on with --tun={USERSPACE}");
+            }
+            return Ok(None);
+        }
+        match open_one(name) {
+            Ok(opened) => return Ok(Some(opened)),
+            Err(error) => failed = Some(error),
+        }
+    }
+    let error = failed.map_or_else(|| "--tun names no interface".to_owned(), |error| error.to_string());
+    Err(format!("{error}; or start with --tun={USERSPACE}"))
+}
+
+fn open_one(name: &str) -> Result<(Interface, Packets), Error> {
+    let mtu = mtu(std::env::var("TS_DEBUG_MTU").ok().as_deref());
+    let tun = Arc::new(Tun::open(name)?);
+    let router = Router::open(tun.name(), &ranges())?;
+    if !router.has_ipv6() {
+        log::info!("this machine has no IPv6: {} gets IPv4 only", tun.name());
+    }
+    let packets = Packets { tun: tun.clone(), mtu: mtu as usize };
+    let mut interface = Interface { tun, router, mtu, applied: None };
+    // Away with what a killed run may have left on an interface that outlived it.
+    interface.apply(&RouterConfig::default());
+    Ok((interface, packets))
+}
+
+fn mtu(wanted: Option<&str>) -> u32 {
+    let Some(wanted) = wanted.filter(|text| !text.is_empty()) else { return MTU };
+    let number = wanted.parse().ok().filter(|mtu| MTU_RANGE.contains(mtu));
+    number.unwrap_or_else(|| {
+        let (least, most) = (MTU_RANGE.start(), MTU_RANGE.end());
+        log::warn!("TS_DEBUG_MTU={wanted:?} is no number from {least} to {most}; using {MTU}");
+        MTU
+    })
+}
+
+/// Removes what former runs have left on the interfaces named.
+///
+/// # Errors
+/// What could not be removed.
+pub fn cleanup(names: &[String]) -> Result<(), String> {
+    for name in names.iter().filter(|name| !name.is_empty() && *name != USERSPACE) {
+        router::cleanup(name, &ranges()).map_err(|error| format!("clean up {name}: {error}"))?;
+    }
+    Ok(())
+}
+
+impl Interface {
+    /// Brings addresses and routes to `config`; what does not work is logged in one line and tried again next time.
+    pub fn apply(&mut self, config: &RouterConfig) {
+        if self.applied.as_ref() == Some(config) {
+            return;
+        }
+        let problems = self.router.apply(&Config {
+            mtu: self.mtu,
+            up: true,
+            addresses: config.addresses.clone(),
+            routes: config.routes.clone(),
+        });
+        if problems.is_empty() {
+            self.applied = Some(config.clone());
+            return;
+        }
+        self.applied = None;
+        let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        log::error!("{}: {}", self.tun.name(), texts.join("; "));
+    }
+
+    /// Removes what was set.
+    pub fn close(self) {
+        let name = self.tun.name();
+        for problem in self.router.close() {
+            log::warn!("{name}: {problem}");
+        }
+    }
+}
+
+impl Packets {
+    /// Bytes of the largest packet.
+    pub const fn mtu(&self) -> usize {
+        self.mtu
+    }
+
+    /// To be polled.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.tun.as_fd()
+    }
+
+    /// Reads one packet; `WouldBlock` when there is none now.
+    ///
+    /// # Errors
+    /// What the kernel says; other than `WouldBlock` it means that the interface is gone.
+    pub fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            match self.tun.read(room) {
+                Err(rustix::io::Errno::INTR) => {}
+                result => return result.map_err(Into::into),
+            }
+        }
+    }
+
+    /// Writes one packet; false if the kernel did not take it.
+    pub fn write(&mut self, packet: &[u8]) -> bool {
+        self.tun.write(packet).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mtu_from_the_environment() {
+        assert_eq!(mtu(None), 1280);
+        assert_eq!(mtu(Some("")), 1280);
+        assert_eq!(mtu(Some("1400")), 1400);
+        assert_eq!(mtu(Some("20")), 1280);
+        assert_eq!(mtu(Some("x")), 1280);
+    }
+
+    #[test]
+    fn names_in_order() {
+        let names = |list: &str| list.split(',').map(str::to_owned).collect::<Vec<_>>();
+        assert!(matches!(open(&names("userspace-networking,tailscale0")), Ok(None)));
+        assert!(matches!(open(&names("no/name,userspace-networking")), Ok(None)));
+        let error = open(&names("no/name")).err().expect("an error");
+        assert!(error.contains("no/name") && error.contains("--tun=userspace-networking"), "{error}");
+        assert!(open(&names("")).is_err());
+    }
+}
