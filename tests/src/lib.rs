@@ -4,6 +4,8 @@
 //! `cargo xtask test` reads what is skipped and what was measured from the files that `SMALLTAIL_SKIPS` and
 //! `SMALLTAIL_NUMBERS` name; without them both are only printed.
 
+pub mod traffic;
+
 use anyhow::{Context, Result, ensure};
 use lab::{Flavour, Headscale, Lab, Need, Node, Ping, Pings};
 use std::io::Write;

@@ -1,6 +1,7 @@
 //! Scenarios that take more than a minute each.
 
-use anyhow::ensure;
+use anyhow::{Result, ensure};
+use blackbox::traffic::{addresses, echo, transfer, tunnelled};
 use blackbox::{EVERYTHING, joined, number, ping_all, scenario};
 use lab::Flavour;
 use std::time::Duration;
@@ -40,4 +41,52 @@ fn ports(connections: &str) -> Vec<String> {
         connections.lines().filter_map(|line| line.split_whitespace().nth(2)).map(str::to_owned).collect();
     ports.sort();
     ports
+}
+
+/// How long mixed traffic has to flow.
+const MIXED: Duration = Duration::from_secs(1800);
+
+#[test]
+fn half_an_hour_of_mixed_traffic() {
+    scenario(EVERYTHING, |lab| {
+        let headscale = lab.headscale()?;
+        let mut one = tunnelled(lab, &headscale, "one", Flavour::Ours)?;
+        let mut two = tunnelled(lab, &headscale, "two", Flavour::Ours)?;
+        let go = tunnelled(lab, &headscale, "go", Flavour::Go)?;
+        let pairs = [(&one, &two), (&two, &go), (&go, &one)];
+        for (from, to) in pairs {
+            from.wait_peer(to)?;
+            for address in addresses(to)? {
+                echo(&from.host, address, Duration::from_secs(20))?;
+            }
+        }
+        let started = lab::now();
+        let rounds = std::thread::scope(|scope| -> Result<u32> {
+            let mut streams = Vec::new();
+            for (from, to) in pairs {
+                for address in addresses(to)? {
+                    streams.push(scope.spawn(move || -> Result<u32> {
+                        let mut rounds = 0;
+                        while started.elapsed() < MIXED {
+                            // From a single block to 8 MiB.
+                            transfer(&from.host, &to.host, address, 1 << (rounds % 12))?;
+                            echo(&from.host, address, Duration::from_secs(10))?;
+                            rounds += 1;
+                        }
+                        Ok(rounds)
+                    }));
+                }
+            }
+            let mut all = 0;
+            for stream in streams {
+                all += stream.join().map_err(|_| anyhow::anyhow!("a stream panicked"))??;
+            }
+            Ok(all)
+        })?;
+        number("streams in half an hour", rounds);
+        for node in [&mut one, &mut two] {
+            number("peak memory under traffic", format!("{} KiB", node.daemon()?.peak_kib()?));
+        }
+        Ok(())
+    });
 }

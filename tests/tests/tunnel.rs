@@ -1,71 +1,10 @@
 //! The kernel's TUN: real programs of the hosts talk through the relay, and the namespace is left as it was found.
 
 use anyhow::{Context, Result, ensure};
+use blackbox::traffic::{BLOCK, addresses, echo, transfer, tunnelled};
 use blackbox::{EVERYTHING, complete, count, number, scenario};
-use lab::{Flavour, Headscale, Host, Lab, Need, Node, Ping};
-use std::io::{Read, Write};
-use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
+use lab::{Flavour, Host, Need, Ping};
 use std::time::Duration;
-
-/// How long a stream may stand still.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A node with a kernel interface and UDP blocked that has joined.
-fn tunnelled(lab: &Lab, headscale: &Headscale, name: &str, flavour: Flavour) -> Result<Node> {
-    let mut node = lab.node(name, flavour)?;
-    node.tun = "tailscale0".to_owned();
-    node.host.block_udp()?;
-    node.start()?;
-    node.join(headscale).with_context(|| format!("{name} ({flavour:?}) joins"))?;
-    Ok(node)
-}
-
-/// The `n`th block of a stream that repeats itself nowhere.
-fn block(n: u64) -> [u8; 4096] {
-    let mut state = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = [0; 4096];
-    for chunk in bytes.chunks_exact_mut(8) {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        chunk.copy_from_slice(&state.to_le_bytes());
-    }
-    bytes
-}
-
-/// Sends `blocks` blocks from one host to an address of the other by TCP; every byte is compared. Gives the time from
-/// connecting to the last byte.
-fn transfer(from: &Host, to: &Host, address: IpAddr, blocks: u64) -> Result<Duration> {
-    let listener = to.inside(|| TcpListener::bind((address, 0)))?.context("listen")?;
-    let at = listener.local_addr()?;
-    let started = lab::now();
-    let mut out = from
-        .inside(|| TcpStream::connect_timeout(&at, PATIENCE))?
-        .with_context(|| format!("connect from {} to {at}", from.name))?;
-    let (mut incoming, _) = listener.accept()?;
-    out.set_write_timeout(Some(PATIENCE))?;
-    incoming.set_read_timeout(Some(PATIENCE))?;
-    std::thread::scope(|scope| {
-        let sender = scope.spawn(move || -> Result<()> {
-            for n in 0..blocks {
-                out.write_all(&block(n)).with_context(|| format!("write block {n}"))?;
-            }
-            Ok(out.shutdown(Shutdown::Write)?)
-        });
-        let mut got = [0; 4096];
-        for n in 0..blocks {
-            incoming.read_exact(&mut got).with_context(|| format!("read block {n} of {blocks}"))?;
-            ensure!(got == block(n), "block {n} is not what was sent");
-        }
-        ensure!(incoming.read(&mut got)? == 0, "more came than was sent");
-        sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?
-    })?;
-    Ok(started.elapsed())
-}
-
-fn addresses(node: &Node) -> Result<[IpAddr; 2]> {
-    Ok([node.ipv4()?.parse()?, node.ipv6()?.parse()?])
-}
 
 #[test]
 fn programs_of_three_hosts_talk_in_all_directions() {
@@ -86,14 +25,11 @@ fn programs_of_three_hosts_talk_in_all_directions() {
                 let names = format!("{} -> {} ({address})", from.host.name, to.host.name);
                 let text = address.to_string();
                 // The first packet may have to wait for a handshake with a peer that does not know us yet.
-                lab::until(&format!("an echo {names}"), Duration::from_secs(20), || {
-                    Ok(from.host.run(&["ping", "-c", "1", "-W", "1", &text]).ok())
-                })?;
+                echo(&from.host, address, Duration::from_secs(20))?;
                 let words = ["ping", "-c", &pings, "-i", "0.02", "-W", "5", &text];
                 from.host.run(&words).with_context(|| format!("echoes {names}"))?;
-                let took = transfer(&from.host, &to.host, address, blocks)
-                    .with_context(|| format!("transfer {names}"))?;
-                let rate = (blocks * 4096 * 8) as f64 / took.as_secs_f64() / 1e6;
+                let took = transfer(&from.host, &to.host, address, blocks)?;
+                let rate = (blocks as usize * BLOCK * 8) as f64 / took.as_secs_f64() / 1e6;
                 number(&format!("TCP over the relay, {names}"), format!("{rate:.0} Mbit/s"));
             }
         }
@@ -161,13 +97,11 @@ fn the_namespace_is_as_it_was_after_every_kind_of_end() {
 
         node.stop()?;
         ensure!(dump(&node.host)? == before, "after a clean stop:\n{}", dump(&node.host)?);
-        let address = peer.ipv4()?;
+        let [address, _] = addresses(&peer)?;
         for round in 0..count(2, 20) {
             node.start()?;
             let started = lab::now();
-            lab::until("an echo after the start", Duration::from_secs(20), || {
-                Ok(node.host.run(&["ping", "-c", "1", "-W", "0.1", &address]).ok())
-            })?;
+            echo(&node.host, address, Duration::from_secs(20))?;
             number("start to first echo of a program", format!("{:?}", started.elapsed()));
             ensure!(dump(&node.host)? == running, "round {round}:\n{}", dump(&node.host)?);
             node.kill();
@@ -214,6 +148,35 @@ fn an_interface_somebody_removes_ends_the_daemon() {
         let status = daemon.wait(Duration::from_secs(5))?;
         ensure!(status.code() == Some(1), "{status}");
         ensure!(daemon.log_text().contains("TUN interface"), "{}", daemon.log_text());
+        Ok(())
+    });
+}
+
+#[test]
+fn a_stream_outlives_the_relay() {
+    scenario(EVERYTHING, |lab| {
+        let mut headscale = lab.headscale()?;
+        let one = tunnelled(lab, &headscale, "one", Flavour::Ours)?;
+        let two = tunnelled(lab, &headscale, "two", Flavour::Ours)?;
+        one.wait_peer(&two)?;
+        let [address, _] = addresses(&two)?;
+        echo(&one.host, address, Duration::from_secs(20))?;
+        let mut slowest = Duration::ZERO;
+        for _ in 0..count(2, 10) {
+            std::thread::scope(|scope| -> Result<()> {
+                let stream = scope.spawn(|| transfer(&one.host, &two.host, address, 32 << 8));
+                // It has begun and is far from its end.
+                echo(&one.host, address, Duration::from_secs(5))?;
+                headscale.start_again()?;
+                let back = lab::now();
+                echo(&one.host, address, Duration::from_secs(20))?;
+                slowest = slowest.max(back.elapsed());
+                stream.join().map_err(|_| anyhow::anyhow!("the stream panicked"))??;
+                Ok(())
+            })?;
+        }
+        number("relay's return to a program's first echo, slowest", format!("{slowest:?}"));
+        ensure!(slowest <= Duration::from_millis(1500), "{slowest:?} after the relay's return");
         Ok(())
     });
 }
