@@ -77,6 +77,7 @@ impl Ours {
                     self.line.confirm(local);
                     self.flush(&mut out);
                 }
+                Action::Hold { local, .. } => self.line.hold(local),
                 Action::Retire { local, .. } => self.line.retire(local),
                 Action::Keepalive { .. } => out.extend(self.line.seal(&[])),
                 Action::Established { .. } => self.handshakes += 1,

@@ -117,6 +117,7 @@ impl Engine {
                     self.count_session(keys.peer, true);
                 }
                 Action::Confirm { local, .. } => self.lines.confirm(local),
+                Action::Hold { local, .. } => self.lines.hold(local),
                 Action::Retire { slot, local } => {
                     self.lines.retire(local);
                     self.count_session(slot, false);

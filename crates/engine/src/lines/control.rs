@@ -203,6 +203,14 @@ impl Control {
         }
     }
 
+    /// tx forgets a session, so that packets wait for the next one; rx keeps it.
+    pub fn hold(&mut self, local: u32) {
+        let held = self.sessions.get(&(SessionTable::place(local) as u16));
+        if let Some(slot) = held.filter(|held| held.local == local).map(|held| held.slot) {
+            self.tell_tx(TxCommand::Retire(slot, local));
+        }
+    }
+
     /// A session is over for both lines.
     pub fn retire(&mut self, local: u32) {
         let key = SessionTable::place(local) as u16;

@@ -60,6 +60,13 @@ pub enum Action {
         /// Its receiver index.
         local: u32,
     },
+    /// tx must not send on this session any more, the peer may not have it; what it has sent on it is still taken.
+    Hold {
+        /// Whose session.
+        slot: PeerSlot,
+        /// Its receiver index.
+        local: u32,
+    },
     /// Forget this session and wipe its keys.
     Retire {
         /// Whose session.

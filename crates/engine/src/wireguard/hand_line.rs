@@ -61,6 +61,11 @@ impl HandLine {
         self.tx = Some(local);
     }
 
+    pub(super) fn hold(&mut self, local: u32) {
+        assert!(self.sessions.contains_key(&local));
+        self.tx.take_if(|tx| *tx == local);
+    }
+
     pub(super) fn retire(&mut self, local: u32) {
         assert!(self.sessions.remove(&local).is_some(), "index {local:x} is not in use");
         if self.tx == Some(local) {

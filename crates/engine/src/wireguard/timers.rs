@@ -40,6 +40,8 @@ pub(super) const EARLY_RETRIES: [Duration; 4] =
     [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 /// A peer whose initiation we just answered gets this long to confirm before we start one ourselves.
 pub(super) const CONFIRM_GRACE: Duration = Duration::from_millis(500);
+/// Control tells of a restarted peer so late at most: a session younger than that may be one with its new process.
+pub(super) const NEWS_DELAY: Duration = Duration::from_secs(10);
 /// After a cookie arrives the refused initiation is repeated so soon (and a jitter).
 pub(super) const COOKIE_RETRY: Duration = Duration::from_millis(250);
 /// Least time between two initiations of ours to one peer: more than the peer's flood limit.

@@ -11,7 +11,7 @@ use super::noise;
 use super::peer::{Attempts, Peer, Run, Sent, Session, jitter};
 use super::stamp::Stamps;
 use super::timers::{
-    CONFIRM_GRACE, Deadlines, GIVE_UP_AFTER, OWN_GAP, REKEY_TIMEOUT, TURN_DEADLINES, TURN_GAP,
+    CONFIRM_GRACE, Deadlines, GIVE_UP_AFTER, NEWS_DELAY, OWN_GAP, REKEY_TIMEOUT, TURN_DEADLINES, TURN_GAP,
     TURN_INITIATIONS,
 };
 use super::watch::Activity;
@@ -127,9 +127,27 @@ impl Tunnel {
 
     /// The peer's process has restarted (its disco key changed) and lost its sessions: ours end, and its clock may
     /// begin anew. If an attempt was under way it goes on with an initiation at once, else the next packet starts one.
+    ///
+    /// The peer itself may have been faster than the news. So a session that has only just come about is
+    /// still received on, packets to the peer wait, and a handshake settles the matter.
     pub fn reset_peer(&mut self, slot: PeerSlot, now: Mono, wall: Wall) {
         let Some(peer) = peer_in(&mut self.peers, slot) else { return };
         let wanted = peer.run.as_ref().is_some_and(|run| run.attempts.is_some());
+        let sessions = peer.run.as_ref().map_or([None; 2], |run| [run.current, run.next]);
+        let young = |session: Session| now.since(session.born) < NEWS_DELAY;
+        if sessions.into_iter().flatten().any(young) {
+            if let [Some(Session { local, .. }), _] = sessions {
+                self.core.actions.push_back(Action::Hold { slot, local });
+            }
+            peer.last_stamp = [0; 12];
+            peer.answered = false;
+            if wanted {
+                self.path_known(slot, now, wall);
+            } else {
+                self.begin(slot, now, wall);
+            }
+            return;
+        }
         self.core.end_run(peer);
         *peer = Peer { last_handshake: peer.last_handshake, ..Peer::new(slot, peer.key) };
         if wanted {

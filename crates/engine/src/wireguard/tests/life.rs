@@ -176,6 +176,7 @@ fn a_suspended_machine_comes_back() {
 #[test]
 fn a_restarted_peer_is_reached_at_once() {
     let mut w = up();
+    w.run(11_000);
     // Node 1 restarts with its clock in 1970.
     let mut fresh = World::new();
     fresh.wall[1] = 0;
@@ -189,6 +190,29 @@ fn a_restarted_peer_is_reached_at_once() {
     w.send(1, b"born again");
     w.run(100);
     assert!(w.nodes[0].got.last().expect("some").starts_with(b"born again"));
+    w.both_ways();
+}
+
+#[test]
+fn news_of_a_restart_may_be_slower_than_the_restarted_peer() {
+    let mut w = up();
+    w.nodes[0].tunnel.reset_peer(PEER, w.now, w.wall_of(0));
+    w.settle(0);
+    // Not a packet is lost, and the handshake beside it leaves both with a session.
+    w.send(0, b"at once");
+    w.send(1, b"at once, too");
+    w.run(100);
+    assert!(w.nodes[1].got.last().expect("some").starts_with(b"at once"));
+    assert!(w.nodes[0].got.last().expect("some").starts_with(b"at once, too"));
+    w.both_ways();
+    // And if the young session was with the process that is gone, the handshake makes another.
+    let mut fresh = World::new();
+    fresh.wall[1] = 0;
+    std::mem::swap(&mut w.nodes[1], &mut fresh.nodes[1]);
+    w.wall[1] = 0;
+    w.nodes[0].tunnel.reset_peer(PEER, w.now, w.wall_of(0));
+    w.settle(0);
+    w.run(100);
     w.both_ways();
 }
 

@@ -161,6 +161,7 @@ impl World {
                     n.line.confirm(local);
                     self.flush(node);
                 }
+                Action::Hold { local, .. } => n.line.hold(local),
                 Action::Retire { local, .. } => n.line.retire(local),
                 Action::Keepalive { .. } => {
                     self.seal(node, &[]);
