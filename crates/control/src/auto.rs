@@ -1,7 +1,7 @@
 //! The routine: which activity runs when.
 //!
-//! Three activities exist at most once each: a login (or logout), the map stream, and an update about
-//! ourselves. Each is a future held here; to stop one is to drop it. They talk to the daemon themselves, so
+//! Four activities exist at most once each: a login (or logout), the map stream, an update about ourselves, and a
+//! change of our key's expiry. Each is a future held here; to stop one is to drop it. They talk to the daemon themselves, so
 //! this loop never waits for room in the event channel and always hears commands.
 
 use crate::context::Context;
@@ -10,6 +10,7 @@ use crate::messages::{Command, Event, LoggedIn, Login, Options, Persisted};
 use crate::{Error, register, update};
 use dial::LocalFuture;
 use keys::NodePrivate;
+use netmap::Timestamp;
 use std::rc::Rc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -39,6 +40,7 @@ pub async fn run(
         map: None,
         update: None,
         update_wanted: false,
+        expiring: None,
     };
     loop {
         routine.start_what_is_due();
@@ -52,6 +54,7 @@ pub async fn run(
             done = running(&mut routine.auth) => routine.auth_done(done),
             done = running(&mut routine.map) => routine.map_done(&done),
             known = running(&mut routine.update) => routine.update_done(known),
+            () = running(&mut routine.expiring) => routine.expiring = None,
         }
     }
 }
@@ -96,6 +99,8 @@ struct Routine {
     update: Activity<bool>,
     /// Control has not heard the latest report, or the connection is in doubt.
     update_wanted: bool,
+    /// Our key is to expire earlier.
+    expiring: Activity<()>,
 }
 
 impl Routine {
@@ -123,12 +128,28 @@ impl Routine {
                 }
             }
             Command::Logout { reply } => self.log_out(reply),
+            Command::ExpireSooner { at, reply } => self.expire_sooner(at, reply),
             Command::Wake => {
                 self.context.wake();
                 // An update that does not get through in time unmasks a dead connection.
                 self.update_wanted |= self.map.is_some();
             }
         }
+    }
+
+    fn expire_sooner(&mut self, at: Timestamp, reply: oneshot::Sender<Result<(), Error>>) {
+        let refusal = match &self.expiring {
+            _ if self.keys.node_key.is_zero() => "this node is not logged in",
+            Some(_) => "another change of the key's expiry is under way",
+            None => {
+                let context = self.context.clone();
+                let expire = register::expire(context, self.keys.clone(), at, "changing the key's expiry");
+                self.expiring = Some(Box::pin(async move { drop(reply.send(expire.await)) }));
+                return;
+            }
+        };
+        // The daemon may have stopped waiting: nothing to tell then.
+        let _ = reply.send(Err(Error::Refused(refusal.to_owned())));
     }
 
     fn log_out(&mut self, reply: oneshot::Sender<Result<(), Error>>) {

@@ -113,6 +113,14 @@ pub enum Command {
         /// Told when it is over.
         reply: oneshot::Sender<Result<(), Error>>,
     },
+    /// Let the node key expire at this time, which control takes only if it is earlier than the key's own (10 s at
+    /// most). Logins and the map stream are not affected.
+    ExpireSooner {
+        /// When.
+        at: Timestamp,
+        /// Told when it is over.
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
     /// Something happened that makes waiting pointless (link change): retry at once, and see whether the
     /// connection still works.
     Wake,

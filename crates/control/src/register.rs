@@ -25,7 +25,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Control holds a follow-up open until the user is done; it is asked anew now and then, because a connection
 /// without traffic may be dead without anybody noticing.
 const FOLLOWUP_TIMEOUT: Duration = Duration::from_secs(600);
-const LOGOUT_TIMEOUT: Duration = Duration::from_secs(10);
+const EXPIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The moment in the past that stands for "log out".
 const LOGOUT_EXPIRY: Timestamp = Timestamp::from_unix(123);
 /// Longest patience that control may ask for; beyond it five to ten seconds are enough.
@@ -177,17 +177,27 @@ fn logged_in(answer: RegisterResponse, node_key: NodePrivate, rotated: bool) -> 
 
 /// Ends the session of the current node key at control.
 pub(crate) async fn logout(context: Rc<Context>, keys: Persisted) -> Result<(), Error> {
+    expire(context, keys, LOGOUT_EXPIRY, "logging out").await
+}
+
+/// Registers the current node key once more, with another expiry. `what` says so in errors.
+pub(crate) async fn expire(
+    context: Rc<Context>,
+    keys: Persisted,
+    expiry: Timestamp,
+    what: &'static str,
+) -> Result<(), Error> {
     let attempt = Attempt {
         node_key: keys.node_key.public(),
         old_node_key: NodePublic::ZERO,
         keys: &keys,
         auth_key: None,
-        expiry: LOGOUT_EXPIRY,
+        expiry,
         followup: "",
     };
-    let answer = tokio::time::timeout(LOGOUT_TIMEOUT, attempt.send(&context))
+    let answer = tokio::time::timeout(EXPIRE_TIMEOUT, attempt.send(&context))
         .await
-        .map_err(|_| Error::Timeout("logging out"))??;
+        .map_err(|_| Error::Timeout(what))??;
     match answer.error.as_str() {
         "" => Ok(()),
         error => Err(Error::Refused(printable(error.as_bytes()))),

@@ -249,3 +249,38 @@ fn logout_gives_up_in_time() {
         assert!(at.elapsed() <= Duration::from_secs(11));
     });
 }
+
+#[test]
+fn a_key_expires_sooner() {
+    in_virtual_time(async {
+        let (mut node, mut stream) = Node::following().await;
+        let expire = |node: &Node| {
+            let (reply, done) = oneshot::channel();
+            let at = netmap::Timestamp::from_unix(1_900_000_000);
+            (node.commands.clone(), Command::ExpireSooner { at, reply }, done)
+        };
+        let (commands, command, done) = expire(&node);
+        commands.send(command).await.expect("the client runs");
+        let request = node.request("/machine/register").await;
+        assert_eq!(request.json["Expiry"], "2030-03-17T17:46:40Z");
+        assert_eq!(request.json["NodeKey"], key(1).public().to_text());
+        assert_eq!(request.json["Auth"], serde_json::Value::Null);
+        let (commands, command, second) = expire(&node);
+        commands.send(command).await.expect("the client runs");
+        assert!(second.await.expect("an answer").is_err(), "one at a time");
+        request.answer(r#"{"MachineAuthorized":true}"#).await;
+        assert_eq!(done.await, Ok(Ok(())));
+        let (commands, command, done) = expire(&node);
+        commands.send(command).await.expect("the client runs");
+        node.request("/machine/register").await.answer(r#"{"Error":"extending key is not allowed"}"#).await;
+        let refused = Error::Refused("extending key is not allowed".to_owned());
+        assert_eq!(done.await, Ok(Err(refused)));
+        assert!(stream.send_data(server::framed("{}")).await.is_ok(), "the map stream goes on");
+
+        let node = Node::start("http://localhost", Persisted::default());
+        node.command(report("r1")).await;
+        let (commands, command, done) = expire(&node);
+        commands.send(command).await.expect("the client runs");
+        assert!(done.await.expect("an answer").is_err(), "there is no key");
+    });
+}
