@@ -3,6 +3,7 @@
 //! Owns: parsing, defaults, and one sentence for every flag of the Go daemon that this build does not have.
 //! Leaves out: acting on them.
 
+use crate::config;
 use std::path::{Path, PathBuf};
 
 /// What was asked for.
@@ -22,6 +23,8 @@ pub struct Flags {
     pub verbose: u8,
     /// Remove what a former run left in the system, then exit.
     pub cleanup: bool,
+    /// The configuration file, if there is one.
+    pub config: Option<config::Place>,
     /// PEM files of further CA roots.
     pub ca_files: Vec<PathBuf>,
     /// Things worth a line in the log: flags that are accepted and do nothing here.
@@ -71,6 +74,11 @@ const FLAGS: &[Spec] = &[
         about: "PEM file of further CA roots to trust for control and DERP; may be given more than once (so may SSL_CERT_FILE)",
     },
     Spec { name: "cleanup", value: "", about: "clean up system state and exit" },
+    Spec {
+        name: "config",
+        value: "path",
+        about: "JSON file with settings (alpha0); with 'optional:' before the path the node also starts without the file",
+    },
     Spec {
         name: "no-logs-no-support",
         value: "",
@@ -122,7 +130,6 @@ const ACCEPTED: &[(&str, bool)] = &[
 
 /// Flags whose absence would change what the user relies on: refused.
 const REFUSED: &[(&str, &str)] = &[
-    ("config", "this build cannot read a configuration file; use `tailscale up` and `tailscale set` instead"),
     ("bird-socket", "this build has no BIRD integration; leave the flag out"),
     (
         "encrypt-state",
@@ -254,6 +261,8 @@ impl Raw {
         if socket.as_os_str().is_empty() {
             return Err(Refusal { text: "--socket must not be empty".to_owned(), status: 1 });
         }
+        let config = config::Place::new(self.value("config").unwrap_or(""))
+            .map_err(|why| Refusal { text: format!("--config: {why}"), status: 1 })?;
         let files = self.values.iter().filter(|(name, _)| *name == "ca-file").map(|(_, path)| path.clone());
         let ca_files =
             files.chain((around.var)("SSL_CERT_FILE")).filter(|p| !p.is_empty()).map(PathBuf::from);
@@ -266,6 +275,7 @@ impl Raw {
             tun: tun.collect(),
             verbose: u8::try_from(verbose).unwrap_or(u8::MAX),
             cleanup: self.on("cleanup"),
+            config,
             ca_files: ca_files.collect(),
             notes: std::mem::take(&mut self.notes),
         })))
@@ -330,7 +340,7 @@ pub fn parse_bool(text: &str) -> Option<bool> {
 }
 
 /// The candidate fewest edits away from `word`, if it is near at all.
-fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     candidates.map(|c| (edits(word, c), c)).min().filter(|(n, _)| *n <= 3).map(|(_, c)| c)
 }
 
@@ -416,6 +426,7 @@ mod tests {
         assert_eq!(failure(&["--encrypt-state"]).1, 1);
         assert_eq!(flags(&["--encrypt-state=false"], &[]).notes.len(), 0);
         assert_eq!(failure(&["--state=kube:x"]).1, 1);
+        assert_eq!(failure(&["--config=vm:user-data"]).1, 1);
     }
 
     #[test]

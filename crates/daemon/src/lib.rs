@@ -7,6 +7,7 @@
 pub mod api;
 pub mod backend;
 pub mod clock;
+pub mod config;
 pub mod dataplane;
 pub mod faces;
 pub mod flags;

@@ -15,9 +15,12 @@ use localapi::server::{Handler, LocalFuture, PeerCred, Permissions, Request, Res
 use localapi::types::{
     CheckWarning, Indent, LoginProfile, MaskedPrefs, Options, Prefs, ReloadConfigResponse,
 };
-use netmap::{NodeId, UserId};
+use netmap::{NodeId, Timestamp, UserId};
 use std::rc::Rc;
 use tokio::sync::oneshot;
+
+/// The last second of the year 9999.
+const MAX_UNIX: i64 = 253_402_300_799;
 
 /// The handler behind the socket.
 pub struct Api {
@@ -126,10 +129,42 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> Response {
             let latest = localapi::types::ClientVersion { running_latest: true, ..Default::default() };
             Response::json(&latest, Indent::None)
         }
-        "reload-config" => Response::json(&ReloadConfigResponse::default(), Indent::None),
+        "reload-config" => Response::json(&reload_config(shared).await, Indent::None),
+        "set-expiry-sooner" => set_expiry_sooner(shared, request.query.text("expiry")).await,
+        "disconnect-control" => match ask(shared, Command::DisconnectControl).await {
+            Ok(()) => Response::empty(200),
+            Err(error) => Response::error(500, &error),
+        },
+        // What upstream's policy says unless an administrator sets another.
+        "shutdown" => Response::error(403, "shutdown access denied by policy"),
         "debug" => debug::action(shared, &request).await,
         "debug-optional-features" => debug::features(),
         _ => Response::not_found(),
+    }
+}
+
+/// Reads the configuration file again, if one is in force.
+async fn reload_config(shared: &Shared) -> ReloadConfigResponse {
+    let Some(place) = shared.config.get() else { return ReloadConfigResponse::default() };
+    let result = match place.read() {
+        Ok(Some(config)) => ask(shared, |reply| Command::SetConfig(Box::new(config), reply)).await,
+        Ok(None) => Err(format!("the configuration file {} is gone", place.path.display())),
+        Err(error) => Err(error),
+    };
+    ReloadConfigResponse { reloaded: result.is_ok(), err: result.err().unwrap_or_default() }
+}
+
+async fn set_expiry_sooner(shared: &Shared, expiry: &str) -> Response {
+    if expiry.is_empty() {
+        return Response::error(400, "missing 'expiry' parameter, a unix timestamp");
+    }
+    // Control is told a date in RFC 3339, which ends with the year 9999.
+    let Some(seconds) = expiry.parse().ok().filter(|at| (0..=MAX_UNIX).contains(at)) else {
+        return Response::error(400, "can't parse expiry time, expects a unix timestamp");
+    };
+    match ask(shared, |reply| Command::ExpireSooner(Timestamp::from_unix(seconds), reply)).await {
+        Ok(()) => Response { content_type: "text/plain", ..Response::text("done\n") },
+        Err(error) => Response::error(400, &error),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Everything the node can do.
 
+use super::input::Reply;
 use super::profiles::Changes;
 use keys::{MachinePrivate, NodePrivate};
 use localapi::types::Notify;
@@ -15,6 +16,10 @@ pub enum Effect {
     StartControl(Box<ControlStart>),
     /// Give this to the control client.
     Control(control::Command),
+    /// End the control client until another is started.
+    StopControl,
+    /// Ask control to let our node key expire at this time, and answer.
+    ExpireSooner(netmap::Timestamp, Reply<Result<(), String>>),
     /// End the session at control, then tell [`super::Input::LoggedOut`].
     Logout,
     /// Control has told the time.

@@ -1,6 +1,8 @@
 //! Everything that can happen to the node.
 
+use crate::config::Config;
 use localapi::types::{MaskedPrefs, Options, Prefs};
+use netmap::Timestamp;
 use std::fmt;
 
 /// The way back to whoever gave a command; dropping it unanswered is seen there as "daemon is stopping".
@@ -66,4 +68,10 @@ pub enum Command {
     DeleteProfile(String, Reply<Result<(), String>>),
     /// `reset-auth`.
     ResetAuth(Reply<Result<(), String>>),
+    /// The configuration file says this, at start or when it is read again (`reload-config`).
+    SetConfig(Box<Config>, Reply<Result<(), String>>),
+    /// `set-expiry-sooner`.
+    ExpireSooner(Timestamp, Reply<Result<(), String>>),
+    /// `disconnect-control`.
+    DisconnectControl(Reply<Result<(), String>>),
 }

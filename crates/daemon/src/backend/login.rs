@@ -31,11 +31,12 @@ impl Login {
 }
 
 /// How long after `start` its auth key may be used: what `up` asks for follows at once.
-const AUTH_KEY_LIFE: Duration = Duration::from_secs(10);
+pub(super) const AUTH_KEY_LIFE: Duration = Duration::from_secs(10);
 
 impl Backend {
     /// (Re)starts everything, with new settings if there are any (features reference §7).
     pub(super) fn start(&mut self, options: Option<Options>, now: Moment) {
+        let was_running = self.state == State::Running;
         self.state = State::NoState;
         self.login = Login::None;
         self.in_map_poll = false;
@@ -53,6 +54,9 @@ impl Backend {
                 }
             }
         }
+        if !was_running {
+            self.use_configured_key(now);
+        }
         self.notify_prefs();
         if self.store_problem.is_some() {
             return self.settle(now);
@@ -65,8 +69,8 @@ impl Backend {
             self.health.set(Warnable::WarmingUp, text, now.mono, now.wall);
         }
         self.start_control(now);
-        // Also a stopped node is registered anew: it is told its map once.
-        if !logged_out && self.have_node_key() {
+        // Also a stopped node is registered anew: it is told its map once. A node that a file wants up logs in by itself.
+        if !logged_out && (self.have_node_key() || (wanted && self.config.is_some())) {
             self.log_in(false, now);
         }
         self.settle(now);
@@ -110,7 +114,7 @@ impl Backend {
         }
     }
 
-    fn log_in(&mut self, new_key: bool, now: Moment) {
+    pub(super) fn log_in(&mut self, new_key: bool, now: Moment) {
         // A key that has run out by the clock is renewed without asking control about it first.
         let expired = self.have_netmap && self.netmap.self_node.is_expired(now.wall);
         self.ensure_lock_key(now);
@@ -141,6 +145,9 @@ impl Backend {
     pub(super) fn command_start(&mut self, options: Options, now: Moment, reply: Reply<Result<(), String>>) {
         if let Some(problem) = &self.store_problem {
             return reply.send(Err(format!("cannot start backend when state store is unhealthy: {problem}")));
+        }
+        if let Some(Err(error)) = options.update_prefs.as_deref().map(|prefs| self.check(prefs)) {
+            return reply.send(Err(error));
         }
         self.start(Some(options), now);
         reply.send(Ok(()));
@@ -239,6 +246,9 @@ impl Backend {
     pub(super) fn logout(&mut self, now: Moment, reply: Reply<Result<(), String>>) {
         if !self.have_node_key() && self.profiles.current().id.is_empty() {
             return reply.send(Ok(()));
+        }
+        if let Err(error) = self.check_unlocked() {
+            return reply.send(Err(error));
         }
         let prefs = Prefs { want_running: false, logged_out: true, ..self.prefs().clone() };
         self.put_prefs(prefs, now);

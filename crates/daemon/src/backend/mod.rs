@@ -5,6 +5,7 @@
 //! engine and relays is not queued but asked for whole when an effect says that it has changed.
 //! Leaves out: carrying effects out (`node`), JSON on the wire (`localapi`), packets (`engine`).
 
+mod configured;
 pub mod convert;
 mod edit;
 mod effect;
@@ -29,6 +30,7 @@ pub use profiles::Changes;
 pub use report::HostFacts;
 pub use status::PeerView;
 
+use crate::config::Config;
 use crate::parts::health::{Tracker, Unhealthy, Warnable};
 use crate::state::Store;
 use engine::time::Mono;
@@ -84,6 +86,8 @@ pub struct Backend {
     /// Auth key of the last `start` and until when a login may use it.
     auth_key: Option<(String, Mono)>,
     auth_url: Option<String>,
+    /// What the configuration file says, if there is one.
+    config: Option<Config>,
     /// A login is needed before the node may run.
     blocked: bool,
     /// Control refused our key as expired, whatever the map says.
@@ -144,6 +148,7 @@ impl Backend {
             login: Login::None,
             auth_key: None,
             auth_url: None,
+            config: None,
             blocked: false,
             key_refused: false,
             netmap: NetMap::default(),

@@ -3,7 +3,7 @@
 use super::input::{Command, Reply};
 use super::{Backend, Effect, Moment, PeerSet, edit};
 use crate::state::Store;
-use localapi::types::{MaskedPrefs, Notify, Prefs};
+use localapi::types::{MaskedPrefs, Prefs};
 
 impl Backend {
     pub(super) fn handle_command(&mut self, command: Command, store: &Store, now: Moment) {
@@ -33,10 +33,20 @@ impl Backend {
                 reply.send(Ok(()));
             }
             Command::ResetAuth(reply) => self.reset_auth(store, now, reply),
+            Command::SetConfig(config, reply) => reply.send(self.set_config(*config, now)),
+            Command::ExpireSooner(at, reply) => self.expire_sooner(at, reply),
+            Command::DisconnectControl(reply) => reply.send(self.disconnect_control(now)),
         }
     }
 
-    fn check(&self, prefs: &Prefs) -> Result<(), String> {
+    /// Whether the user may have these settings.
+    pub(super) fn check(&self, prefs: &Prefs) -> Result<(), String> {
+        self.check_unlocked()?;
+        self.check_settings(prefs)
+    }
+
+    /// Whether this node can have these settings.
+    pub(super) fn check_settings(&self, prefs: &Prefs) -> Result<(), String> {
         edit::check(prefs, self.prefs(), self.profiles.current(), &self.profiles.list())
     }
 
@@ -71,22 +81,27 @@ impl Backend {
         {
             return Err(format!("cannot start backend when state store is unhealthy: {problem}"));
         }
-        self.put_prefs(next.clone(), now);
+        self.change_prefs(next, &old, now);
+        Ok(self.prefs().redacted())
+    }
+
+    /// Puts settings in force, with everything that follows from them.
+    pub(super) fn change_prefs(&mut self, next: Prefs, old: &Prefs, now: Moment) {
+        let wanted = next.want_running;
+        self.put_prefs(next, now);
         self.report(now);
-        if next.want_running && !old.want_running {
+        if wanted && !old.want_running {
             self.login_again(now);
         }
         // Routes and filter may follow other rules now.
         self.reconfigure();
         self.effects.push_back(Effect::SyncPeers(PeerSet::All));
         self.settle(now);
-        let prefs = Some(Box::new(self.prefs().redacted()));
-        self.notify(Notify { prefs, ..Notify::default() });
-        Ok(self.prefs().redacted())
+        self.notify_prefs();
     }
 
     /// An exit node chosen by address becomes one chosen by id as soon as a peer has the address.
-    fn resolve_exit_node(&self, prefs: &mut Prefs) {
+    pub(super) fn resolve_exit_node(&self, prefs: &mut Prefs) {
         let Some(ip) = prefs.exit_node_ip.0 else { return };
         let found = self.netmap().and_then(|map| map.peers().find(|node| node.ips().any(|own| own == ip)));
         if let Some(node) = found {

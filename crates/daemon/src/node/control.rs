@@ -1,7 +1,7 @@
 //! The control client as the run loop holds it, and the answers to control's own requests.
 
 use super::Node;
-use crate::backend::{ControlStart, Input};
+use crate::backend::{ControlStart, Input, Reply};
 use crate::parts::c2n;
 use ::control::{CAPABILITY_VERSION, Command, Event, Options, PingReply};
 use engine::host::PingKind;
@@ -94,6 +94,18 @@ impl Node {
             Event::PingPeer { kind, ip, reply } => self.ping_for_control(&kind, ip, reply),
             event => self.take(Input::Control(event)).await,
         }
+    }
+
+    pub(super) fn expire_sooner(&mut self, at: netmap::Timestamp, reply: Reply<Result<(), String>>) {
+        // Dropped unanswered, the reply says that the daemon is stopping.
+        let Some(control) = &mut self.control else { return reply.send(Err("not running".to_owned())) };
+        let (sender, answer) = oneshot::channel();
+        control.send(Command::ExpireSooner { at, reply: sender });
+        tokio::task::spawn_local(async move {
+            let result =
+                answer.await.unwrap_or_else(|_| Err(::control::Error::Connection("ended".to_owned())));
+            reply.send(result.map_err(|error| error.to_string()));
+        });
     }
 
     fn ping_for_control(&self, kind: &str, ip: IpAddr, reply: oneshot::Sender<PingReply>) {

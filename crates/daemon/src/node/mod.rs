@@ -7,8 +7,9 @@ mod control;
 
 use crate::api::Api;
 use crate::backend::HostFacts;
-use crate::backend::{Backend, Effect, Input, Moment, PeerSet, Setup};
+use crate::backend::{Backend, Command, Effect, Input, Moment, PeerSet, Reply, Setup};
 use crate::clock::Clock;
+use crate::config;
 use crate::dataplane::{Dataplane, News};
 use crate::flags::{Flags, StatePlace};
 use crate::parts::osrouter::{Interface, Packets};
@@ -19,12 +20,12 @@ use control::ControlTask;
 use keys::DiscoPrivate;
 use localapi::types::{Notify, mask};
 use rand_core::RngCore as _;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 /// Commands of the LocalAPI that may wait for the run loop.
@@ -52,6 +53,8 @@ pub struct Shared {
     pub clock: Arc<Clock>,
     /// The way into the run loop.
     pub inputs: mpsc::Sender<Input>,
+    /// The configuration file, if one is in force.
+    pub config: OnceCell<config::Place>,
 }
 
 impl Shared {
@@ -105,9 +108,14 @@ async fn run_behind(
     terminate: &mut tokio::signal::unix::Signal,
     interrupt: &mut tokio::signal::unix::Signal,
 ) -> Result<()> {
+    let config =
+        flags.config.as_ref().map(config::Place::read).transpose().map_err(anyhow::Error::msg)?.flatten();
     let (store, problem, _lock) = open_store(flags)?;
     let (inputs, mut inbox) = mpsc::channel(INPUTS);
-    let node = Node::new(flags, clock, host, interface, store, problem, inputs)?;
+    let mut node = Node::new(flags, clock, host, interface, store, problem, inputs)?;
+    if let (Some(config), Some(place)) = (config, &flags.config) {
+        node.configure(config, place.clone()).await?;
+    }
     let shared = node.shared.clone();
     let handler = Rc::new(Api::new(shared.clone()));
     let limits = localapi::server::Limits::new(u32::from(::control::CAPABILITY_VERSION));
@@ -170,10 +178,27 @@ impl Node {
         for problem in problems {
             log::error!("{problem}");
         }
-        let shared =
-            Rc::new(Shared { backend: RefCell::new(backend), plane, bus: RefCell::default(), clock, inputs });
+        let shared = Rc::new(Shared {
+            backend: RefCell::new(backend),
+            plane,
+            bus: RefCell::default(),
+            clock,
+            inputs,
+            config: OnceCell::new(),
+        });
         let force_noise_443 = on("TS_FORCE_NOISE_443");
         Ok(Self { shared, store, dialer, control: None, interface, force_noise_443 })
+    }
+
+    /// Puts in force what the configuration file says, before anything starts.
+    async fn configure(&mut self, config: config::Config, place: config::Place) -> Result<()> {
+        let _ = self.shared.config.set(place);
+        let (sender, mut answer) = oneshot::channel();
+        let reply = Reply::new(move |result| drop(sender.send(result)));
+        self.take(Input::Command(Command::SetConfig(Box::new(config), reply))).await;
+        answer.try_recv()?.map_err(|error: String| {
+            anyhow::anyhow!("the configuration file asks for what cannot be: {error}")
+        })
     }
 
     async fn live(
@@ -262,6 +287,8 @@ impl Node {
                     control.send(command);
                 }
             }
+            Effect::StopControl => self.control = None,
+            Effect::ExpireSooner(at, reply) => self.expire_sooner(at, reply),
             Effect::Logout => self.log_out(),
             Effect::ControlTime(at) => {
                 if let Some(off) = shared.clock.set_control_time(at) {

@@ -1,5 +1,6 @@
 //! The state machine by inputs and effects: in memory, in virtual time.
 
+mod configured;
 mod conformance;
 mod keys;
 mod login;
@@ -205,6 +206,8 @@ fn words(effect: &Effect) -> Vec<String> {
         Effect::Control(::control::Command::Pause(paused)) => one(format!("pause {paused}")),
         Effect::Control(other) => one(format!("{other:?}")),
         Effect::Logout => one("logout".to_owned()),
+        Effect::StopControl => one("stop control".to_owned()),
+        Effect::ExpireSooner(at, _) => one(format!("expire at {}", at.unix_nanos() / 1_000_000_000)),
         Effect::ControlTime(_) => one("control time".to_owned()),
         Effect::Router => one("router".to_owned()),
         Effect::Configure => one("configure".to_owned()),
