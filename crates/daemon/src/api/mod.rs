@@ -137,6 +137,7 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> Response {
         },
         // What upstream's policy says unless an administrator sets another.
         "shutdown" => Response::error(403, "shutdown access denied by policy"),
+        "component-debug-logging" => debug::component_logging(),
         "debug" => debug::action(shared, &request).await,
         "debug-optional-features" => debug::features(),
         _ => Response::not_found(),
@@ -169,7 +170,7 @@ async fn set_expiry_sooner(shared: &Shared, expiry: &str) -> Response {
 }
 
 /// Gives the run loop a command and waits for its answer.
-async fn ask<T: 'static>(
+pub(crate) async fn ask<T: 'static>(
     shared: &Shared,
     command: impl FnOnce(Reply<Result<T, String>>) -> Command,
 ) -> Result<T, String> {

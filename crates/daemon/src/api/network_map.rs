@@ -5,7 +5,7 @@ use crate::backend::{Backend, convert};
 use crate::node::Shared;
 use bytes::Bytes;
 use localapi::server::Response;
-use localapi::types::{NetMapHead, NetMapWriter, Notify};
+use localapi::types::{DnsConfig, NetMapHead, NetMapWriter, Notify};
 use netmap::NodeId;
 use std::rc::Rc;
 use tokio::sync::mpsc;
@@ -21,6 +21,37 @@ pub fn document(shared: &Rc<Shared>) -> Response {
     let shared = shared.clone();
     tokio::task::spawn_local(async move { peers(&shared, writer, out, &chunks).await });
     Response { content_type: "application/json", ..Response::stream(answer) }
+}
+
+/// Appends the whole map to `out`, and a newline, without the members named in `omit`; `null` while there is none.
+/// `None` if it would take more than `limit` bytes.
+pub fn append(backend: &Backend, omit: &[String], limit: usize, out: &mut Vec<u8>) -> Option<()> {
+    let Some(mut head) = head(backend) else {
+        out.extend_from_slice(b"null");
+        return Some(());
+    };
+    let mut peers = true;
+    for name in omit {
+        match name.as_str() {
+            "SelfNode" => head.self_node = None,
+            "AllCaps" => head.all_caps.clear(),
+            "DNS" => head.dns = DnsConfig::default(),
+            "DERPMap" => head.derp_map = None,
+            "UserProfiles" => head.user_profiles.clear(),
+            "Domain" => head.domain.clear(),
+            "Peers" => peers = false,
+            _ => {}
+        }
+    }
+    let mut writer = NetMapWriter::begin(&head, out);
+    for node in backend.netmap().into_iter().flat_map(|map| map.peers()).filter(|_| peers) {
+        writer.peer(&convert::node(node), out);
+        if out.len() > limit {
+            return None;
+        }
+    }
+    writer.finish(out);
+    (out.len() <= limit).then_some(())
 }
 
 /// A message of the bus with the whole map in it; `None` if the client has gone.

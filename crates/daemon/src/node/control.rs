@@ -90,7 +90,12 @@ impl Drop for ControlTask {
 impl Node {
     pub(super) async fn control_event(&mut self, event: Event) {
         match event {
-            Event::C2n { request, reply } => drop(reply.send(c2n::answer(&request))),
+            Event::C2n { request, reply } => {
+                let shared = self.shared.clone();
+                tokio::task::spawn_local(
+                    async move { drop(reply.send(c2n::answer(&shared, &request).await)) },
+                );
+            }
             Event::PingPeer { kind, ip, reply } => self.ping_for_control(&kind, ip, reply),
             event => self.take(Input::Control(event)).await,
         }

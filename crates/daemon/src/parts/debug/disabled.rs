@@ -2,6 +2,7 @@
 
 use crate::node::Shared;
 use localapi::server::{Request, Response};
+use localapi::types::ErrorBody;
 use std::rc::Rc;
 
 /// The name of the feature, if it is in this build.
@@ -10,6 +11,16 @@ pub const FEATURE: Option<&str> = None;
 /// 404, as upstream.
 pub fn features() -> Response {
     Response::not_found()
+}
+
+/// 404, as upstream.
+pub fn component_logging() -> Response {
+    Response::not_found()
+}
+
+/// Nobody asks for it.
+pub fn no_component_logging() -> ErrorBody {
+    ErrorBody::default()
 }
 
 /// 404, as upstream.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use engine::PingOutcome;
 use engine::host::PingKind;
 use localapi::server::{Request, Response};
-use localapi::types::Indent;
+use localapi::types::{ErrorBody, Indent};
 use rand_core::RngCore as _;
 use ring::digest::{Context, SHA256};
 use std::collections::BTreeMap;
@@ -34,6 +34,18 @@ const MOST: usize = 256 << 20;
 pub fn features() -> Response {
     let names = crate::parts::built().into_iter().map(|name| (name, true)).collect();
     Response::json(&BTreeMap::<&str, BTreeMap<&str, bool>>::from([("Features", names)]), Indent::None)
+}
+
+/// The log has levels, but no components.
+pub fn component_logging() -> Response {
+    Response::json(&no_component_logging(), Indent::None)
+}
+
+/// What whoever asks for more log lines of a component is told.
+pub fn no_component_logging() -> ErrorBody {
+    ErrorBody {
+        error: "this build has no log levels for components; start tailscaled with --verbose=1".to_owned(),
+    }
 }
 
 /// Answers an action.
