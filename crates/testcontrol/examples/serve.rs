@@ -11,7 +11,7 @@ use std::time::Duration;
 use testcontrol::{Faults, Options, Server};
 
 const WORDS: &str = "fine | refuse | stall | garbage | cut | 429 SECONDS | kick | nodes | counts | \
-                     expire NODEKEY | renew NODEKEY | remove NODEKEY | authorize NODEKEY | map NODEKEY JSON | URL";
+                     expire NODEKEY | renew NODEKEY | remove NODEKEY | authorize NODEKEY | map NODEKEY JSON | churn PEERS RATE | URL";
 
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
@@ -52,6 +52,12 @@ fn ask(server: &Server, word: &str, rest: &str) -> String {
         "renew" => server.set_expired(rest, false),
         "remove" => server.remove(rest),
         "authorize" => server.authorize(rest),
+        "churn" => {
+            let numbers =
+                rest.split_once(' ').and_then(|(n, rate)| Some((n.parse().ok()?, rate.parse().ok()?)));
+            let Some((peers, per_second)) = numbers else { return "give two numbers".to_owned() };
+            server.churn(peers, per_second);
+        }
         "map" => {
             let (key, message) = rest.split_once(' ').unwrap_or((rest, ""));
             return match serde_json::from_str(message) {

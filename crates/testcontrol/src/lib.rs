@@ -6,6 +6,7 @@
 //! Leaves out: persistence, policy, certificates anybody should trust.
 
 mod bytes_io;
+mod churn;
 mod derp;
 mod http;
 mod json;
@@ -145,6 +146,12 @@ impl Server {
     /// Switches faults on and off.
     pub fn set_faults(&self, faults: Faults) {
         self.ask(move |world| world.set_faults(faults));
+    }
+
+    /// Changes `peers` phantom peers, `per_second` changes in all, from now on; 0 of either stops it. Phantoms beyond
+    /// [`Options::phantom_peers`] come into being when they are changed.
+    pub fn churn(&self, peers: u32, per_second: u32) {
+        self.ask(move |world| world.churn(peers, per_second));
     }
 
     /// Bodies that clients have posted in answer to pings, oldest first.

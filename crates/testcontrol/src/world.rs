@@ -1,6 +1,7 @@
 //! What the server knows: nodes, logins under way, open map streams, faults to play.
 
 use crate::Options;
+use crate::churn;
 use crate::json;
 use crate::noise::Identity;
 use serde_json::{Value, json};
@@ -68,6 +69,8 @@ pub struct Counts {
     pub relayed_packets: u32,
     /// Bytes relayed.
     pub relayed_bytes: u64,
+    /// Changes of phantom peers sent.
+    pub churned: u64,
 }
 
 /// Ways to misbehave.
@@ -150,6 +153,8 @@ pub(crate) struct World {
     counts: Cell<Counts>,
     ping_answers: RefCell<Vec<String>>,
     next: Cell<u64>,
+    /// Counts up when the churn of peers is to end.
+    churn: Cell<u64>,
     kick_derp: Rc<Notify>,
     kick_control: Rc<Notify>,
 }
@@ -167,6 +172,7 @@ impl World {
             counts: Cell::default(),
             ping_answers: RefCell::default(),
             next: Cell::new(1),
+            churn: Cell::new(0),
             kick_derp: Rc::default(),
             kick_control: Rc::default(),
         }
@@ -484,6 +490,24 @@ impl World {
         self.broadcast(id, &json!({"PeersRemoved": [id]}));
     }
 
+    /// Starts the churn of peers anew, or ends it.
+    pub(crate) fn churn(self: &Rc<Self>, peers: u32, per_second: u32) {
+        self.churn.set(self.churn.get() + 1);
+        if peers > 0 && per_second > 0 {
+            tokio::task::spawn_local(churn::run(self.clone(), self.churn.get(), peers, per_second));
+        }
+    }
+
+    pub(crate) fn churn_generation(&self) -> u64 {
+        self.churn.get()
+    }
+
+    /// Sends a change of a phantom peer to everybody. A stream that is behind misses it.
+    pub(crate) fn churned(&self, change: &Value) {
+        self.count(|c| c.churned += 1);
+        self.broadcast(0, change);
+    }
+
     pub(crate) fn send_raw(&self, key: &str, message: Value) -> bool {
         let Some(id) = self.find(key) else { return false };
         self.streams.borrow().get(&id).is_some_and(|stream| stream.sender.try_send(message).is_ok())
@@ -514,7 +538,7 @@ fn welcome(authorized: bool) -> Value {
 }
 
 /// A peer that exists only on paper.
-fn phantom(n: u32) -> Value {
+pub(crate) fn phantom(n: u32) -> Value {
     let id = i64::from(n) + 1_000_000;
     let [_, a, b, c] = n.to_be_bytes();
     let addresses =
