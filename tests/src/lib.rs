@@ -4,7 +4,10 @@
 //! `cargo xtask test` reads what is skipped and what was measured from the files that `SMALLTAIL_SKIPS` and
 //! `SMALLTAIL_NUMBERS` name; without them both are only printed.
 
+mod local;
 pub mod traffic;
+
+pub use local::Local;
 
 use anyhow::{Context, Result, ensure};
 use lab::{Flavour, Headscale, Lab, Need, Node, Ping, Pings};

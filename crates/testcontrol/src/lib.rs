@@ -17,6 +17,7 @@ mod world;
 mod zstd;
 
 use anyhow::{Context as _, Result};
+use base64::Engine as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::mpsc;
@@ -141,6 +142,14 @@ impl Server {
     pub fn send_map(&self, node_key: &str, message: serde_json::Value) -> bool {
         let key = node_key.to_owned();
         self.ask(move |world| world.send_raw(&key, message))
+    }
+
+    /// Sends the node with this key a request of control, raw HTTP/1.1; its answer, also raw, comes by
+    /// [`Self::ping_answers`]. False if it has no stream.
+    pub fn c2n(&self, node_key: &str, request: &str) -> bool {
+        let key = node_key.to_owned();
+        let payload = base64::engine::general_purpose::STANDARD.encode(request);
+        self.ask(move |world| world.send_c2n(&key, &payload))
     }
 
     /// Switches faults on and off.

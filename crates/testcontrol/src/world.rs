@@ -513,6 +513,15 @@ impl World {
         self.streams.borrow().get(&id).is_some_and(|stream| stream.sender.try_send(message).is_ok())
     }
 
+    pub(crate) fn send_c2n(&self, key: &str, payload: &str) -> bool {
+        // Clients answer no URL twice in a row.
+        let url = format!("http://{}/ping-answer?{}", self.addrs[0], self.number());
+        self.send_raw(
+            key,
+            json!({"PingRequest": {"URL": url, "URLIsNoise": true, "Types": "c2n", "Payload": payload}}),
+        )
+    }
+
     pub(crate) fn views(&self) -> Vec<NodeView> {
         let nodes = self.nodes.borrow();
         let view = |n: &Node| NodeView {

@@ -19,7 +19,10 @@ impl Backend {
         let starting = self.config.is_none();
         self.config = Some(config);
         if starting {
-            self.put_prefs(next, now);
+            // A file that says what is in force already costs no write.
+            if next != old {
+                self.put_prefs(next, now);
+            }
             return Ok(());
         }
         // A stored login stays as it is, also where the file names another server: that counts from the next start on.

@@ -102,7 +102,6 @@ impl Node {
     }
 
     pub(super) fn expire_sooner(&mut self, at: netmap::Timestamp, reply: Reply<Result<(), String>>) {
-        // Dropped unanswered, the reply says that the daemon is stopping.
         let Some(control) = &mut self.control else { return reply.send(Err("not running".to_owned())) };
         let (sender, answer) = oneshot::channel();
         control.send(Command::ExpireSooner { at, reply: sender });

@@ -36,10 +36,10 @@ fn a_file_with_a_key_is_all_that_a_new_node_needs() {
     assert_eq!(node.backend.hostname(), "r9");
 
     let mut node = node.restarted();
-    configure(&mut node, KEY);
+    assert_eq!(configure(&mut node, KEY), [""; 0], "nothing is written that is there already");
     let told = node.input(Input::Start);
     assert!(login(&told).is_some());
-    assert_eq!(node.backend.have_node_key(), true, "the login is still there");
+    assert!(node.backend.have_node_key(), "the login is still there");
 }
 
 #[test]

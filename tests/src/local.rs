@@ -1,0 +1,80 @@
+//! A daemon on this machine, without a network of its own: the test server hears it on the loopback.
+
+use anyhow::{Context, Result, ensure};
+use lab::Flavour;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+/// A running daemon with a folder of its own; it is killed when this is dropped.
+pub struct Local {
+    cli: PathBuf,
+    socket: PathBuf,
+    daemon: Child,
+    dir: tempfile::TempDir,
+}
+
+impl Local {
+    /// Starts a daemon of this flavour in a fresh folder.
+    ///
+    /// # Errors
+    /// When it cannot be started or opens no socket.
+    pub fn start(flavour: Flavour) -> Result<Self> {
+        Self::start_in(flavour, tempfile::tempdir()?, &[])
+    }
+
+    /// The same in a folder that may hold something already, with further flags.
+    ///
+    /// # Errors
+    /// When it cannot be started or opens no socket.
+    pub fn start_in(flavour: Flavour, dir: tempfile::TempDir, flags: &[String]) -> Result<Self> {
+        let socket = dir.path().join("socket");
+        let daemon = Command::new(flavour.daemon())
+            .args(["--tun=userspace-networking", "--no-logs-no-support"])
+            .arg(format!("--statedir={}", dir.path().display()))
+            .arg(format!("--socket={}", socket.display()))
+            .args(flags)
+            .env("TS_LOGS_DIR", dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(dir.path().join("log"))?)
+            .spawn()
+            .context("starting tailscaled")?;
+        let node = Self { cli: flavour.cli(), socket, daemon, dir };
+        lab::until("the daemon's socket", Duration::from_secs(20), || {
+            Ok(node.socket.exists().then_some(()))
+        })?;
+        Ok(node)
+    }
+
+    /// Its folder: state, log, socket.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Runs its command line.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn tailscale(&self, args: &[&str]) -> Result<Output> {
+        let socket = format!("--socket={}", self.socket.display());
+        Command::new(&self.cli).arg(socket).args(args).output().context("starting tailscale")
+    }
+
+    /// The same for a command that is to succeed; what it says.
+    ///
+    /// # Errors
+    /// When it fails, with its words.
+    pub fn said(&self, args: &[&str]) -> Result<String> {
+        let output = self.tailscale(args)?;
+        ensure!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+}
