@@ -40,7 +40,6 @@ pub async fn run(
         map: None,
         update: None,
         update_wanted: false,
-        held: None,
         expiring: None,
     };
     loop {
@@ -55,7 +54,6 @@ pub async fn run(
             done = running(&mut routine.auth) => routine.auth_done(done),
             done = running(&mut routine.map) => routine.map_done(&done),
             known = running(&mut routine.update) => routine.update_done(known),
-            () = running(&mut routine.held) => routine.held = None,
             () = running(&mut routine.expiring) => routine.expiring = None,
         }
     }
@@ -101,9 +99,6 @@ struct Routine {
     update: Activity<bool>,
     /// Control has not heard the latest report, or the connection is in doubt.
     update_wanted: bool,
-    /// Runs while the first update after a login waits: with the map comes the home region, and a control server
-    /// that stores changes by and by would make the stream wait behind an update without it.
-    held: Activity<()>,
     /// Our key is to expire earlier.
     expiring: Activity<()>,
 }
@@ -192,7 +187,7 @@ impl Routine {
             return;
         }
         let node_key = self.keys.node_key.public();
-        if self.update.is_none() && self.update_wanted && self.held.is_none() {
+        if self.update.is_none() && self.update_wanted {
             self.update_wanted = false;
             self.update = Some(Box::pin(update::send(self.context.clone(), node_key)));
         }
@@ -213,8 +208,6 @@ impl Routine {
                 self.keys.old_node_key = NodePrivate::zero();
                 self.logged_in = true;
                 self.update_wanted = true;
-                let context = self.context.clone();
-                self.held = Some(Box::pin(async move { context.map_arrived().await }));
             }
             AuthDone::Failed => {}
             AuthDone::LoggedOut(result, reply) => {

@@ -11,12 +11,6 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
-/// How long the first update after a login waits for the map.
-const FIRST_MESSAGE: Duration = Duration::from_secs(2);
-
-/// Enough for the daemon to choose a home region where there is no choice.
-const DAEMON_REPORTS: Duration = Duration::from_millis(20);
-
 pub(crate) struct Context {
     pub(crate) client: Client,
     events: mpsc::Sender<Event>,
@@ -31,8 +25,6 @@ pub(crate) struct Context {
     pub(crate) map_backoff: RefCell<Backoff>,
     /// A map has come since the start.
     pub(crate) had_map: Cell<bool>,
-    /// Rung at the first message of each stream.
-    first_message: Notify,
     /// What the daemon has been told of each failing activity. Kept here, because an activity that is stopped
     /// and started again must still be able to say that it works now.
     troubles: RefCell<BTreeMap<Activity, Error>>,
@@ -49,7 +41,6 @@ impl Context {
             pings: RefCell::default(),
             map_backoff: RefCell::default(),
             had_map: Cell::new(false),
-            first_message: Notify::new(),
             troubles: RefCell::default(),
         })
     }
@@ -88,21 +79,6 @@ impl Context {
     /// Cuts every wait short.
     pub(crate) fn wake(&self) {
         self.wake.notify_waiters();
-    }
-
-    /// The first message of a stream has been handed to the daemon.
-    pub(crate) fn note_first_message(&self) {
-        self.had_map.set(true);
-        self.first_message.notify_waiters();
-    }
-
-    /// Resolves when the daemon has had the first message of a stream and a moment to report what follows from it.
-    /// A stream that does not come is not waited for long.
-    pub(crate) async fn map_arrived(&self) {
-        tokio::select! {
-            () = tokio::time::sleep(FIRST_MESSAGE) => {}
-            () = self.first_message.notified() => tokio::time::sleep(DAEMON_REPORTS).await,
-        }
     }
 
     /// Waits after control said no, or what it said makes no sense.

@@ -143,6 +143,7 @@ async fn one_stream(context: &Rc<Context>, node_key: NodePublic) -> (Error, bool
                 }
                 MapItem::End(message) => {
                     context.map_backoff.borrow_mut().reset();
+                    context.had_map.set(context.had_map.get() || message.first);
                     context.works(Activity::Map).await;
                     end_of_message(context, message).await;
                 }
@@ -157,11 +158,7 @@ async fn end_of_message(context: &Rc<Context>, mut message: Box<MapMessage>) {
         ping::answer(context, request);
     }
     let debug = message.debug.unwrap_or_default();
-    let first = message.first;
     context.emit_item(MapItem::End(message)).await;
-    if first {
-        context.note_first_message();
-    }
     if let Some(status) = debug.exit {
         log::warn!("control: asked to exit with status {status}, which a router does not do");
     }

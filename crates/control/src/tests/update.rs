@@ -1,6 +1,5 @@
 //! Updates about ourselves.
 
-use super::server::framed;
 use super::*;
 use crate::{Activity, Endpoint, EndpointKind, Error};
 use http::Response;
@@ -23,31 +22,6 @@ fn changes_are_coalesced() {
         assert_eq!(second.json["Hostinfo"]["Hostname"], "r8");
         assert_eq!((&second.json["Stream"], &second.json["OmitPeers"]), (&false.into(), &true.into()));
         second.answer("").await;
-        node.quiet_for(Duration::from_secs(50)).await;
-    });
-}
-
-/// A server that stores changes by and by makes each request of a join wait; one that says nothing new is saved.
-#[test]
-fn the_first_update_waits_for_the_map_and_what_follows_from_it() {
-    in_virtual_time(async {
-        let mut node = Node::logging_in(persisted(1), Login::default()).await;
-        node.request("/machine/register").await.answer(r#"{"MachineAuthorized":true}"#).await;
-        assert!(matches!(node.event().await, Event::LoggedIn(_)));
-        let asked = node.request("/machine/map").await;
-        assert_eq!(asked.json["Stream"], true);
-        let mut stream = asked.open().await;
-        assert!(matches!(node.event().await, Event::MapUp));
-        node.quiet_for(Duration::from_secs(1)).await;
-        stream.send_data(framed(r#"{"Node":{"ID":1}}"#)).await.expect("open");
-        assert!(matches!(node.event().await, Event::MapItem(_)));
-        node.command(report("with a home")).await;
-        let update = node.request("/machine/map").await;
-        assert_eq!(
-            (&update.json["Stream"], &update.json["Hostinfo"]["Hostname"]),
-            (&false.into(), &"with a home".into())
-        );
-        update.answer("").await;
         node.quiet_for(Duration::from_secs(50)).await;
     });
 }
