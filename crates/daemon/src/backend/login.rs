@@ -4,7 +4,6 @@ use super::input::Reply;
 use super::profiles::{self, control_url};
 use super::{Backend, ControlStart, Effect, Moment, PeerSet, State, WARMING_UP, time};
 use crate::parts::health::Warnable;
-use crate::state::Store;
 use keys::{MachinePrivate, NlPrivate};
 use localapi::types::{Notify, Options, Persist, Prefs, UserProfile};
 use netmap::NetMap;
@@ -68,7 +67,7 @@ impl Backend {
             let text = "Tailscale is starting. Please wait.";
             self.health.set(Warnable::WarmingUp, text, now.mono, now.wall);
         }
-        self.start_control(now);
+        self.start_control();
         // Also a stopped node is registered anew: it is told its map once. A node that a file wants up logs in by itself.
         if !logged_out && (self.have_node_key() || (wanted && self.config.is_some())) {
             self.log_in(false, now);
@@ -76,7 +75,7 @@ impl Backend {
         self.settle(now);
     }
 
-    fn start_control(&mut self, now: Moment) {
+    fn start_control(&mut self) {
         let machine_key = self.machine_key();
         let persist = self.profiles.persist().cloned().unwrap_or_default();
         let start = ControlStart {
@@ -90,7 +89,7 @@ impl Backend {
         };
         self.control_running = true;
         self.effects.push_back(Effect::StartControl(Box::new(start)));
-        self.report(now);
+        self.report();
     }
 
     /// The key of this installation, made when it is first needed.
@@ -119,7 +118,7 @@ impl Backend {
         let expired = self.have_netmap && self.netmap.self_node.is_expired(now.wall);
         self.ensure_lock_key(now);
         if !self.control_running {
-            self.start_control(now);
+            self.start_control();
         }
         self.login = Login::UnderWay;
         self.expect_answer(now);
@@ -258,14 +257,14 @@ impl Backend {
         self.effects.push_back(Effect::Logout);
     }
 
-    pub(super) fn logged_out(&mut self, result: Result<(), String>, store: &Store, now: Moment) {
+    pub(super) fn logged_out(&mut self, result: Result<(), String>, now: Moment) {
         let reply = self.logout_reply.take();
         if result.is_ok() {
             let id = self.profiles.current().id.clone();
             let changes = self.profiles.delete(&id);
             self.save(changes);
             self.profiles.switch_to_new();
-            self.profile_changed(store, now);
+            self.profile_changed(now);
         }
         if let Some(reply) = reply {
             reply.send(result);
@@ -273,7 +272,7 @@ impl Backend {
     }
 
     /// Another profile is in use: everything starts over.
-    pub(super) fn profile_changed(&mut self, _store: &Store, now: Moment) {
+    pub(super) fn profile_changed(&mut self, now: Moment) {
         self.forget_map();
         self.blocked = false;
         self.key_refused = false;

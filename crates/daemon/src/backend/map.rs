@@ -91,7 +91,7 @@ impl Backend {
         }
         self.watch_expiry(&changes, now);
         if changes.derp_map {
-            self.relays_changed(now);
+            self.relays_changed();
         }
         if is_new || changes.self_node || changes.packet_filters {
             self.reconfigure();
@@ -192,7 +192,7 @@ impl Backend {
         self.netmap()?.peer(id).map(convert::node)
     }
 
-    fn relays_changed(&mut self, now: Moment) {
+    fn relays_changed(&mut self) {
         let map = &self.netmap.derp_map;
         let usable = |id: &RegionId| map.regions.get(id).is_some_and(|r| !r.no_measure_no_home);
         if !usable(&self.home) {
@@ -200,7 +200,7 @@ impl Backend {
             // One region needs no measuring.
             let mut regions = map.regions.keys().filter(|id| usable(id));
             if let (Some(&only), None) = (regions.next(), regions.next()) {
-                self.set_home(only, now);
+                self.set_home(only);
             }
         }
         self.effects.push_back(Effect::Relays);
@@ -209,12 +209,12 @@ impl Backend {
         }
     }
 
-    fn set_home(&mut self, home: RegionId, now: Moment) {
+    fn set_home(&mut self, home: RegionId) {
         if self.home != home {
             log::info!("home DERP region is now {home}");
             self.home = home;
             self.effects.push_back(Effect::Relays);
-            self.report(now);
+            self.report();
         }
     }
 
@@ -242,7 +242,7 @@ impl Backend {
                     self.health.set(Warnable::DerpRegionError, text, now.mono, now.wall);
                 }
             }
-            derp::Event::HomeMeasured(times) => self.choose_home(&times, now),
+            derp::Event::HomeMeasured(times) => self.choose_home(&times),
             derp::Event::Health { .. } | derp::Event::PeerGone { .. } | derp::Event::FrameAt { .. } => {}
         }
         self.settle(now);
@@ -250,7 +250,7 @@ impl Backend {
 
     /// The region that answered soonest, weighed by control's scores; the present home unless another is clearly
     /// nearer (protocol reference §4.3).
-    fn choose_home(&mut self, times: &BTreeMap<RegionId, Duration>, now: Moment) {
+    fn choose_home(&mut self, times: &BTreeMap<RegionId, Duration>) {
         let map = &self.netmap.derp_map;
         let weighed = |id: &RegionId, time: &Duration| {
             let score = map.region_score.get(id).copied().filter(|score| *score > 0.0).unwrap_or(1.0);
@@ -274,7 +274,7 @@ impl Backend {
             None => None,
         };
         if let Some(home) = choice {
-            self.set_home(home, now);
+            self.set_home(home);
         }
     }
 

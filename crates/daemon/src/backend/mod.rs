@@ -181,7 +181,7 @@ impl Backend {
             Input::Start => self.start(None, now),
             Input::Control(event) => self.handle_control(event, now),
             Input::Command(command) => self.handle_command(command, store, now),
-            Input::LoggedOut(result) => self.logged_out(result, store, now),
+            Input::LoggedOut(result) => self.logged_out(result, now),
             Input::LivePeers(live) => {
                 self.live_peers = live;
                 self.settle(now);

@@ -1,6 +1,6 @@
 //! What we tell control about ourselves.
 
-use super::{Backend, Moment};
+use super::Backend;
 use control::{Command, Hostinfo, NetInfo, SelfReport};
 
 /// What does not change while the process runs.
@@ -24,7 +24,7 @@ pub struct HostFacts {
 
 impl Backend {
     /// Tells control what we are now; it sends only what has changed.
-    pub(super) fn report(&mut self, _now: Moment) {
+    pub(super) fn report(&mut self) {
         let report = self.self_report();
         self.control(Command::Report(Box::new(report)));
     }

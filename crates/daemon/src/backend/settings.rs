@@ -20,7 +20,7 @@ impl Backend {
                         .send(Err(format!("cannot log in when state store is unhealthy: {problem}")));
                 }
                 self.profiles.switch_to_new();
-                self.profile_changed(store, now);
+                self.profile_changed(now);
                 reply.send(Ok(()));
             }
             Command::DeleteProfile(id, reply) => {
@@ -28,11 +28,11 @@ impl Backend {
                 let changes = self.profiles.delete(&id);
                 self.save(changes);
                 if current {
-                    self.profile_changed(store, now);
+                    self.profile_changed(now);
                 }
                 reply.send(Ok(()));
             }
-            Command::ResetAuth(reply) => self.reset_auth(store, now, reply),
+            Command::ResetAuth(reply) => self.reset_auth(now, reply),
             Command::SetConfig(config, reply) => reply.send(self.set_config(*config, now)),
             Command::ExpireSooner(at, reply) => self.expire_sooner(at, reply),
             Command::DisconnectControl(reply) => reply.send(self.disconnect_control(now)),
@@ -56,15 +56,15 @@ impl Backend {
         }
         let changes = self.profiles.switch(id, store)?;
         self.save(changes);
-        self.profile_changed(store, now);
+        self.profile_changed(now);
         Ok(())
     }
 
-    fn reset_auth(&mut self, store: &Store, now: Moment, reply: Reply<Result<(), String>>) {
+    fn reset_auth(&mut self, now: Moment, reply: Reply<Result<(), String>>) {
         let changes = self.profiles.reset();
         self.save(changes);
         self.machine_key = None;
-        self.profile_changed(store, now);
+        self.profile_changed(now);
         reply.send(Ok(()));
     }
 
@@ -89,7 +89,7 @@ impl Backend {
     pub(super) fn change_prefs(&mut self, next: Prefs, old: &Prefs, now: Moment) {
         let wanted = next.want_running;
         self.put_prefs(next, now);
-        self.report(now);
+        self.report();
         if wanted && !old.want_running {
             self.login_again(now);
         }
