@@ -50,7 +50,8 @@ fn report(variable: &str, line: &str) {
     if let Some(path) = std::env::var_os(variable)
         && let Ok(mut file) = std::fs::File::options().create(true).append(true).open(path)
     {
-        writeln!(file, "{line}").ok();
+        // In one write: the soaks append to the same file.
+        file.write_all(format!("{line}\n").as_bytes()).ok();
     }
 }
 

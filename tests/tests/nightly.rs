@@ -1,4 +1,5 @@
-//! Scenarios that take more than a minute each.
+//! The soaks: scenarios that wait for many minutes and measure no speed. `cargo xtask test --nightly` runs them all at
+//! once, beside everything else and with a low priority, so none of them may expect a quick machine.
 
 use anyhow::{Result, ensure};
 use blackbox::traffic::{addresses, echo, transfer, tunnelled};
@@ -21,6 +22,7 @@ fn an_hour_idle_without_a_reconnect() {
         let connections = |node: &lab::Node| node.host.run(&["ss", "-tnH", "state", "established"]);
         let (before, started) = (ports(&connections(&one)?), lab::now());
         let first = one.daemon()?.resident_kib()?;
+        let lines = one.daemon()?.log_text().lines().count();
         lab::until("an hour", SOAK * 2, || Ok((started.elapsed() >= SOAK).then_some(())))?;
         let after = ports(&connections(&one)?);
         number(
@@ -28,6 +30,9 @@ fn an_hour_idle_without_a_reconnect() {
             format!("{first} and {} KiB", one.daemon()?.resident_kib()?),
         );
         ensure!(before == after, "its connections were {before:?} and are {after:?}");
+        let lines = one.daemon()?.log_text().lines().count() - lines;
+        number("log lines in an idle hour", lines);
+        ensure!(lines <= 10, "{lines} lines in an hour: {}", one.daemon()?.log_text());
         ping_all(&one, &two, 10)?;
         ping_all(&one, &go, 10)?;
         headscale.stop();
@@ -46,6 +51,9 @@ fn ports(connections: &str) -> Vec<String> {
 /// How long mixed traffic has to flow.
 const MIXED: Duration = Duration::from_secs(1800);
 
+/// How often each of its pairs begins a stream, unless the one before is still under way.
+const EVERY: Duration = Duration::from_secs(1);
+
 #[test]
 fn half_an_hour_of_mixed_traffic() {
     scenario(EVERYTHING, |lab| {
@@ -57,7 +65,7 @@ fn half_an_hour_of_mixed_traffic() {
         for (from, to) in pairs {
             from.wait_peer(to)?;
             for address in addresses(to)? {
-                echo(&from.host, address, Duration::from_secs(20))?;
+                echo(&from.host, address, Duration::from_secs(60))?;
             }
         }
         let started = lab::now();
@@ -68,10 +76,12 @@ fn half_an_hour_of_mixed_traffic() {
                     streams.push(scope.spawn(move || -> Result<u32> {
                         let mut rounds = 0;
                         while started.elapsed() < MIXED {
+                            let next = lab::now() + EVERY;
                             // From a single block to 8 MiB.
                             transfer(&from.host, &to.host, address, 1 << (rounds % 12))?;
-                            echo(&from.host, address, Duration::from_secs(10))?;
+                            echo(&from.host, address, Duration::from_secs(30))?;
                             rounds += 1;
+                            std::thread::sleep(next.saturating_duration_since(lab::now()));
                         }
                         Ok(rounds)
                     }));

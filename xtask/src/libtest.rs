@@ -3,7 +3,8 @@
 use crate::tally::Tally;
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// What the lines of one `cargo test` said.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -35,6 +36,22 @@ impl Counts {
             }
         }
     }
+
+    /// Adds what was counted, and the program's own end, to `tally`.
+    fn enter(&self, status: ExitStatus, part: &str, tally: &mut Tally) {
+        tally.pass(self.passed);
+        // A name may be hidden by what the test printed on its line: the count is what holds.
+        for at in 0..self.failed {
+            let name = self.failures.get(at).map_or("a test whose name is above", String::as_str);
+            tally.fail(format!("{part}: {name}"));
+        }
+        for _ in 0..self.ignored {
+            tally.skip(format!("{part}: a test marked as ignored"));
+        }
+        if !status.success() && self.failed == 0 {
+            tally.fail(format!("{part}: cargo ended with {status} outside any test"));
+        }
+    }
 }
 
 /// Runs `command` to its end and adds its tests to `tally`. `part` names what failed outside any test, such as a
@@ -49,20 +66,37 @@ pub(crate) fn run(mut command: Command, part: &str, tally: &mut Tally) -> Result
             counts.line(&line);
         }
     }
-    let status = child.wait()?;
-    tally.pass(counts.passed);
-    // A name may be hidden by what the test printed on its line: the count is what holds.
-    for at in 0..counts.failed {
-        let name = counts.failures.get(at).map_or("a test whose name is above", String::as_str);
-        tally.fail(format!("{part}: {name}"));
-    }
-    for _ in 0..counts.ignored {
-        tally.skip(format!("{part}: a test marked as ignored"));
-    }
-    if !status.success() && counts.failed == 0 {
-        tally.fail(format!("{part}: cargo ended with {status} outside any test"));
-    }
+    counts.enter(child.wait()?, part, tally);
     Ok(())
+}
+
+/// A `cargo test …` that runs beside everything else, with its output in a file.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    child: Child,
+    output: PathBuf,
+}
+
+impl Beside {
+    /// Starts `command`; both its outputs go to the file `output`.
+    pub(crate) fn start(mut command: Command, output: PathBuf) -> Result<Self> {
+        let file = std::fs::File::create(&output).with_context(|| output.display().to_string())?;
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        Ok(Self { child: command.spawn().context("starting cargo")?, output })
+    }
+
+    /// Waits for its end, prints what it wrote and adds its tests to `tally`.
+    pub(crate) fn finish(mut self, part: &str, tally: &mut Tally) -> Result<()> {
+        let status = self.child.wait()?;
+        let bytes = std::fs::read(&self.output).with_context(|| self.output.display().to_string())?;
+        let mut counts = Counts::default();
+        for line in String::from_utf8_lossy(&bytes).lines() {
+            println!("{line}");
+            counts.line(line);
+        }
+        counts.enter(status, part, tally);
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -83,5 +117,26 @@ mod tests {
         }
         let failures = vec!["two::three".to_owned()];
         assert_eq!(counts, Counts { passed: 41, failed: 1, ignored: 1, failures });
+    }
+    #[test]
+    fn what_ran_beside_is_counted_and_its_failure_is_a_failure() {
+        let said = [
+            "test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
+            "test soak ... FAILED",
+            "test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
+        ];
+        for (line, ends, last) in [
+            (said[0], 0, "2 passed, 0 failed, 0 skipped"),
+            (said[0], 101, "2 passed, 1 failed, 0 skipped"),
+            (&said[1..].join("\n"), 101, "2 passed, 1 failed, 0 skipped"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut command = Command::new("sh");
+            command.args(["-c", "echo \"$1\"; exit $2", "sh", line, &ends.to_string()]);
+            let mut tally = Tally::default();
+            let beside = Beside::start(command, dir.path().join("output")).unwrap();
+            beside.finish("soak", &mut tally).unwrap();
+            assert_eq!(tally.summary().lines().last(), Some(last), "{line}");
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! `cargo xtask test`: every part this machine can run, one after the other, to the end; then what failed, what was
-//! skipped and why, and the three numbers.
+//! skipped and why, and the three numbers. At night what only waits (the soaks) runs beside all of it.
 
+use crate::libtest::{self, Beside};
 use crate::metadata::{Metadata, cargo};
 use crate::tally::Tally;
-use crate::{build, demo, in_ci, libtest, tidy};
+use crate::{build, demo, in_ci, tidy};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -12,6 +13,14 @@ use std::process::{Command, ExitCode};
 pub(crate) fn run(nightly: bool, filter: Option<&str>) -> Result<ExitCode> {
     let notes = Notes::new()?;
     let mut run = Run { tally: Tally::default(), nightly, filter, notes };
+    let mut soaks = None;
+    if nightly {
+        run.part("build", Run::build);
+        run.part("soaks start", |run| {
+            soaks = Some(run.soaks()?);
+            Ok(())
+        });
+    }
     if filter.is_none() {
         run.part("format", |run| run.command("format", cargo_with(&["fmt", "--all", "--check"])));
         run.part("tidy", Run::tidy);
@@ -21,11 +30,9 @@ pub(crate) fn run(nightly: bool, filter: Option<&str>) -> Result<ExitCode> {
         });
     }
     run.part("units", Run::units);
-    run.part("build", |run| {
-        build::run(None)?;
-        run.tally.pass(1);
-        Ok(())
-    });
+    if !nightly {
+        run.part("build", Run::build);
+    }
     run.part("black box", Run::black_box);
     if filter.is_none() {
         run.part("demo", |run| {
@@ -43,12 +50,21 @@ pub(crate) fn run(nightly: bool, filter: Option<&str>) -> Result<ExitCode> {
             run.command("packet line speed", command)
         });
     }
+    if let Some(soaks) = soaks {
+        run.part("waiting for the soaks", |run| soaks.finish("soaks", &mut run.tally));
+    }
+    for skip in run.notes.skips() {
+        run.tally.pass_was_skip(format!("black box: {skip}"));
+    }
     for line in run.notes.numbers() {
         println!("measured: {line}");
     }
     println!("{}", run.tally.summary());
     Ok(if run.tally.good(in_ci()) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
+
+/// How far the soaks stand back: about a tenth of a core each when the rest wants both.
+const SOAK_NICE: &str = "10";
 
 struct Run<'a> {
     tally: Tally,
@@ -99,18 +115,32 @@ impl Run<'_> {
         libtest::run(command, "units", &mut self.tally)
     }
 
+    fn build(&mut self) -> Result<()> {
+        build::run(None)?;
+        self.tally.pass(1);
+        Ok(())
+    }
+
     fn black_box(&mut self) -> Result<()> {
         let mut command = self.tests(&["test", "--package", "blackbox", "--no-fail-fast"]);
-        if self.nightly {
-            command.args(["--features", "nightly"]);
-        }
         // One after the other: the scenarios measure, and two cores are soon busy.
         command.args(["--", "--test-threads=1"]).args(self.filter);
-        libtest::run(command, "black box", &mut self.tally)?;
-        for skip in self.notes.skips() {
-            self.tally.pass_was_skip(format!("black box: {skip}"));
+        libtest::run(command, "black box", &mut self.tally)
+    }
+
+    /// Starts the scenarios that wait for an hour and measure no speed, all at once and below the priority of the
+    /// rest, so that the scenarios that do measure are alone as far as the scheduler can help it.
+    fn soaks(&self) -> Result<Beside> {
+        let words = ["test", "--package", "blackbox", "--features", "nightly", "--test", "nightly"];
+        let mut cargo = self.tests(&words);
+        cargo.args(["--", "--test-threads=16"]).args(self.filter);
+        let mut command = Command::new("nice");
+        command.args(["-n", SOAK_NICE]).arg(cargo.get_program()).args(cargo.get_args());
+        command.current_dir(lab::workspace_root());
+        for (name, value) in cargo.get_envs() {
+            value.map(|value| command.env(name, value));
         }
-        Ok(())
+        Beside::start(command, self.notes.soaks.clone())
     }
 
     /// The daemon must build with no feature and with each alone: a whole-workspace build hides a missing edge.
@@ -143,17 +173,22 @@ fn cargo_with(words: &[&str]) -> Command {
     command
 }
 
-/// The files in which tests say what they skipped and measured.
+/// The files in which tests say what they skipped and measured, and what the soaks print.
 struct Notes {
     skips: PathBuf,
     numbers: PathBuf,
+    soaks: PathBuf,
 }
 
 impl Notes {
     fn new() -> Result<Self> {
         let dir = lab::target_dir().join("smalltail");
         std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
-        let made = Self { skips: dir.join("skips.txt"), numbers: dir.join("numbers.txt") };
+        let made = Self {
+            skips: dir.join("skips.txt"),
+            numbers: dir.join("numbers.txt"),
+            soaks: dir.join("soaks.txt"),
+        };
         for file in [&made.skips, &made.numbers] {
             std::fs::write(file, "").with_context(|| file.display().to_string())?;
         }
