@@ -5,6 +5,7 @@
 //! Leaves out: framing, limits and access rules (`localapi::server`), deciding anything.
 
 pub mod network_map;
+mod offered;
 mod ping;
 mod stream;
 
@@ -22,6 +23,9 @@ use tokio::sync::oneshot;
 /// The last second of the year 9999.
 const MAX_UNIX: i64 = 253_402_300_799;
 
+/// SHA-256 of `null`: the version of a serve configuration that is not there.
+const ETAG_OF_NULL: &str = "74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b";
+
 /// The handler behind the socket.
 pub struct Api {
     shared: Rc<Shared>,
@@ -35,6 +39,10 @@ impl Api {
 }
 
 impl Handler for Api {
+    fn offers(&self, endpoint: &str) -> bool {
+        offered::in_this_build(endpoint)
+    }
+
     fn permissions(&self, peer: &PeerCred) -> Permissions {
         let operator = operator_uid(&self.shared.backend.borrow().prefs().operator_user);
         let own = rustix::process::geteuid().as_raw();
@@ -117,17 +125,24 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> Response {
         }
         // This build has neither; clients ask for them all the same and expect an empty answer.
         "serve-config" if request.method != localapi::Method::GET => Response::not_found(),
-        "serve-config" => {
-            let mut empty = Response::json(&None::<localapi::types::Empty>, Indent::None);
-            empty.headers.push(("Etag", "\"empty\"".to_owned()));
-            empty
-        }
+        "serve-config" => Response {
+            headers: vec![("Etag", ETAG_OF_NULL.to_owned())],
+            content_type: "application/json",
+            ..Response::text("null")
+        },
         "services" if shared.backend.borrow().netmap().is_none() => Response::error(503, "no netmap"),
         "services" => Response::json(&localapi::types::Empty::default(), Indent::None),
-        "upload-client-metrics" => Response::json(&localapi::types::Empty::default(), Indent::None),
+        "upload-client-metrics" => match request.json::<Vec<localapi::types::Raw>>() {
+            Ok(_) => Response::json(&localapi::types::Empty::default(), Indent::None),
+            Err(_) => Response::error(400, "invalid JSON body"),
+        },
         "update/check" => {
             let latest = localapi::types::ClientVersion { running_latest: true, ..Default::default() };
-            Response::json(&latest, Indent::None)
+            // Go's daemon lets the type be guessed, and it is guessed so.
+            Response {
+                content_type: Response::text("").content_type,
+                ..Response::json(&latest, Indent::None)
+            }
         }
         "reload-config" => Response::json(&reload_config(shared).await, Indent::None),
         "set-expiry-sooner" => set_expiry_sooner(shared, request.query.text("expiry")).await,
@@ -137,6 +152,7 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> Response {
         },
         // What upstream's policy says unless an administrator sets another.
         "shutdown" => Response::error(403, "shutdown access denied by policy"),
+        "bugreport" => debug::bug_report(&request),
         "component-debug-logging" => debug::component_logging(),
         "debug" => debug::action(shared, &request).await,
         "debug-optional-features" => debug::features(),
@@ -231,6 +247,7 @@ async fn profiles(shared: &Rc<Shared>, request: &Request) -> Response {
         },
         (_, "") => Response::error(405, "use GET or PUT"),
         ("GET", "current") => Response::json(backend.borrow().profiles().current(), Indent::None),
+        (_, "current") => Response::error(405, "use GET"),
         ("GET", id) => match backend.borrow().profiles().find(id) {
             Some(profile) => Response::json(profile, Indent::None),
             None => Response::error(404, "Profile not found"),

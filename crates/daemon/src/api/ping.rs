@@ -26,7 +26,7 @@ pub(super) async fn ping(shared: &Shared, request: &Request) -> Response {
         if kind != PingKind::Disco.name() {
             return Response::error(400, "'size' parameter is only supported with disco pings");
         }
-        if size.parse::<u32>().is_err() {
+        if size.parse::<i64>().is_err() {
             return Response::error(400, "invalid 'size' parameter");
         }
         return Response::failure_json(

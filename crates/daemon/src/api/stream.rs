@@ -103,9 +103,6 @@ async fn each_peer(
 
 /// Answers `watch-ipn-bus`.
 pub(super) fn watch(shared: &Rc<Shared>, wanted: &str) -> Response {
-    if ipnbus::FEATURE.is_none() {
-        return Response::not_found();
-    }
     let wanted = match wanted {
         "" => 0,
         text => match text.parse::<u64>() {

@@ -248,6 +248,20 @@ impl Dataplane {
         }
     }
 
+    /// Has every relay prove that it is still there; one that is not is connected anew.
+    pub fn check_relays(&self) {
+        if let Some(pool) = &*self.pool.borrow() {
+            pool.check();
+        }
+    }
+
+    /// Closes the connections to all relays. Home comes back with the next [`Self::relays`].
+    pub fn close_relays(&self) {
+        if let Some(pool) = &*self.pool.borrow() {
+            pool.close_all();
+        }
+    }
+
     /// Dropped packets by reason, those that happened.
     pub fn drops(&self) -> Vec<(&'static str, u32)> {
         let engine = self.engine.borrow();

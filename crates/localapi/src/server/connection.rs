@@ -76,7 +76,8 @@ async fn answer(
     if !asked_by_a_program(&parts) {
         return Err(Response::error(403, "invalid localapi request"));
     }
-    let (endpoint, rest) = Endpoint::find(path).ok_or_else(Response::not_found)?;
+    let found = Endpoint::find(path).filter(|(endpoint, _)| handler.offers(endpoint.name));
+    let (endpoint, rest) = found.ok_or_else(Response::not_found)?;
     let permissions = handler.permissions(&peer);
     endpoint.admit(parts.method.as_str(), permissions)?;
 

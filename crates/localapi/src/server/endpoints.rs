@@ -1,6 +1,6 @@
 //! The endpoints: name, permission, methods, and the words of Go's daemon when one of them is wrong.
 //!
-//! An endpoint that a build lacks is here all the same: its handler answers 404.
+//! An endpoint that a build lacks is here all the same: [`Handler::offers`](super::Handler::offers) says so.
 
 use super::response::Response;
 use super::{Permissions, query};
@@ -101,6 +101,9 @@ pub static ENDPOINTS: &[Endpoint] = &[
     row("whois", Read, "whois access denied", "", 0, ""),
 ];
 
+/// Endpoints that look at the method before the permission.
+const METHOD_FIRST: [&str; 4] = ["dns-osconfig", "dns-query", "set-use-exit-node-enabled", "shutdown"];
+
 impl Endpoint {
     /// The endpoint that serves `path`, and for a prefix what follows it, decoded; `None` is 404.
     pub(super) fn find(path: &str) -> Option<(&'static Self, String)> {
@@ -119,15 +122,23 @@ impl Endpoint {
         ENDPOINTS.get(at)
     }
 
-    /// Checks permission, then method, as Go's handlers do.
+    /// Checks permission and method, in the order in which Go's handlers do.
     pub(super) fn admit(&self, method: &str, may: Permissions) -> Result<(), Response> {
         let changes = !matches!(method, "GET" | "HEAD");
         let readable = may.read || self.need == Nothing || (self.need == Write && may.write);
-        if !readable || (self.need == Write && !may.write) {
-            return Err(Response::error(403, self.denied));
-        }
-        if !self.methods.is_empty() && !self.methods.split(' ').any(|allowed| allowed == method) {
-            return Err(Response::error(self.wrong_method.0, self.wrong_method.1));
+        let permitted = match readable && (self.need != Write || may.write) {
+            true => Ok(()),
+            false => Err(Response::error(403, self.denied)),
+        };
+        let known = self.methods.is_empty() || self.methods.split(' ').any(|allowed| allowed == method);
+        let method_fits = match known {
+            true => Ok(()),
+            false => Err(Response::error(self.wrong_method.0, self.wrong_method.1)),
+        };
+        if METHOD_FIRST.contains(&self.name) {
+            method_fits.and(permitted)?;
+        } else {
+            permitted.and(method_fits)?;
         }
         if self.need == ReadOrWrite && changes && !may.write {
             let text = if self.name == "prefs" { "prefs write access denied" } else { self.denied };

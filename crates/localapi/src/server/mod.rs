@@ -40,6 +40,13 @@ pub struct Permissions {
 
 /// Answers requests.
 pub trait Handler {
+    /// Whether this build has the endpoint of this name; without it the answer is 404 to everybody, as if it had
+    /// never been heard of.
+    fn offers(&self, endpoint: &str) -> bool {
+        let _ = endpoint;
+        true
+    }
+
     /// What the process at the other end may do; asked for each request, as settings change.
     fn permissions(&self, peer: &PeerCred) -> Permissions;
 

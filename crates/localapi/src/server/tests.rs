@@ -17,6 +17,10 @@ struct Echo {
 }
 
 impl Handler for Echo {
+    fn offers(&self, endpoint: &str) -> bool {
+        endpoint != "dial"
+    }
+
     fn permissions(&self, peer: &PeerCred) -> Permissions {
         assert!(peer.uid.is_some() && peer.pid.is_some());
         self.may.get()
@@ -188,6 +192,10 @@ fn names_permissions_and_methods() {
             (reader, "GET /localapi/v0/profiles/", "403", "profiles access denied\n"),
             (reader, "POST /localapi/v0/check-prefs", "403", "checkprefs access denied\n"),
             (reader, "POST /localapi/v0/ping", "200", "POST ping rest= peers= reason=None body=0"),
+            (reader, "GET /localapi/v0/shutdown", "405", "only POST allowed\n"),
+            (reader, "POST /localapi/v0/shutdown", "403", "shutdown access denied\n"),
+            (all, "POST /localapi/v0/dial", "404", "404 page not found\n"),
+            (nobody, "GET /localapi/v0/dial", "404", "404 page not found\n"),
             (nobody, "GET /localapi/v0/status", "403", "status access denied\n"),
             (nobody, "GET /localapi/v0/derpmap", "200", "GET derpmap rest= peers= reason=None body=0"),
         ] {

@@ -14,6 +14,11 @@ pub fn features() -> Response {
 }
 
 /// 404, as upstream.
+pub fn bug_report(_request: &Request) -> Response {
+    Response::not_found()
+}
+
+/// 404, as upstream.
 pub fn component_logging() -> Response {
     Response::not_found()
 }

@@ -1,4 +1,5 @@
-//! `POST debug?action=…`: what the node does and counts, and a transfer that carries checksummed data in ICMP echoes.
+//! `POST debug?action=…`: what the node does and counts, small pushes, and a transfer that carries checksummed data in
+//! ICMP echoes; `POST bugreport`.
 
 use crate::dataplane::Dataplane;
 use crate::node::Shared;
@@ -55,10 +56,56 @@ pub async fn action(shared: &Rc<Shared>, request: &Request) -> Response {
             let drops: BTreeMap<&str, u32> = shared.plane.drops().into_iter().collect();
             Response::json(&drops, Indent::Tab)
         }
+        "current-netmap" if shared.backend.borrow().netmap().is_none() => Response::error(400, "no netmap"),
         "current-netmap" => crate::api::network_map::document(shared),
+        "peer-disco-keys" => peer_disco_keys(shared),
+        // There is nobody to relay for us but DERP, and no map on flash.
+        "peer-relay-servers" => Response::text("[]\n"),
+        "clear-netmap-cache" => done(),
+        // Without direct paths the way out is the way to the relays.
+        "restun" => {
+            shared.plane.measure_relays();
+            done()
+        }
+        "rebind" => {
+            shared.plane.check_relays();
+            done()
+        }
+        "break-derp-conns" => {
+            shared.plane.close_relays();
+            shared.plane.relays(&shared.backend.borrow().relay_config());
+            done()
+        }
         "echo" => echo(shared, request),
+        "" => Response::error(400, "missing parameter 'action'"),
         other => Response::error(400, &format!("unknown action {other:?}")),
     }
+}
+
+fn done() -> Response {
+    Response { content_type: "text/plain", ..Response::text("done\n") }
+}
+
+/// Node keys with the disco keys that control told for them.
+fn peer_disco_keys(shared: &Shared) -> Response {
+    let backend = shared.backend.borrow();
+    let peers = backend.netmap().into_iter().flat_map(|map| map.peers());
+    let keys: BTreeMap<_, _> = peers
+        .filter(|peer| !peer.disco_key.is_zero())
+        .map(|peer| (peer.key.to_string(), peer.disco_key.to_string()))
+        .collect();
+    Response::json(&keys, Indent::None)
+}
+
+/// Marks the moment in the log. There is nothing to refer to elsewhere: this node uploads no logs, which is what
+/// the marker says.
+pub fn bug_report(request: &Request) -> Response {
+    const MARKER: &str = "BUG-NO-LOGS-NO-SUPPORT-this-node-uploads-no-logs";
+    let note = request.query.text("note");
+    log::info!("user bugreport: {MARKER} {}", note.escape_debug());
+    // A recording has a second one for its end.
+    let lines = if request.query.flag("record") == Some(true) { 2 } else { 1 };
+    Response { content_type: "text/plain", ..Response::text(format!("{MARKER}\n").repeat(lines)) }
 }
 
 /// `echo&ip=…&bytes=…`: sends that many random bytes in ICMP echoes and compares what comes back. Streams a line

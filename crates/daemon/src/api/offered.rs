@@ -1,0 +1,56 @@
+//! Which endpoints this build has. The others are 404 for everybody, with any method, as in a build of upstream's
+//! that omits them; clients are made for that.
+
+use crate::parts::{debug, ipnbus};
+
+/// Endpoints of parts that are not in the tree yet, and of those that never will be.
+const ABSENT: [&str; 20] = [
+    "debug-capture",
+    "debug-derp-region",
+    "debug-packet-filter-matches",
+    "debug-packet-filter-rules",
+    "debug-peer-endpoint-changes",
+    "debug-portmap",
+    "debug-rotate-disco-key",
+    "dial",
+    "dns-osconfig",
+    "dns-query",
+    "goroutines",
+    "logtap",
+    "metrics",
+    "policy/",
+    "pprof",
+    "set-udp-gro-forwarding",
+    "set-use-exit-node-enabled",
+    "suggest-exit-node",
+    "tka/status",
+    "usermetrics",
+];
+
+/// Whether the endpoint `name` answers in this build.
+pub(super) fn in_this_build(name: &str) -> bool {
+    let gated = match name {
+        "watch-ipn-bus" => ipnbus::FEATURE,
+        "bugreport" | "component-debug-logging" | "debug" | "debug-optional-features" => debug::FEATURE,
+        name if name.starts_with("debug-") => debug::FEATURE,
+        _ => Some(""),
+    };
+    gated.is_some() && !ABSENT.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use localapi::server::ENDPOINTS;
+
+    #[test]
+    fn what_is_absent_is_an_endpoint() {
+        for name in ABSENT {
+            assert!(ENDPOINTS.iter().any(|endpoint| endpoint.name == name), "{name}");
+            assert!(!in_this_build(name));
+        }
+        assert!(in_this_build("status") && in_this_build("profiles/"));
+        assert_eq!(in_this_build("bugreport"), debug::FEATURE.is_some());
+        assert_eq!(in_this_build("watch-ipn-bus"), ipnbus::FEATURE.is_some());
+    }
+}
