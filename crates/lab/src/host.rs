@@ -162,7 +162,8 @@ impl Host {
         &self.etc
     }
 
-    /// Drops all UDP of this host but DNS, in both directions: what is left to a node is its relay.
+    /// Drops all UDP of this host's uplink but DNS, in both directions: what is left to a node is its relay. Inside
+    /// the tunnel UDP passes.
     ///
     /// # Errors
     /// When nft refuses.
@@ -171,11 +172,11 @@ impl Host {
             r#"table inet lab_udp {
                  chain input {
                    type filter hook input priority 0
-                   iifname != "lo" meta l4proto udp udp dport != 53 udp sport != 53 drop
+                   iifname "eth0" meta l4proto udp udp dport != 53 udp sport != 53 drop
                  }
                  chain output {
                    type filter hook output priority 0
-                   oifname != "lo" meta l4proto udp udp dport != 53 udp sport != 53 drop
+                   oifname "eth0" meta l4proto udp udp dport != 53 udp sport != 53 drop
                  }
                }"#,
         )

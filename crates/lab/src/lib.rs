@@ -29,6 +29,7 @@ mod ca;
 mod command;
 mod headscale;
 mod host;
+pub mod load;
 mod network;
 mod node;
 mod process;
