@@ -1,9 +1,10 @@
-//! Developer commands: `cargo xtask demo | test | peers | lab | build | size | tidy`.
+//! Developer commands: `cargo xtask demo | test | peers | lab | build | size | bench | tidy`.
 //!
 //! Owns: what a person or CI types. Each command is one file. There is no check that exists only in CI: `.ci/run`
 //! calls `peers` and `test` and nothing else. Leaves out: everything that ships.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod bench;
 mod build;
 mod demo;
 mod interactive;
@@ -46,10 +47,18 @@ fn arguments() -> Command {
                 )
                 .arg(Arg::new("filter").value_name("FILTER").help("only tests whose name contains this")),
         )
-        .subcommand(Command::new("peers").about("Install headscale and the Go programs that tests talk to"))
+        .subcommand(
+            Command::new("peers").about("Install headscale and the Go programs that tests talk to").arg(
+                Arg::new("incumbent")
+                    .long("incumbent")
+                    .action(ArgAction::SetTrue)
+                    .help("also the Go node as images for routers have it: stripped and packed, for `bench`"),
+            ),
+        )
         .subcommand(Command::new("lab").about("Headscale, a Go node and two of ours to play with (root)"))
         .subcommand(Command::new("build").about("Build the shipped binary").arg(target.clone()))
         .subcommand(Command::new("size").about("Build the shipped binary and print its size").arg(target))
+        .subcommand(bench::command())
         .subcommand(Command::new("tidy").about("Checks of the tree itself"))
 }
 
@@ -71,10 +80,11 @@ fn run() -> Result<ExitCode> {
         Some(("test", matches)) => {
             test::run(matches.get_flag("nightly"), matches.get_one::<String>("filter").map(String::as_str))
         }
-        Some(("peers", _)) => peers::run().map(|()| ExitCode::SUCCESS),
+        Some(("peers", matches)) => peers::run(matches.get_flag("incumbent")).map(|()| ExitCode::SUCCESS),
         Some(("lab", _)) => interactive::run().map(|()| ExitCode::SUCCESS),
         Some(("build", matches)) => build::run(target(matches).as_deref()).map(|_| ExitCode::SUCCESS),
         Some(("size", matches)) => size::run(target(matches).as_deref()).map(|()| ExitCode::SUCCESS),
+        Some(("bench", matches)) => bench::run(&bench::Choice::new(matches)?),
         Some(("tidy", _)) => tidy::run(),
         _ => Ok(ExitCode::FAILURE),
     }

@@ -4,7 +4,7 @@
 //! make a repeated build quick.
 
 use anyhow::{Context, Result, bail, ensure};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Version of the Go node that this product follows.
@@ -15,13 +15,18 @@ const HEADSCALE: &str = "0.29.3";
 
 const HEADSCALE_MODULE: &str = "github.com/juanfont/headscale";
 
-/// Installs whatever is missing.
-pub(crate) fn run() -> Result<()> {
+/// What the incumbent build keeps; what these need comes with them.
+const INCUMBENT_KEEPS: &str = "advertiseexitnode,useexitnode,dns,gro,portmapper,listenrawdisco,health,iptables,osrouter,\
+                               unixsocketidentity,ipnbus";
+
+/// Installs whatever is missing; the incumbent build only when it is asked for.
+pub(crate) fn run(incumbent: bool) -> Result<()> {
     let dir = lab::peers_dir();
     std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
     println!("peers in {}", dir.display());
     let go_works = || Command::new("go").arg("version").output().is_ok_and(|output| output.status.success());
-    for (name, recipe) in programs() {
+    let wanted = programs().into_iter().chain(incumbent.then_some(("incumbent", Recipe::Incumbent)));
+    for (name, recipe) in wanted {
         let stamp = dir.join(format!(".{name}.stamp"));
         if dir.join(name).exists() && std::fs::read_to_string(&stamp).is_ok_and(|text| text == recipe.stamp())
         {
@@ -52,14 +57,12 @@ enum Recipe {
     /// A module of our own that only requires the program's: `go install` refuses it, because the proxy does not
     /// give the module's list of versions.
     Scratch { module: &'static str, package: &'static str, version: &'static str },
+    /// The Go node as the images for routers have it: a folder with one stripped, packed program under both names.
+    Incumbent,
 }
 
 fn programs() -> Vec<(&'static str, Recipe)> {
-    // Without the stamp `tailscale version` prints an error text instead of a version.
-    let flags = format!(
-        "-s -w -X tailscale.com/version.shortStamp={TAILSCALE} -X tailscale.com/version.longStamp={TAILSCALE}-go"
-    );
-    let tailscale = |package| Recipe::Install { package, version: TAILSCALE, flags: flags.clone() };
+    let tailscale = |package| Recipe::Install { package, version: TAILSCALE, flags: tailscale_flags() };
     vec![
         ("tailscaled", tailscale("tailscale.com/cmd/tailscaled")),
         ("tailscale", tailscale("tailscale.com/cmd/tailscale")),
@@ -75,10 +78,18 @@ fn programs() -> Vec<(&'static str, Recipe)> {
     ]
 }
 
+/// Linker flags of the Go node. Without the stamp `tailscale version` prints an error text instead of a version.
+fn tailscale_flags() -> String {
+    format!(
+        "-s -w -X tailscale.com/version.shortStamp={TAILSCALE} -X tailscale.com/version.longStamp={TAILSCALE}-go"
+    )
+}
+
 impl Recipe {
     fn version(&self) -> &'static str {
         match self {
             Self::Install { version, .. } | Self::Scratch { version, .. } => version,
+            Self::Incumbent => TAILSCALE,
         }
     }
 
@@ -87,6 +98,7 @@ impl Recipe {
         match self {
             Self::Install { package, version, flags } => format!("{package} v{version} {flags}\n"),
             Self::Scratch { package, version, .. } => format!("{package} v{version}\n"),
+            Self::Incumbent => format!("combined v{TAILSCALE} keeps {INCUMBENT_KEEPS}\n"),
         }
     }
 
@@ -97,13 +109,9 @@ impl Recipe {
                 go.env("GOBIN", dir).args(["install", "-ldflags", flags, &format!("{package}@v{version}")]);
                 run_go(go)
             }
+            Self::Incumbent => incumbent(dir),
             Self::Scratch { module, package, version } => {
-                let scratch = dir.join("build").join(name);
-                std::fs::create_dir_all(&scratch)?;
-                let text = format!(
-                    "module peers.local/{name}\n\ngo 1.26\n\nrequire {module} v{version}\n\ntool {package}\n"
-                );
-                std::fs::write(scratch.join("go.mod"), text)?;
+                let scratch = scratch(dir, name, module, version, &[package])?;
                 let mut go = go();
                 // Built beside its place and renamed: a running program cannot be overwritten.
                 let fresh = dir.join(format!(".{name}.new"));
@@ -114,6 +122,49 @@ impl Recipe {
             }
         }
     }
+}
+
+/// A module of our own that requires another's version, and has the packages that are built from it.
+fn scratch(dir: &Path, name: &str, module: &str, version: &str, packages: &[&str]) -> Result<PathBuf> {
+    let scratch = dir.join("build").join(name);
+    std::fs::create_dir_all(&scratch)?;
+    let mut text = format!("module peers.local/{name}\n\ngo 1.26\n\nrequire {module} v{version}\n");
+    for package in packages {
+        text.push_str(&format!("\ntool {package}\n"));
+    }
+    std::fs::write(scratch.join("go.mod"), text)?;
+    Ok(scratch)
+}
+
+/// Builds the incumbent: the Go project's own tool says which tags leave a feature out.
+fn incumbent(dir: &Path) -> Result<()> {
+    let packages = ["tailscale.com/cmd/tailscaled", "tailscale.com/cmd/featuretags"];
+    let scratch = scratch(dir, "incumbent", "tailscale.com", TAILSCALE, &packages)?;
+    let mut tool = go();
+    tool.current_dir(&scratch).args(["run", "-mod=mod", "tailscale.com/cmd/featuretags", "--min"]);
+    tool.arg(format!("--add={INCUMBENT_KEEPS}"));
+    let output = tool.output().context("starting go")?;
+    ensure!(output.status.success(), "featuretags: {}", String::from_utf8_lossy(&output.stderr));
+    let tags = format!("{},ts_include_cli", String::from_utf8_lossy(&output.stdout).trim());
+    let place = dir.join("incumbent");
+    std::fs::create_dir_all(&place)?;
+    let fresh = place.join(".new");
+    std::fs::remove_file(&fresh).ok();
+    let mut build = go();
+    build.current_dir(&scratch).args(["build", "-mod=mod", "-trimpath", "-gcflags=all=-l", "-tags", &tags]);
+    build.args(["-ldflags", &tailscale_flags(), "-o"]).arg(&fresh).arg("tailscale.com/cmd/tailscaled");
+    run_go(build)?;
+    match crate::size::upx() {
+        Some(upx) => {
+            let status = Command::new(upx).args(["--best", "--lzma", "-qqq"]).arg(&fresh).status()?;
+            ensure!(status.success(), "upx ended with {status}");
+        }
+        None => println!("  no upx: the incumbent stays unpacked, which its memory and start will show"),
+    }
+    std::fs::rename(fresh, place.join("tailscaled"))?;
+    let face = place.join("tailscale");
+    std::fs::remove_file(&face).ok();
+    Ok(std::os::unix::fs::symlink("tailscaled", face)?)
 }
 
 /// The installed Go and no other, making static programs.

@@ -37,7 +37,7 @@ pub(crate) fn packed(binary: &std::path::Path) -> Result<Option<u64>> {
 }
 
 /// The packer of the cross toolchain (its version matters on 32-bit ARM), else one in PATH.
-fn upx() -> Option<PathBuf> {
+pub(crate) fn upx() -> Option<PathBuf> {
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/share/cross"));
     let cross = std::env::var_os("CROSS_HOME").map(PathBuf::from).or_else(home)?.join("bin/upx");
     let works =

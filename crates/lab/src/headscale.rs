@@ -49,6 +49,11 @@ impl Headscale {
         Ok(started)
     }
 
+    /// Process id; that of its relay too.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What `--login-server` wants.
     pub fn url(&self) -> String {
         format!("https://{NAME}")

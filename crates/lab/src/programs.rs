@@ -9,6 +9,8 @@ use std::process::Command;
 pub enum Flavour {
     /// The Go programs of the reference version.
     Go,
+    /// The same version as routers run it today: one combined program, built without most features and packed.
+    Incumbent,
     /// The binary of this workspace.
     Ours,
 }
@@ -27,6 +29,7 @@ impl Flavour {
     fn dir(self) -> PathBuf {
         match self {
             Self::Go => peers_dir(),
+            Self::Incumbent => peers_dir().join("incumbent"),
             Self::Ours => ours_dir(),
         }
     }
@@ -41,6 +44,8 @@ pub enum Need {
     Headscale,
     /// The Go `tailscaled` and `tailscale`.
     Go,
+    /// The Go programs as [`Flavour::Incumbent`].
+    Incumbent,
     /// Our own build.
     Ours,
 }
@@ -82,6 +87,7 @@ pub fn missing(needs: &[Need]) -> Option<String> {
         Need::Headscale => absent(&peers_dir().join("headscale"), "cargo xtask peers"),
         Need::Go => absent(&Flavour::Go.daemon(), "cargo xtask peers")
             .or_else(|| absent(&Flavour::Go.cli(), "cargo xtask peers")),
+        Need::Incumbent => absent(&Flavour::Incumbent.daemon(), "cargo xtask peers --incumbent"),
         Need::Ours => absent(&Flavour::Ours.daemon(), "cargo xtask build")
             .or_else(|| absent(&Flavour::Ours.cli(), "cargo xtask build")),
     })
