@@ -8,6 +8,7 @@
 mod args;
 mod command;
 mod console;
+mod netcheck;
 mod prefs;
 mod render;
 mod stop;
@@ -15,6 +16,7 @@ mod stop;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use args::Typed;
@@ -24,7 +26,7 @@ use stop::Stop;
 /// What a process knows about itself.
 #[derive(Clone, Debug)]
 pub struct Env {
-    /// Environment variables; `USER` and `SSH_CLIENT` are read.
+    /// Environment variables; `USER`, `SSH_CLIENT` and `TS_DEBUG_NETCHECK_UDP_BIND` are read.
     pub vars: BTreeMap<String, String>,
     /// Real user id, for the hint about `sudo`.
     pub uid: u32,
@@ -38,6 +40,8 @@ pub struct Env {
     pub socket: PathBuf,
     /// What `version` prints.
     pub version: VersionInfo,
+    /// Makes what opens connections to relays, for `netcheck`.
+    pub dialer: fn() -> Result<Rc<dyn dial::Dial>, String>,
 }
 
 /// The versions of this program.

@@ -409,20 +409,21 @@ fn help_and_mistakes() {
             For help on a command, add --help after it: "tailscale status --help".
 
             SUBCOMMANDS
-              up       Connect to the tailnet, logging in if needed
-              down     Disconnect from the tailnet
-              set      Change single settings
-              get      Show settings
-              login    Log in to a further account
-              logout   Disconnect and expire the node key, so that a login is needed again
-              switch   Switch to a different account
-              ip       Show Tailscale addresses
-              status   Show the state of the node and its connections
-              ping     Ping a node inside the tailnet and see the way it takes
-              version  Print the version
-              whois    Show the machine and user behind a Tailscale address
-              whoami   Show the identity of this machine
-              wait     Wait until the node runs and its address can be bound
+              up        Connect to the tailnet, logging in if needed
+              down      Disconnect from the tailnet
+              set       Change single settings
+              get       Show settings
+              login     Log in to a further account
+              logout    Disconnect and expire the node key, so that a login is needed again
+              switch    Switch to a different account
+              netcheck  Print what the network lets through and how far the relays are
+              ip        Show Tailscale addresses
+              status    Show the state of the node and its connections
+              ping      Ping a node inside the tailnet and see the way it takes
+              version   Print the version
+              whois     Show the machine and user behind a Tailscale address
+              whoami    Show the identity of this machine
+              wait      Wait until the node runs and its address can be bound
 
             FLAGS
                   --socket <value>  path of tailscaled's socket [default: DIR/s]
@@ -517,20 +518,21 @@ fn help_and_mistakes() {
             For help on a command, add --help after it: "tailscale status --help".
 
             SUBCOMMANDS
-              up       Connect to the tailnet, logging in if needed
-              down     Disconnect from the tailnet
-              set      Change single settings
-              get      Show settings
-              login    Log in to a further account
-              logout   Disconnect and expire the node key, so that a login is needed again
-              switch   Switch to a different account
-              ip       Show Tailscale addresses
-              status   Show the state of the node and its connections
-              ping     Ping a node inside the tailnet and see the way it takes
-              version  Print the version
-              whois    Show the machine and user behind a Tailscale address
-              whoami   Show the identity of this machine
-              wait     Wait until the node runs and its address can be bound
+              up        Connect to the tailnet, logging in if needed
+              down      Disconnect from the tailnet
+              set       Change single settings
+              get       Show settings
+              login     Log in to a further account
+              logout    Disconnect and expire the node key, so that a login is needed again
+              switch    Switch to a different account
+              netcheck  Print what the network lets through and how far the relays are
+              ip        Show Tailscale addresses
+              status    Show the state of the node and its connections
+              ping      Ping a node inside the tailnet and see the way it takes
+              version   Print the version
+              whois     Show the machine and user behind a Tailscale address
+              whoami    Show the identity of this machine
+              wait      Wait until the node runs and its address can be bound
 
             FLAGS
                   --socket <value>  path of tailscaled's socket [default: DIR/s]

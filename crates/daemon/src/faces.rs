@@ -3,8 +3,9 @@
 use crate::flags::{self, Flags, Parsed, StatePlace, Surroundings};
 use crate::parts::osrouter;
 use crate::{clock, host, logging, node, version};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Runs the face that is asked for and returns the status to exit with.
@@ -37,9 +38,18 @@ fn command_line(args: &[String]) -> ExitCode {
             commit: option_env!("SMALLTAIL_COMMIT").unwrap_or("").to_owned(),
             capability: u32::from(control::CAPABILITY_VERSION),
         },
+        dialer,
     };
     let status = cli::run(args, &env, &mut std::io::stdout(), &mut std::io::stderr());
     ExitCode::from(u8::try_from(status).unwrap_or(1))
+}
+
+/// Opens connections for the command line, which trusts whom the daemon trusts.
+fn dialer() -> Result<Rc<dyn dial::Dial>, String> {
+    let ca = std::env::var("SSL_CERT_FILE").ok().filter(|path| !path.is_empty());
+    let extra_ca_file = ca.into_iter().map(PathBuf::from).collect();
+    let options = dial::Options { extra_ca_file, wall: Arc::new(clock::Clock::new(None)) };
+    Ok(Rc::new(dial::Dialer::new(options).map_err(|error| error.to_string())?))
 }
 
 fn daemon(args: &[String]) -> ExitCode {

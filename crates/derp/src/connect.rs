@@ -48,6 +48,11 @@ pub(crate) fn servers(region: &DerpRegion, use_http: bool) -> Vec<Server> {
         .collect()
 }
 
+/// What to dial for the servers of `region`, in order; those that cannot be dialled are left out.
+pub fn targets(region: &DerpRegion) -> impl Iterator<Item = Target> {
+    servers(region, false).into_iter().map(|server| server.target)
+}
+
 fn target(node: &DerpNode, use_http: bool) -> Option<Target> {
     let mut addrs = Vec::new();
     if let FamilyAddr::Ip(ip) = node.ipv4 {

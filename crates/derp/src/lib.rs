@@ -18,6 +18,7 @@ mod measure;
 mod outbox;
 mod pool;
 
+pub use connect::targets;
 pub use frame::{Frame, FrameError, GoneReason, MAX_FRAME, MAX_PACKET, decode};
 pub use pool::{Config, Options, Pool, Stats};
 

@@ -6,6 +6,7 @@ mod get;
 mod ip;
 mod login;
 mod logout;
+mod netcheck;
 mod ping;
 mod risk;
 mod set;
@@ -55,6 +56,7 @@ pub(crate) fn root(env: &Env) -> Command {
         login::define(),
         logout::define(),
         switch::define(),
+        netcheck::define(),
         ip::define(),
         status::define(),
         ping::define(),
@@ -89,6 +91,7 @@ pub(crate) async fn dispatch(
         "get" => get::run(run, matches_of).await,
         "logout" => logout::run(run, matches_of).await,
         "switch" => switch::run(run, matches_of).await,
+        "netcheck" => netcheck::run(run, matches_of).await,
         "ip" => ip::run(run, matches_of).await,
         "status" => status::run(run, matches_of).await,
         "ping" => ping::run(run, matches_of).await,

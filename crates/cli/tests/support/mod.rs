@@ -108,6 +108,7 @@ pub fn env(socket: PathBuf) -> cli::Env {
             commit: "0123abcd".to_owned(),
             capability: 119,
         },
+        dialer: || Err("no way out of a test".to_owned()),
     }
 }
 
@@ -116,8 +117,20 @@ pub fn run(script: &Script, line: &str) -> Done {
     run_as(script, line, |_| ())
 }
 
+/// The same with standard output going to `out`; gives the exit status.
+pub fn run_into(script: &Script, line: &str, out: &mut dyn Write) -> i32 {
+    run_with(script, line, |_| (), out).status
+}
+
 /// The same with a changed environment.
 pub fn run_as(script: &Script, line: &str, change: impl FnOnce(&mut cli::Env)) -> Done {
+    let mut out = Vec::new();
+    let done = run_with(script, line, change, &mut out);
+    Done { out: String::from_utf8(out).unwrap().replace(&done.out, "DIR"), ..done }
+}
+
+/// Gives, as output, the directory that is not to be shown.
+fn run_with(script: &Script, line: &str, change: impl FnOnce(&mut cli::Env), out: &mut dyn Write) -> Done {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("s");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -133,12 +146,11 @@ pub fn run_as(script: &Script, line: &str, change: impl FnOnce(&mut cli::Env)) -
     let mut env = env(socket);
     change(&mut env);
     let args: Vec<String> = line.split_whitespace().map(|word| word.replace("%20", " ")).collect();
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let status = cli::run(&args, &env, &mut out, &mut err);
+    let mut err = Vec::new();
+    let status = cli::run(&args, &env, out, &mut err);
     let calls = calls.0.lock().unwrap().clone();
-    let text =
-        |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(dir.path().to_str().unwrap(), "DIR");
-    Done { status, out: text(out), err: text(err), calls }
+    let out = dir.path().to_str().unwrap().to_owned();
+    Done { status, err: String::from_utf8(err).unwrap().replace(&out, "DIR"), out, calls }
 }
 
 type Calls = (Mutex<Vec<String>>, Condvar);
