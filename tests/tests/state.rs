@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use blackbox::{EVERYTHING, count, joined, number, ping_all, scenario};
-use lab::{Flavour, Lab, Node, Ping};
+use lab::{Flavour, Host, Lab, Node, Ping};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
@@ -224,6 +225,46 @@ fn control_may_be_away_at_boot_and_come_back() {
         number("control's return to Running", format!("{took:?}"));
         ensure!(took <= Duration::from_secs(5), "Running {took:?} after control's return");
         ensure!(one.identity()? == identity, "another identity");
+        Ok(())
+    });
+}
+
+/// Takes connections to control on `host` and says nothing on them, as a firewall does that answers in a dead server's
+/// place, while `body` runs and until there is one. The connections stay open, in what this gives.
+fn silence(host: &Host, body: impl FnOnce() -> Result<()>) -> Result<Vec<TcpStream>> {
+    let listeners = host.inside(|| -> Result<_> {
+        Ok([TcpListener::bind("0.0.0.0:443")?, TcpListener::bind("0.0.0.0:80")?])
+    })??;
+    let mut taken = Vec::new();
+    body()?;
+    lab::until("a connection to control", Duration::from_secs(20), || {
+        for listener in &listeners {
+            listener.set_nonblocking(true)?;
+            taken.extend(std::iter::from_fn(|| listener.accept().ok().map(|(stream, _)| stream)));
+        }
+        Ok((!taken.is_empty()).then_some(()))
+    })?;
+    Ok(taken)
+}
+
+#[test]
+fn a_silent_control_connection_at_boot_is_not_waited_for() {
+    scenario(EVERYTHING, |lab| {
+        let mut headscale = lab.headscale()?;
+        let mut one = joined(lab, &headscale, "one", Flavour::Ours)?;
+        one.stop()?;
+        headscale.stop();
+        let silent = silence(&headscale.host, || one.start().map(drop))?;
+        ensure!(one.state()? != "Running", "it cannot run");
+        headscale.start_again()?;
+        let back = lab::now();
+        one.wait_running()?;
+        let took = back.elapsed();
+        number(
+            &format!("control's return to Running past {} silent connections", silent.len()),
+            format!("{took:?}"),
+        );
+        ensure!(took <= Duration::from_secs(5), "Running {took:?} after control's return");
         Ok(())
     });
 }

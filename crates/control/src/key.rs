@@ -1,5 +1,6 @@
 //! The server's Noise key, published at `/key` over ordinary HTTPS (protocol reference §1.2).
 
+use crate::overtake::overtaking;
 use crate::server::Url;
 use crate::{Error, http1};
 use dial::Dial;
@@ -24,9 +25,10 @@ pub(crate) async fn fetch(dialer: &dyn Dial, server: &Url, version: u16) -> Resu
     let base = server.path.trim_end_matches('/');
     let url = Url { path: format!("{base}/key?v={version}"), ..server.clone() };
     let shown = format!("{}{}", url.authority, url.path);
-    let answer = tokio::time::timeout(TIMEOUT, http1::fetch(dialer, Method::GET, &url, Vec::new(), LIMIT))
-        .await
-        .map_err(|_| Error::Timeout("fetching the key of the control server"))??;
+    let answer = overtaking(TIMEOUT, "fetching the key of the control server", || {
+        Box::pin(http1::fetch(dialer, Method::GET, &url, Vec::new(), LIMIT))
+    })
+    .await?;
     if answer.status != StatusCode::OK {
         let text = crate::text::printable(&answer.body);
         return Err(Error::Status { what: "/key", status: answer.status.as_u16(), text });

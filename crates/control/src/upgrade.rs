@@ -5,6 +5,7 @@
 //! same reason the certificate does not matter on the TLS attempt.
 
 use crate::noise::{self, Initiator, NoiseStream};
+use crate::overtake::overtaking;
 use crate::server::{Url, host_header};
 use crate::{Error, http1};
 use base64::Engine as _;
@@ -72,9 +73,7 @@ pub(crate) async fn connect(attempt: &Attempt<'_>, skip_plain: bool) -> Result<N
 
 impl Attempt<'_> {
     async fn one(&self, port: u16, tls: bool) -> Result<NoiseStream, Error> {
-        tokio::time::timeout(TIMEOUT, self.one_untimed(port, tls))
-            .await
-            .unwrap_or(Err(Error::Timeout("connecting to control")))
+        overtaking(TIMEOUT, "connecting to control", || Box::pin(self.one_untimed(port, tls))).await
     }
 
     async fn one_untimed(&self, port: u16, tls: bool) -> Result<NoiseStream, Error> {

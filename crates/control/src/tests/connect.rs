@@ -154,3 +154,46 @@ fn after_any_outage_a_node_without_a_map_is_back_within_seconds() {
         assert!(back.elapsed() <= Duration::from_secs(3), "{:?}", back.elapsed());
     });
 }
+
+#[test]
+fn a_server_that_is_back_is_not_waited_for_on_silent_connections() {
+    in_virtual_time(async {
+        for away in [1, 4, 9, 30, 600] {
+            let mut node = Node::start("https://h.example", persisted(1));
+            node.command(report("r1")).await;
+            for port in [80, 443] {
+                node.server.set_port(port, Port::Silent);
+            }
+            node.command(Command::Login(Login::default())).await;
+            tokio::time::sleep(Duration::from_secs(away)).await;
+            for port in [80, 443] {
+                node.server.set_port(port, Port::Serve);
+            }
+            let back = Instant::now();
+            loop {
+                tokio::select! {
+                    Some(seen) = node.seen.recv() => break assert_eq!(seen.path, "/machine/register"),
+                    Some(event) = node.events.recv() => assert!(matches!(event, Event::Trouble { .. }), "{event:?}"),
+                }
+            }
+            assert!(back.elapsed() <= Duration::from_millis(3000), "away {away} s: {:?}", back.elapsed());
+        }
+    });
+}
+
+#[test]
+fn a_connection_that_falls_silent_between_key_and_noise_is_overtaken() {
+    in_virtual_time(async {
+        let mut node = Node::start("https://h.example", persisted(1));
+        node.server.set_port(80, Port::Silent);
+        node.server.set_port(443, Port::SilentNoise);
+        node.command(report("r1")).await;
+        node.command(Command::Login(Login::default())).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(node.server.noise_dials(), [(80, false), (443, true)]);
+        node.server.set_port(443, Port::Serve);
+        let back = Instant::now();
+        node.request("/machine/register").await;
+        assert!(back.elapsed() <= Duration::from_secs(3), "{:?}", back.elapsed());
+    });
+}

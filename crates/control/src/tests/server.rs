@@ -28,6 +28,10 @@ pub(super) enum Port {
     Serve,
     Refuse(&'static str),
     Hang,
+    /// Takes connections and says nothing on them.
+    Silent,
+    /// Gives its key, and says nothing to an upgrade.
+    SilentNoise,
     /// Answers everything with this text.
     Say(&'static str),
     /// Gives its key, but does not upgrade.
@@ -117,6 +121,10 @@ impl Server {
     }
 
     async fn serve(self: Rc<Self>, mut io: BoxStream, port: Port) -> io::Result<()> {
+        if port == Port::Silent {
+            let _open = io;
+            return std::future::pending().await;
+        }
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(io.read_u8().await?);
@@ -132,6 +140,10 @@ impl Server {
             let body = format!(r#"{{"publicKey":"{}"}}"#, key.public());
             let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
             return io.write_all(answer.as_bytes()).await;
+        }
+        if port == Port::SilentNoise {
+            let _open = io;
+            return std::future::pending().await;
         }
         if port == Port::OnlyKey {
             return io.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await;
