@@ -4,6 +4,7 @@
 //! change of our key's expiry. Each is a future held here; to stop one is to drop it. They talk to the daemon themselves, so
 //! this loop never waits for room in the event channel and always hears commands.
 
+use crate::ahead::Ahead;
 use crate::context::Context;
 use crate::map::{self, Outcome};
 use crate::messages::{Command, Event, LoggedIn, Login, Options, Persisted};
@@ -70,7 +71,7 @@ impl Drop for Closing {
 
 /// What a login or logout came to.
 enum AuthDone {
-    LoggedIn(Box<LoggedIn>),
+    LoggedIn(Box<LoggedIn>, Option<Ahead>),
     Failed,
     LoggedOut(Result<(), Error>, oneshot::Sender<Result<(), Error>>),
 }
@@ -180,8 +181,12 @@ impl Routine {
             && let Some(login) = self.wanted_login.take()
         {
             let login = register::login(self.context.clone(), self.keys.clone(), login);
-            self.auth =
-                Some(Box::pin(async move { login.await.map_or(AuthDone::Failed, AuthDone::LoggedIn) }));
+            self.auth = Some(Box::pin(async move {
+                match login.await {
+                    Some((done, ahead)) => AuthDone::LoggedIn(done, ahead),
+                    None => AuthDone::Failed,
+                }
+            }));
         }
         if !self.logged_in || self.paused {
             return;
@@ -192,7 +197,7 @@ impl Routine {
             self.update = Some(Box::pin(update::send(self.context.clone(), node_key)));
         }
         if self.map.is_none() {
-            self.map = Some(Box::pin(map::follow(self.context.clone(), node_key)));
+            self.map = Some(Box::pin(map::follow(self.context.clone(), node_key, None)));
         }
     }
 
@@ -200,14 +205,22 @@ impl Routine {
         self.auth = None;
         self.logging_out = false;
         match done {
-            AuthDone::LoggedIn(login) => {
+            AuthDone::LoggedIn(login, ahead) => {
                 if self.keys.node_key != login.node_key {
                     self.stop_following();
                 }
                 self.keys.node_key = login.node_key.clone();
                 self.keys.old_node_key = NodePrivate::zero();
                 self.logged_in = true;
-                self.update_wanted = true;
+                match ahead.filter(|_| !self.paused) {
+                    Some(Ahead { stream, update }) => {
+                        let follow = map::follow(self.context.clone(), login.node_key.public(), Some(stream));
+                        self.map = Some(Box::pin(follow));
+                        self.update = Some(update);
+                        self.update_wanted = false;
+                    }
+                    None => self.update_wanted = true,
+                }
             }
             AuthDone::Failed => {}
             AuthDone::LoggedOut(result, reply) => {

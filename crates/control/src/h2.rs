@@ -85,6 +85,11 @@ impl Client {
         self.version
     }
 
+    /// Whether control is the service of the company Tailscale.
+    pub(crate) fn is_tailscales_own(&self) -> bool {
+        self.url.is_tailscales_own()
+    }
+
     pub(crate) fn dialer(&self) -> &dyn Dial {
         &*self.dialer
     }

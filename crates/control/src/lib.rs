@@ -15,6 +15,7 @@
 //!
 //! Numbers of sections in comments are those of the protocol reference.
 
+mod ahead;
 mod auto;
 mod backoff;
 mod context;

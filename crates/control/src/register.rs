@@ -2,6 +2,7 @@
 //! §1.8).
 
 use crate::Error;
+use crate::ahead::Ahead;
 use crate::backoff::Backoff;
 use crate::context::Context;
 use crate::h2::{read_body, status_error};
@@ -41,9 +42,14 @@ struct Attempt<'a> {
     followup: &'a str,
 }
 
-/// Registers until control says yes (then the login is told to the daemon and returned) or a final no.
-pub(crate) async fn login(context: Rc<Context>, keys: Persisted, login: Login) -> Option<Box<LoggedIn>> {
-    let context = &*context;
+/// Registers until control says yes (then the login is told to the daemon and returned, with what has been asked
+/// for ahead of the answer) or a final no.
+pub(crate) async fn login(
+    context: Rc<Context>,
+    keys: Persisted,
+    login: Login,
+) -> Option<(Box<LoggedIn>, Option<Ahead>)> {
+    let context = &context;
     let mut auth_key = login.auth_key;
     let mut fresh = (login.new_key || keys.node_key.is_zero()).then(|| new_key(context));
     let mut followup = String::new();
@@ -63,8 +69,15 @@ pub(crate) async fn login(context: Rc<Context>, keys: Persisted, login: Login) -
             followup: &followup,
         };
         let limit = if followup.is_empty() { TIMEOUT } else { FOLLOWUP_TIMEOUT };
+        let hasty = attempt.auth_key.is_some() && fresh.is_some();
+        let mut ahead = None;
+        let asking = async {
+            ahead = crate::ahead::ask(context, attempt.node_key).await;
+            std::future::pending().await
+        };
         let answer = tokio::select! {
             answer = tokio::time::timeout(limit, attempt.send(context)) => answer,
+            () = asking, if hasty => continue,
             // The connection that a follow-up waits on may be dead: ask again on another.
             () = context.woken(), if !followup.is_empty() => {
                 context.client.hang_up();
@@ -108,7 +121,7 @@ pub(crate) async fn login(context: Rc<Context>, keys: Persisted, login: Login) -
                 let node_key = fresh.unwrap_or_else(|| keys.node_key.clone());
                 let done = Box::new(logged_in(answer, node_key, rotated));
                 context.emit(Event::LoggedIn(done.clone())).await;
-                return Some(done);
+                return Some((done, ahead));
             }
             Ok(Some(url)) if url == followup => context.back_off(&mut backoff).await,
             Ok(Some(url)) => {

@@ -43,6 +43,11 @@ impl Url {
         Ok(Self { tls, host, port, authority: authority.as_str().to_owned(), path })
     }
 
+    /// Whether this is the service of the company Tailscale.
+    pub(crate) fn is_tailscales_own(&self) -> bool {
+        self.host.to_ascii_lowercase().ends_with(".tailscale.com")
+    }
+
     /// Where to connect for this URL itself, with a verified certificate.
     pub(crate) fn target(&self) -> Target {
         let port = self.port.unwrap_or(if self.tls { 443 } else { 80 });

@@ -7,7 +7,10 @@ use super::{MapItem, MapMessage};
 use crate::context::Context;
 use crate::messages::{Activity, Event};
 use crate::{Error, h2, ping, update};
+use dial::LocalFuture;
+use http::Response;
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use keys::NodePublic;
 use std::rc::Rc;
 use std::time::Duration;
@@ -85,10 +88,21 @@ impl MapReader {
     }
 }
 
-/// Follows the map of `node_key` until control no longer knows it.
-pub(crate) async fn follow(context: Rc<Context>, node_key: NodePublic) -> Outcome {
+/// The answer to a stream request that has been sent.
+type Opening = LocalFuture<'static, Result<Response<Incoming>, Error>>;
+
+/// Follows the map of `node_key` until control no longer knows it. The first stream may have been asked for already.
+pub(crate) async fn follow(
+    context: Rc<Context>,
+    node_key: NodePublic,
+    mut opening: Option<Opening>,
+) -> Outcome {
     loop {
-        let (error, was_up) = one_stream(&context, node_key).await;
+        let asked = context.clone();
+        let opening = opening
+            .take()
+            .unwrap_or_else(|| Box::pin(async move { update::map_request(&asked, node_key, true).await }));
+        let (error, was_up) = one_stream(&context, opening).await;
         if was_up {
             context.emit(Event::MapDown { error: error.clone() }).await;
         }
@@ -102,8 +116,8 @@ pub(crate) async fn follow(context: Rc<Context>, node_key: NodePublic) -> Outcom
 }
 
 /// One stream from request to its end: why it ended, and whether it had begun.
-async fn one_stream(context: &Rc<Context>, node_key: NodePublic) -> (Error, bool) {
-    let answer = tokio::time::timeout(WATCHDOG, update::map_request(context, node_key, true)).await;
+async fn one_stream(context: &Rc<Context>, opening: Opening) -> (Error, bool) {
+    let answer = tokio::time::timeout(WATCHDOG, opening).await;
     let answer = match answer {
         Ok(Ok(answer)) => answer,
         Ok(Err(e)) => return (e, false),
@@ -170,7 +184,7 @@ async fn end_of_message(context: &Rc<Context>, mut message: Box<MapMessage>) {
 }
 
 /// The error of a map request that was not answered with 200.
-pub(crate) async fn map_error(answer: http::Response<hyper::body::Incoming>) -> Error {
+pub(crate) async fn map_error(answer: Response<Incoming>) -> Error {
     let error = h2::status_error("the map request", answer).await;
     match &error {
         Error::Status { status: 404, .. } => Error::NodeUnknown,

@@ -2,6 +2,7 @@
 //!
 //! The server's requests come to the test, which answers them by hand: what a test does not answer stays open.
 
+mod ahead;
 mod connect;
 mod login;
 mod map;

@@ -6,7 +6,7 @@ use super::hash::Secret;
 use super::noise::Waiting;
 use super::stamp::Stamp;
 use super::timers::{
-    COOKIE_LATENCY, COOKIE_LIFE, EARLY_RETRIES, REKEY_TIMEOUT, RESPONSE_TRIES, RETIRE_AFTER,
+    COOKIE_LATENCY, COOKIE_LIFE, EARLY_RETRIES, FIRST_RETRIES, REKEY_TIMEOUT, RESPONSE_TRIES, RETIRE_AFTER,
 };
 use super::watch::Watch;
 use crate::slot::PeerSlot;
@@ -20,8 +20,8 @@ pub(super) struct Peer {
     pub(super) key: NodePublic,
     /// Greatest timestamp of its initiations; kept when the rest is dropped, against replays.
     pub(super) last_stamp: Stamp,
-    /// It has answered since it was added or reset: retries are slow from now on.
-    pub(super) answered: bool,
+    /// How often a handshake with it is tried.
+    pub(super) retries: Retries,
     /// Its key is a point of small order: there can be no session with it.
     pub(super) unusable: bool,
     pub(super) last_handshake: Option<Mono>,
@@ -34,7 +34,7 @@ impl Peer {
             slot,
             key,
             last_stamp: [0; 12],
-            answered: false,
+            retries: Retries::First,
             unusable: false,
             last_handshake: None,
             run: None,
@@ -77,6 +77,29 @@ impl Sent {
     }
 }
 
+/// What we know of a peer decides how often it is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Retries {
+    /// Added or reset, never heard of: it may not know us yet.
+    First,
+    /// A whole row of attempts was in vain.
+    Early,
+    /// It has answered.
+    Slow,
+}
+
+impl Retries {
+    /// The time after attempt number `count` of a row, without jitter.
+    fn gap(self, count: usize) -> Duration {
+        let early: &[u16] = match self {
+            Self::First => &FIRST_RETRIES,
+            Self::Early => &EARLY_RETRIES,
+            Self::Slow => &[],
+        };
+        early.get(count).map_or(REKEY_TIMEOUT, |gap| Duration::from_millis(u64::from(*gap)))
+    }
+}
+
 impl Attempts {
     pub(super) const fn new(now: Mono, first: Mono) -> Self {
         Self { since: now, next: first, count: 0, sent: None }
@@ -93,9 +116,8 @@ impl Attempts {
     }
 
     /// One more was sent (or could not be): sets when the next is due. `random` spreads it.
-    pub(super) fn count_one(&mut self, answered: bool, random: u32, now: Mono) {
-        let early = if answered { None } else { EARLY_RETRIES.get(self.count).copied() };
-        let gap = early.unwrap_or(REKEY_TIMEOUT);
+    pub(super) fn count_one(&mut self, retries: Retries, random: u32, now: Mono) {
+        let gap = retries.gap(self.count);
         self.count += 1;
         self.next = now + gap + jitter(random, gap);
     }

@@ -4,7 +4,7 @@ use super::action::{Action, Source};
 use super::mac::{open_cookie, sign};
 use super::message::{CookieReply, Initiation, Kind, Response};
 use super::noise;
-use super::peer::{Run, Sent, Session, jitter};
+use super::peer::{Retries, Run, Sent, Session, jitter};
 use super::timers::{COOKIE_RETRY, INITIATION_GAP, REKEY_TIMEOUT};
 use super::tunnel::Tunnel;
 use crate::drop::DropReason;
@@ -127,7 +127,7 @@ impl Tunnel {
         let session = Session { local, born: now, initiator: true };
         core.retire(slot, run.complete(session, crossed));
         core.install(slot, &session, message.sender, &keys.from_initiator, &keys.from_responder);
-        peer.answered = true;
+        peer.retries = Retries::Slow;
         peer.last_handshake = Some(now);
         core.actions.push_back(Action::Established { slot, at: now });
         core.actions.push_back(Action::Keepalive { slot, local });

@@ -35,9 +35,11 @@ pub const RETIRE_AFTER: Duration = Duration::from_secs(3 * 180);
 /// At most 50 initiations a second are taken from one peer.
 pub const INITIATION_GAP: Duration = Duration::from_millis(20);
 
-/// Retries until a peer answers for the first time: it, or our path to it, may just be coming up.
-pub(super) const EARLY_RETRIES: [Duration; 4] =
-    [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+/// Milliseconds between the initiations to a peer that has never answered. A control server tells peers of a newcomer
+/// late (headscale within 0.8 s) and what comes to them before is lost, so the first second has many.
+pub(super) const FIRST_RETRIES: [u16; 10] = [100, 100, 120, 120, 150, 200, 250, 500, 1000, 2000];
+/// The same, once a whole row of them was in vain: it, or our path to it, may just be coming up.
+pub(super) const EARLY_RETRIES: [u16; 4] = [250, 500, 1000, 2000];
 /// A peer whose initiation we just answered gets this long to confirm before we start one ourselves.
 pub(super) const CONFIRM_GRACE: Duration = Duration::from_millis(500);
 /// Control tells of a restarted peer so late at most: a session younger than that may be one with its new process.

@@ -8,7 +8,7 @@ use super::index::IndexTable;
 use super::limit::Limit;
 use super::mac::{Bakery, Mac1Check, sign};
 use super::noise;
-use super::peer::{Attempts, Peer, Run, Sent, Session, jitter};
+use super::peer::{Attempts, Peer, Retries, Run, Sent, Session, jitter};
 use super::stamp::Stamps;
 use super::timers::{
     CONFIRM_GRACE, Deadlines, GIVE_UP_AFTER, NEWS_DELAY, OWN_GAP, REKEY_TIMEOUT, TURN_DEADLINES, TURN_GAP,
@@ -140,7 +140,7 @@ impl Tunnel {
                 self.core.actions.push_back(Action::Hold { slot, local });
             }
             peer.last_stamp = [0; 12];
-            peer.answered = false;
+            peer.retries = Retries::First;
             if wanted {
                 self.path_known(slot, now, wall);
             } else {
@@ -192,7 +192,7 @@ impl Tunnel {
             self.core.indices.free(index);
         }
         run.look = Some(run.watch.restart(now));
-        peer.answered = true;
+        peer.retries = Retries::Slow;
         peer.last_handshake = Some(now);
         self.core.actions.push_back(Action::Confirm { slot, local: session.local });
         self.core.actions.push_back(Action::Established { slot, at: now });
@@ -305,11 +305,14 @@ impl Tunnel {
                     core.indices.free(index);
                 }
                 run.watch.gave_up = Some(now);
+                if peer.retries == Retries::First {
+                    peer.retries = Retries::Early;
+                }
                 core.actions.push_back(Action::GaveUp { slot });
             } else if core.turn_is_full(now) {
                 attempts.next = now + TURN_GAP;
             } else {
-                core.initiate(own, slot, peer.answered, &peer.key, run, now, wall);
+                core.initiate(own, slot, peer.retries, &peer.key, run, now, wall);
             }
         }
         core.schedule(peer);
@@ -398,14 +401,14 @@ impl Core {
         &mut self,
         own: &Identity,
         slot: PeerSlot,
-        answered: bool,
+        retries: Retries,
         key: &NodePublic,
         run: &mut Run,
         now: Mono,
         wall: Wall,
     ) {
         let Some(attempts) = &mut run.attempts else { return };
-        attempts.count_one(answered, self.rng.next_u32(), now);
+        attempts.count_one(retries, self.rng.next_u32(), now);
         if let Some(old) = attempts.sent.take() {
             self.indices.free(old.index);
         }
