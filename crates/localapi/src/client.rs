@@ -255,6 +255,24 @@ impl Client {
         self.call(Method::POST, &format!("debug?action={}", encode(action)), 200, body).await
     }
 
+    /// Has a DERP region tested, by number or code; gives findings as JSON.
+    pub async fn test_derp_region(&self, region: &str) -> Result<Bytes, Error> {
+        self.call(Method::POST, &format!("debug-derp-region?region={}", encode(region)), 200, Bytes::new())
+            .await
+    }
+
+    /// How the ways to the peer with this address have changed, as JSON.
+    pub async fn peer_endpoint_changes(&self, ip: IpAddr) -> Result<Bytes, Error> {
+        let path = format!("debug-peer-endpoint-changes?ip={}", encode(&ip.to_string()));
+        self.call(Method::GET, &path, 200, Bytes::new()).await
+    }
+
+    /// Has a component of the daemon log more for so many seconds.
+    pub async fn log_component(&self, component: &str, seconds: u64) -> Result<ErrorBody, Error> {
+        let path = format!("component-debug-logging?component={}&secs={seconds}", encode(component));
+        self.json(Method::POST, &path, 200, Bytes::new()).await
+    }
+
     /// Lets the daemon leave control now, before it is stopped.
     pub async fn disconnect_control(&self) -> Result<(), Error> {
         self.call(Method::POST, "disconnect-control", 200, Bytes::new()).await.map(drop)

@@ -23,14 +23,18 @@ impl ArgError {
         Self { message, usage, status: 2 }
     }
 
+    /// A command below `path` was to follow: status 1, with help.
+    pub(crate) fn no_command(path: &[String], usage: String) -> Self {
+        Self { message: format!("{}: subcommand required", spelled(path)), usage, status: 1 }
+    }
+
     /// A command that does not exist below `path`: status 1, no help.
     pub(crate) fn unknown_command(path: &[String], word: &str, nearest: Option<&str>) -> Self {
-        let mut parent = "tailscale".to_owned();
-        for name in path {
-            parent = format!("{parent} {name}");
-        }
+        let parent = spelled(path);
         let mut message = format!("{parent}: unknown subcommand: {word}");
-        if let Some(nearest) = nearest {
+        if path.is_empty() && LEFT_OUT.contains(&word) {
+            message.push_str(&format!("\n'tailscale {word}' is for a part that is not in this build."));
+        } else if let Some(nearest) = nearest {
             message.push_str(&format!("\nDid you mean '{parent} {nearest}'?"));
         }
         Self { message, usage: String::new(), status: 1 }
@@ -41,6 +45,36 @@ impl ArgError {
         mask_keys(&format!("{}\n{}", self.message, self.usage))
     }
 }
+
+/// The command at `path`, as it is typed.
+fn spelled(path: &[String]) -> String {
+    path.iter().fold("tailscale".to_owned(), |all, name| format!("{all} {name}"))
+}
+
+/// Commands of Go's tool for parts that are not here.
+const LEFT_OUT: [&str; 21] = [
+    "appc-routes",
+    "cert",
+    "completion",
+    "configure",
+    "dns",
+    "drive",
+    "exit-node",
+    "file",
+    "funnel",
+    "id-token",
+    "licenses",
+    "lock",
+    "nc",
+    "routecheck",
+    "serve",
+    "service",
+    "ssh",
+    "syspolicy",
+    "systray",
+    "update",
+    "web",
+];
 
 /// Tells a clap error about the command at `path` in our words.
 pub(super) fn from_clap(error: &clap::Error, usage: String, path: &[String]) -> ArgError {

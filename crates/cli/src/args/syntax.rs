@@ -81,7 +81,8 @@ pub(crate) fn canonical(root: &Command, args: &[String]) -> Result<Line, ArgErro
     let rest: Vec<&str> = words.collect();
     if command.has_subcommands() && command.get_positionals().next().is_none() {
         match rest.first() {
-            None => line.help = true,
+            None if line.path.is_empty() => line.help = true,
+            None => return Err(ArgError::no_command(&line.path, usage(root, &line.path))),
             // clap refuses it and knows the nearest name; a word that looks like a flag would mislead it.
             Some(word) if word.starts_with('-') => {
                 return Err(ArgError::unknown_command(&line.path, word, None));

@@ -95,7 +95,12 @@ fn lines() {
         ("help up", "help tailscale up [flags]"),
         ("up -h", "help tailscale up [flags]"),
         ("up --json --help --frob", "help tailscale up [flags]"),
-        ("debug", "help tailscale debug <subcommand>"),
+        ("debug", "1: tailscale debug: subcommand required"),
+        ("debug -h", "help tailscale debug <subcommand>"),
+        (
+            "funnel 80",
+            "1: tailscale: unknown subcommand: funnel\n'tailscale funnel' is for a part that is not in this build.",
+        ),
         ("frobnicate", "1: tailscale: unknown subcommand: frobnicate"),
         ("pinh", "1: tailscale: unknown subcommand: pinh\nDid you mean 'tailscale ping'?"),
         ("debug pref", "1: tailscale debug: unknown subcommand: pref\nDid you mean 'tailscale debug prefs'?"),

@@ -1,11 +1,13 @@
 //! The commands, one file each: its flags, what it asks the daemon, what it prints.
 
+mod bugreport;
 mod debug;
 mod down;
 mod get;
 mod ip;
 mod login;
 mod logout;
+mod metrics;
 mod netcheck;
 mod ping;
 mod risk;
@@ -59,11 +61,13 @@ pub(crate) fn root(env: &Env) -> Command {
         netcheck::define(),
         ip::define(),
         status::define(),
+        metrics::define(),
         ping::define(),
         version::define(),
         whois::define(),
         whois::define_whoami(),
         wait::define(),
+        bugreport::define(),
         debug::define(),
     ])
 }
@@ -94,11 +98,13 @@ pub(crate) async fn dispatch(
         "netcheck" => netcheck::run(run, matches_of).await,
         "ip" => ip::run(run, matches_of).await,
         "status" => status::run(run, matches_of).await,
+        "metrics" => metrics::run(run, matches_of).await,
         "ping" => ping::run(run, matches_of).await,
         "version" => version::run(run, matches_of).await,
         "whois" => whois::run(run, matches_of).await,
         "whoami" => whois::run_whoami(run, matches_of).await,
         "wait" => wait::run(run, matches_of).await,
+        "bugreport" => bugreport::run(run, matches_of).await,
         "debug" => debug::run(run, matches_of).await,
         // clap lets only defined names through.
         other => Err(Stop::Error(format!("tailscale: unknown subcommand: {other}"))),

@@ -6,6 +6,8 @@
 // Each test file uses its own part of this.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod nodes;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -1,10 +1,14 @@
 //! `debug`: the daemon's own words, for people who look for a fault.
 
+mod calls;
+
 use std::io::Read as _;
 
 use clap::{ArgMatches, Command};
 use localapi::types::{ReloadConfigResponse, mask};
 use localapi::{Bytes, Method};
+
+pub(super) use calls::lacking;
 
 use super::{Run, no_words, up_wait::interrupted};
 use crate::args::{Matches, command, group, int, switch};
@@ -21,7 +25,7 @@ pub(crate) fn define() -> Command {
                 .arg(int("count", "0", "stop after this many messages, 0 for no end")),
             |command, (flag, default, _, help)| command.arg(switch(flag, *default, help)),
         );
-    group("debug", "tailscale debug <subcommand>", "Look inside the daemon").hide(true).subcommands([
+    let own = [
         command("derp-map", "tailscale debug derp-map", "Print the DERP map"),
         command(
             "localapi",
@@ -34,7 +38,10 @@ pub(crate) fn define() -> Command {
             .arg(switch("pretty", false, "in one line (not in this build)").hide(true)),
         command("reload-config", "tailscale debug reload-config", "Have the configuration file read again"),
         watch,
-    ])
+    ];
+    let mut all: Vec<Command> = calls::define().chain(own).collect();
+    all.sort_by(|a, b| a.get_name().cmp(b.get_name()));
+    group("debug", "tailscale debug <subcommand>", "Look inside the daemon").hide(true).subcommands(all)
 }
 
 /// Flags of `watch-ipn`: name, default, bits of the mask, help.
@@ -62,8 +69,12 @@ pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome 
     match matches.subcommand() {
         Some(("localapi", matches)) => localapi(run, matches).await,
         Some((name, matches)) => {
+            if let Some(done) = calls::run(run, name, matches).await {
+                return done;
+            }
             no_words(matches)?;
             match name {
+                "prefs" if matches.on("pretty") => Err(Stop::from("--pretty is not in this build")),
                 "netmap" => netmap(run).await,
                 "prefs" => show(run, "prefs").await,
                 "derp-map" => show(run, "derpmap").await,
@@ -82,7 +93,7 @@ async fn show(run: &mut Run<'_, '_>, path: &str) -> Outcome {
 }
 
 async fn netmap(run: &mut Run<'_, '_>) -> Outcome {
-    let body = run.client.debug_action("current-netmap", Bytes::new()).await?;
+    let body = run.client.debug_action("current-netmap", Bytes::new()).await.map_err(lacking)?;
     run.console.say(&format!("{}\n", json::reindent(&String::from_utf8_lossy(&body), "\t")));
     Ok(())
 }

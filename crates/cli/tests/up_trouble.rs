@@ -1,0 +1,168 @@
+//! `up` when something is wrong: errors, limits, warnings, risks, rights.
+
+mod support;
+
+use expect_test::expect;
+use serde_json::json;
+use support::nodes::{fresh, plain, status};
+use support::{Script, check, run_as};
+
+#[test]
+fn backend_errors_and_limits() {
+    let script = Script::new(&status("NeedsLogin"), &fresh())
+        .bus("POST login-interactive", &[r#"{"ErrMessage":"invalid key: API key k not valid"}"#]);
+    check(
+        &script,
+        "up --auth-key=k",
+        expect![[r#"
+        > GET status
+        > GET prefs
+        > GET watch-ipn-bus?mask=0
+        > POST check-prefs ControlURL="https://controlplane.tailscale.com" WantRunning=true
+        > POST start AuthKey="k" ControlURL="https://controlplane.tailscale.com" WantRunning=true
+        > POST login-interactive
+        -- err
+        backend error: invalid key: API key k not valid
+        -- status 1
+    "#]],
+    );
+    check(
+        &script,
+        "up --auth-key=k --json",
+        expect![[r#"
+        > GET status
+        > GET prefs
+        > GET watch-ipn-bus?mask=0
+        > POST check-prefs ControlURL="https://controlplane.tailscale.com" WantRunning=true
+        > POST start AuthKey="k" ControlURL="https://controlplane.tailscale.com" WantRunning=true
+        > POST login-interactive
+        -- out
+        {
+          "Error": "backend error: invalid key: API key k not valid"
+        }
+        -- status 1
+    "#]],
+    );
+    let script =
+        Script::new(&status("NeedsLogin"), &fresh()).bus("POST login-interactive", &[r#"{"State":2}"#]);
+    check(
+        &script,
+        "up --timeout=50ms",
+        expect![[r#"
+        > GET status
+        > GET prefs
+        > GET watch-ipn-bus?mask=0
+        > POST check-prefs ControlURL="https://controlplane.tailscale.com" WantRunning=true
+        > POST start AuthKey="" ControlURL="https://controlplane.tailscale.com" WantRunning=true
+        > POST login-interactive
+        -- err
+        timeout waiting for Tailscale service to enter a Running state; check health with "tailscale status"
+        -- status 1
+    "#]],
+    );
+    check(
+        &script.bus_ends(),
+        "up",
+        expect![[r#"
+        > GET status
+        > GET prefs
+        > GET watch-ipn-bus?mask=0
+        > POST check-prefs ControlURL="https://controlplane.tailscale.com" WantRunning=true
+        > POST start AuthKey="" ControlURL="https://controlplane.tailscale.com" WantRunning=true
+        > POST login-interactive
+        -- err
+        tailscaled closed the connection before the node was running; see its log
+        -- status 1
+    "#]],
+    );
+}
+
+#[test]
+fn warnings_and_health_go_to_standard_output_but_not_among_json() {
+    let mut now = status("Running");
+    now["Health"] = json!([
+        "Some peers are advertising routes but --accept-routes is false",
+        "Update available: 9",
+        "other"
+    ]);
+    let warning = r#"{"Warning":"IP forwarding is disabled.\nSee https://example.com"}"#;
+    let script = Script::new(&now, &plain()).answer("GET check-ip-forwarding", 200, warning);
+    let line = "up --login-server=https://c.example --advertise-exit-node --snat-subnet-routes=false --netfilter-mode=off";
+    check(
+        &script,
+        line,
+        expect![[r#"
+        > GET status
+        > GET check-ip-forwarding
+        > GET check-udp-gro-forwarding
+        > GET prefs
+        > PATCH prefs AdvertiseRoutes=["0.0.0.0/0","::/0"] ControlURL="https://c.example" NetfilterMode=0 NoSNAT=true WantRunning=true
+        > GET status?peers=false
+        -- out
+        Warning: --snat-subnet-routes=false is set with --advertise-exit-node; internet traffic through this exit node may not work as expected
+        Warning: netfilter=off; configure iptables yourself.
+        Warning: IP forwarding is disabled.
+        See https://example.com
+        # Health check warnings:
+        #     - Some peers are advertising routes but --accept-routes is false
+        #     - Update available: 9
+        -- status 0
+    "#]],
+    );
+    check(
+        &script,
+        &format!("{line} --json"),
+        expect![[r#"
+        > GET status
+        > GET check-ip-forwarding
+        > GET check-udp-gro-forwarding
+        > GET prefs
+        > PATCH prefs AdvertiseRoutes=["0.0.0.0/0","::/0"] ControlURL="https://c.example" NetfilterMode=0 NoSNAT=true WantRunning=true
+        -- status 0
+    "#]],
+    );
+}
+
+#[test]
+fn over_ssh_from_the_tailnet_a_risk_must_be_accepted() {
+    let script =
+        Script::new(&status("Running"), &plain()).bus("POST login-interactive", &[r#"{"ErrMessage":"x"}"#]);
+    let line = "up --login-server=https://c.example --force-reauth";
+    let over_ssh = |env: &mut cli::Env| {
+        env.vars.insert("SSH_CLIENT".to_owned(), "100.64.0.9 50000 22".to_owned());
+    };
+    expect![[r#"
+        > GET status
+        > GET prefs
+        -- out
+        You are connected over Tailscale; this action may result in your SSH session disconnecting.
+        To skip this warning, use --accept-risk=lose-ssh
+        -- err
+        aborted, no changes made
+        -- status 1
+    "#]]
+    .assert_eq(&run_as(&script, line, over_ssh).transcript());
+    let accepted = run_as(&script, &format!("{line} --accept-risk=lose-ssh"), over_ssh);
+    assert!(accepted.calls.iter().any(|call| call.starts_with("POST start")));
+}
+
+#[test]
+fn a_user_without_rights_gets_the_hint() {
+    let script =
+        Script::new(&status("Running"), &plain()).answer("PATCH prefs", 403, "prefs write access denied\n");
+    check(
+        &script,
+        "up --login-server=https://c.example --auth-key= --hostname=x",
+        expect![[r#"
+        > GET status
+        > GET prefs
+        > PATCH prefs ControlURL="https://c.example" Hostname="x" WantRunning=true
+        -- err
+        Access denied: prefs write access denied
+
+        Use 'sudo tailscale up --login-server=https://c.example --auth-key= --hostname=x'.
+        To not require root, use 'sudo tailscale set --operator=$USER' once.
+        -- status 1
+    "#]],
+    );
+}
