@@ -3,8 +3,7 @@
 mod support;
 
 use expect_test::expect;
-use serde_json::json;
-use support::nodes::{RUNS, key, plain, settled, status};
+use support::nodes::{RUNS, plain, settled, status};
 use support::{Script, check, run, run_as};
 
 #[test]
