@@ -3,7 +3,6 @@
 mod support;
 
 use expect_test::expect;
-use serde_json::json;
 use support::nodes::{RUNS, fresh, key, plain, status};
 use support::{Script, check, run};
 

@@ -48,7 +48,10 @@ pub(crate) fn usage(root: &Command, path: &[String]) -> String {
     }
     let mut root = root.clone();
     root.build();
-    format!("{}\n", render(&mut root, path).trim())
+    let text = render(&mut root, path);
+    let text = text.trim();
+    // A heading with nothing below it.
+    format!("{}\n", text.strip_suffix("FLAGS").unwrap_or(text).trim_end())
 }
 
 /// Spellings that the Go tool rewrites before it parses: old names of two flags, `-V`, `help`.
