@@ -43,7 +43,7 @@ pub use headscale::Headscale;
 pub use host::Host;
 pub use network::Lab;
 pub use node::{Node, Ping, Pings};
-pub use process::Process;
+pub use process::{Process, prefer};
 pub use programs::{Flavour, Need, missing, ours_dir, peers_dir, target_dir, workspace_root};
 pub use router::{Nat, Router};
 pub use wait::{now, until};

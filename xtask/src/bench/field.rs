@@ -132,13 +132,16 @@ impl Field {
         to.wait_peer(from)?;
         // The first packet may have to wait for a handshake with a peer that does not know us yet.
         lab::until("an echo", PATIENCE, || {
-            stop::check()?;
-            Ok(from.host.run(&["ping", "-c", "1", "-W", "0.2", &address]).ok())
+            let echo = from.host.run(&["ping", "-c", "1", "-W", "0.2", &address]);
+            Ok((echo.is_ok() || stop::asked()).then_some(()))
         })?;
         let address = address.parse()?;
         let mut pair = Pair { who, path, ends: Ends::Nodes(nodes), address };
         lab::until("the path", PATIENCE, || {
             let text = address.to_string();
+            if stop::asked() {
+                return Ok(Some(()));
+            }
             pair.hosts()[0].run(&["ping", "-c", "1", "-W", "0.2", &text]).ok();
             pair.check_path().map(Some)
         })?;

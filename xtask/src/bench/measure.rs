@@ -1,6 +1,6 @@
 //! One measurement: a test on a pair, and everything that is read while it runs.
 
-use super::choice::{Test, Who};
+use super::choice::{Path, Test, Who};
 use super::field::{Field, Pair};
 use super::samples::{Metric, Values};
 use super::usage::{Counter, Spent, Usage, forget_peak};
@@ -22,8 +22,8 @@ const COUNTED: Duration = Duration::from_secs(1);
 const ATTACHING: Duration = Duration::from_millis(300);
 
 /// When the rate that was found loses too much over the whole time, it is lowered so often and by so much.
-const RETRIES: u32 = 4;
-const LOWERED: f64 = 0.93;
+const RETRIES: u32 = 8;
+const LOWERED: f64 = 0.9;
 
 const GIB: f64 = (1_u64 << 30) as f64;
 
@@ -55,7 +55,8 @@ impl Bench {
         pair.check_path()?;
         let daemons = pair.daemons()?;
         daemons.iter().for_each(|id| forget_peak(*id));
-        let meter = Meter { daemons: &daemons, relay: (pair.who != Who::Raw).then_some(relay) };
+        let relayed = pair.path == Path::Relay && pair.who != Who::Raw;
+        let meter = Meter { daemons: &daemons, relay: relayed.then_some(relay) };
         let mut values = match test {
             Test::Tcp1 => self.tcp(pair, &meter, 1, false),
             Test::Tcp4 => self.tcp(pair, &meter, 4, false),
@@ -158,7 +159,9 @@ fn common(spent: &Spent, bytes: f64, meter: &Meter<'_>) -> Values {
     values.insert(Metric::OtherLoad, spent.other / spent.wall);
     if bytes > 0.0 && !meter.daemons.is_empty() {
         values.insert(Metric::CpuPerGib, spent.daemons / (bytes / GIB));
-        values.insert(Metric::RelayCpuPerGib, spent.relay / (bytes / GIB));
+        if meter.relay.is_some() {
+            values.insert(Metric::RelayCpuPerGib, spent.relay / (bytes / GIB));
+        }
     }
     values
 }

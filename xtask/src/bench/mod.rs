@@ -29,6 +29,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 use usage::Counter;
 
+/// How far the bench goes before other programs of this machine: enough that these disturb little.
+const NICE: i32 = -10;
+
 /// Measures what was chosen.
 pub(crate) fn run(choice: &Choice) -> Result<ExitCode> {
     if choice.list {
@@ -38,6 +41,11 @@ pub(crate) fn run(choice: &Choice) -> Result<ExitCode> {
     stop::catch()?;
     if let Some(reason) = lab::missing(&[lab::Need::Namespaces, lab::Need::Headscale]) {
         anyhow::bail!("{reason}");
+    }
+    // Inherited by everything started from here on: nodes, relay server, the threads that make the traffic.
+    let preferred = lab::prefer(NICE);
+    if !preferred {
+        println!("this process may not go before others: what else runs here disturbs more");
     }
     let counter = Counter::find();
     let machine = Machine::this(&choice.who);
@@ -65,10 +73,15 @@ pub(crate) fn run(choice: &Choice) -> Result<ExitCode> {
         paths: choice.paths.clone(),
         tests: choice.tests.clone(),
         counter: counter.map(Counter::word),
+        nice: if preferred { NICE } else { 0 },
         skipped,
         samples: Samples::default(),
     };
-    let mut field = Field::new(&pairs, |line| println!("  {line}"))?;
+    let mut field = match Field::new(&pairs, |line| println!("  {line}")) {
+        Ok(field) => field,
+        Err(_) if stop::asked() => return Ok(ExitCode::from(stop::INTERRUPTED)),
+        Err(error) => return Err(error),
+    };
     let bench = Bench { time: Duration::from_secs_f64(choice.seconds), counter };
     let result = measure_all(choice, bench, &mut field, &mut report);
     drop(field);
@@ -79,7 +92,7 @@ pub(crate) fn run(choice: &Choice) -> Result<ExitCode> {
         println!("{}/bench.md, bench.json, bench.svg", choice.out.display());
     }
     match result {
-        _ if interrupted => Ok(ExitCode::from(130)),
+        _ if interrupted => Ok(ExitCode::from(stop::INTERRUPTED)),
         Err(error) => Err(error),
         Ok(()) if report.samples.failures().is_empty() => Ok(ExitCode::SUCCESS),
         Ok(()) => Ok(ExitCode::FAILURE),

@@ -16,6 +16,8 @@ pub(crate) struct Report {
     pub(crate) seconds: f64,
     pub(crate) paths: Vec<Path>,
     pub(crate) tests: Vec<Test>,
+    /// Niceness of everything measured.
+    pub(crate) nice: i32,
     /// What counted system calls.
     pub(crate) counter: Option<&'static str>,
     /// What was left out, and why.
@@ -45,6 +47,7 @@ impl Report {
             "machine": self.machine.json(),
             "runs": self.runs,
             "seconds": self.seconds,
+            "nice": self.nice,
             "syscalls_counted_by": self.counter,
             "left_out": self.skipped,
             "samples": self.samples.json(),
@@ -62,16 +65,15 @@ impl Report {
         for (who, what) in &self.machine.programs {
             text.push_str(&format!("{}: {what}.\n", who.title()));
         }
+        let counted =
+            self.counter.map_or_else(|| "not counted here".to_owned(), |by| format!("counted by {by}"));
         text.push_str(&format!(
-            "{} interleaved runs asked for, {} s each. Medians (lowest – highest). Both nodes, the programs that make \
-             the traffic and the relay server share this machine. A packet is a datagram or a full TCP segment; its \
-             system calls are {}.\n",
+            "{} interleaved runs asked for, {} s each, at niceness {}. Medians (lowest – highest); a ratio is ours by \
+             theirs. Both nodes, the programs that make the traffic and the relay server share this machine. A packet \
+             is a datagram or a full TCP segment; its system calls are {counted}.\n",
             self.runs,
             short(self.seconds),
-            match self.counter {
-                Some(counter) => format!("counted by {counter}"),
-                None => "not counted here".to_owned(),
-            }
+            self.nice
         ));
         if let Some(other) = self.other_load() {
             let cores = self.machine.cores;
@@ -121,6 +123,7 @@ impl Report {
                 row.extend(columns.iter().map(|who| of(*who).map_or_else(|| "-".to_owned(), cell)));
                 row.extend(rivals.iter().map(|who| {
                     ratio(of(Who::Ours), of(*who))
+                        .filter(|_| *metric != Metric::Loss)
                         .map_or_else(|| "-".to_owned(), |ratio| format!("{} ×", short(ratio)))
                 }));
                 rows.push(row);
@@ -194,6 +197,7 @@ pub(crate) mod tests {
             seconds: 1.0,
             paths: vec![Path::Relay, Path::Direct],
             tests: vec![Test::Tcp1, Test::Udp64],
+            nice: 0,
             counter: None,
             skipped: vec!["ours, direct: not in this build".to_owned()],
             samples: samples::tests::some(),

@@ -13,7 +13,7 @@ static STOPPED: AtomicBool = AtomicBool::new(false);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The usual exit code of a program that ^C ended.
-const INTERRUPTED: i32 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Catches SIGINT and SIGTERM from here on. To be called before any other thread exists; children are started with
 /// no signal blocked.
@@ -23,7 +23,7 @@ pub(crate) fn catch() -> Result<()> {
     std::thread::spawn(move || {
         while signals.wait().is_ok() {
             if STOPPED.swap(true, Ordering::SeqCst) {
-                std::process::exit(INTERRUPTED);
+                std::process::exit(INTERRUPTED.into());
             }
             eprintln!("stopping: what was measured is written and the lab taken down (again: at once)");
         }
