@@ -24,19 +24,30 @@ pub const GO_ONLY: &[Need] = &[Need::Namespaces, Need::Headscale, Need::Go];
 ///
 /// # Panics
 /// When `body` fails; the lab's logs follow the message.
-#[allow(clippy::panic, clippy::print_stderr)]
+#[allow(clippy::panic)]
 pub fn scenario(needs: &[Need], body: impl FnOnce(&Lab) -> Result<()>) {
-    let name = std::thread::current().name().unwrap_or("scenario").to_owned();
     if let Some(reason) = lab::missing(needs) {
-        report("SMALLTAIL_SKIPS", &format!("{name}: {reason}"));
-        eprintln!("skipped: {name}: {reason}");
-        return;
+        return skip(&reason);
     }
+    let name = test_name();
     // The lab lives until the panic, so that it can show its logs.
     let mut lab = None;
     if let Err(error) = Lab::new().context("no lab").and_then(|new| body(lab.insert(new))) {
         panic!("{name}: {error:#}");
     }
+}
+
+/// Records that this test cannot run here, and why; the caller returns.
+#[allow(clippy::print_stderr)]
+pub fn skip(reason: &str) {
+    let name = test_name();
+    report("SMALLTAIL_SKIPS", &format!("{name}: {reason}"));
+    eprintln!("skipped: {name}: {reason}");
+}
+
+/// libtest names the thread after the test.
+fn test_name() -> String {
+    std::thread::current().name().unwrap_or("scenario").to_owned()
 }
 
 /// Records a measured number for the summary of `cargo xtask test`.
