@@ -72,7 +72,9 @@ fn ask() -> Result<()> {
     let key = server.nodes().first().context("the node has registered")?.key.clone();
     let exchange = |request: &str| -> Result<String> {
         server.ping_answers();
-        ensure!(server.c2n(&key, &format!("{request}\r\n\r\n")), "the node has a map stream");
+        let (head, body) = request.split_once('\n').unwrap_or((request, ""));
+        let text = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        ensure!(server.c2n(&key, &text), "the node has a map stream");
         let said = || Ok(server.ping_answers().into_iter().next());
         lab::until(request, PATIENCE, said)
     };
@@ -80,6 +82,17 @@ fn ask() -> Result<()> {
         ("GET /debug/prefs HTTP/1.1", "200 OK", "\"Hostname\":\"asked\""),
         ("GET /debug/health HTTP/1.1", "200 OK", "\"Warnings\""),
         ("GET /debug/netmap HTTP/1.1", "200 OK", "{\"current\":{"),
+        (
+            "POST /debug/netmap HTTP/1.1\n{\"candidate\":{\"Domain\":\"cand\",\"Node\":{\"ID\":1},\"Peers\":[{\"ID\":77,\"Name\":\"p77.\"}]},\"omitFields\":[\"DNS\"]}",
+            "200 OK",
+            "\"Domain\":\"cand\"",
+        ),
+        (
+            "POST /debug/netmap HTTP/1.1\n{\"candidate\":{\"Peers\":[{]}}",
+            "400",
+            "failed to decode request body",
+        ),
+        ("POST /debug/netmap HTTP/1.1\n{\"candidate\":[]}", "400", "failed to convert candidate"),
         ("POST /debug/component-logging HTTP/1.1", "200 OK", "\"Error\""),
         ("POST /update HTTP/1.1", "200 OK", "does not update itself"),
         ("GET /netfilter-kind HTTP/1.1", "405", "bad method"),

@@ -43,7 +43,7 @@ mod tests;
 
 pub use auto::run;
 pub use error::Error;
-pub use map::{DebugSettings, MapItem, MapMessage};
+pub use map::{DebugSettings, MapItem, MapMessage, whole_message};
 pub use messages::{
     Activity, Command, Endpoint, EndpointKind, Event, LoggedIn, Login, Options, Persisted, PingReply,
     SelfReport,

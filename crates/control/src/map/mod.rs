@@ -8,6 +8,7 @@ mod frames;
 mod split;
 mod stream;
 
+pub use stream::whole_message;
 pub(crate) use stream::{Outcome, follow, map_error};
 
 pub use crate::wire::messages::DebugSettings;

@@ -88,6 +88,22 @@ impl MapReader {
     }
 }
 
+/// The items of one message without a frame, for looking at a map that is not to be in force.
+///
+/// # Errors
+/// [`Error::Json`] or [`Error::TooLong`].
+pub fn whole_message(json: &[u8]) -> Result<Vec<MapItem>, Error> {
+    let mut reader = MapReader::new();
+    let mut items = Vec::new();
+    let length = u32::try_from(json.len()).unwrap_or(u32::MAX).to_le_bytes();
+    for mut input in [&length[..], json] {
+        while let Some(item) = reader.next(&mut input)? {
+            items.push(item);
+        }
+    }
+    Ok(items)
+}
+
 /// The answer to a stream request that has been sent.
 type Opening = LocalFuture<'static, Result<Response<Incoming>, Error>>;
 

@@ -4,9 +4,10 @@ use super::stream::{CHUNK, QUEUE};
 use crate::backend::{Backend, convert};
 use crate::node::Shared;
 use bytes::Bytes;
+use keys::NodePublic;
 use localapi::server::Response;
 use localapi::types::{DnsConfig, NetMapHead, NetMapWriter, Notify};
-use netmap::NodeId;
+use netmap::{NetMap, NodeId};
 use std::rc::Rc;
 use tokio::sync::mpsc;
 
@@ -23,13 +24,16 @@ pub fn document(shared: &Rc<Shared>) -> Response {
     Response { content_type: "application/json", ..Response::stream(answer) }
 }
 
-/// Appends the whole map to `out`, and a newline, without the members named in `omit`; `null` while there is none.
-/// `None` if it would take more than `limit` bytes.
-pub fn append(backend: &Backend, omit: &[String], limit: usize, out: &mut Vec<u8>) -> Option<()> {
-    let Some(mut head) = head(backend) else {
-        out.extend_from_slice(b"null");
-        return Some(());
-    };
+/// Appends a whole map of the node with `node_key` to `out` without the members named in `omit`. `None` if it would
+/// take more than `limit` bytes.
+pub fn append(
+    map: &NetMap,
+    node_key: NodePublic,
+    omit: &[String],
+    limit: usize,
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    let mut head = head_of(map, node_key);
     let mut peers = true;
     for name in omit {
         match name.as_str() {
@@ -44,13 +48,14 @@ pub fn append(backend: &Backend, omit: &[String], limit: usize, out: &mut Vec<u8
         }
     }
     let mut writer = NetMapWriter::begin(&head, out);
-    for node in backend.netmap().into_iter().flat_map(|map| map.peers()).filter(|_| peers) {
+    for node in map.peers().filter(|_| peers) {
         writer.peer(&convert::node(node), out);
         if out.len() > limit {
             return None;
         }
     }
     writer.finish(out);
+    out.truncate(out.trim_ascii_end().len());
     (out.len() <= limit).then_some(())
 }
 
@@ -90,12 +95,15 @@ async fn peers(
 }
 
 fn head(backend: &Backend) -> Option<NetMapHead> {
-    let map = backend.netmap()?;
-    Some(NetMapHead {
+    Some(head_of(backend.netmap()?, backend.node_key().public()))
+}
+
+fn head_of(map: &NetMap, node_key: NodePublic) -> NetMapHead {
+    NetMapHead {
         cached: false,
         self_node: Some(Box::new(convert::node(&map.self_node))),
         all_caps: map.self_node.cap_map.keys().map(|name| name.to_string()).collect(),
-        node_key: backend.node_key().public(),
+        node_key,
         machine_key: map.self_node.machine,
         dns: convert::dns_config(&map.dns),
         collect_services: false,
@@ -104,5 +112,5 @@ fn head(backend: &Backend) -> Option<NetMapHead> {
         domain: map.domain.to_string(),
         domain_audit_log_id: String::new(),
         user_profiles: map.users.values().map(|user| (user.id.0, convert::user(user))).collect(),
-    })
+    }
 }

@@ -4,12 +4,15 @@
 //! and one that is too long is refused with the way to ask for less.
 
 use crate::api::{ask, network_map};
-use crate::backend::{Command, convert};
+use crate::backend::{Backend, Command, convert};
 use crate::node::Shared;
 use crate::parts::debug;
+use control::MapItem;
 use localapi::server::Query;
 use localapi::types::{Indent, MaskedPrefs, Prefs, PrefsMask, to_go_json};
+use netmap::{Changes, NetMap, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::rc::Rc;
 
 /// The name of the feature, if it is in this build.
@@ -149,9 +152,10 @@ async fn netfilter_kind(shared: &Rc<Shared>, kind: String) -> Answer {
 
 /// What may be asked of `/debug/netmap`.
 #[derive(Deserialize, Default)]
-struct MapWish {
-    #[serde(default)]
-    candidate: Option<serde::de::IgnoredAny>,
+struct MapWish<'a> {
+    /// A map response as of a fresh stream, to be shown as the map that it would make.
+    #[serde(default, borrow)]
+    candidate: Option<&'a RawValue>,
     #[serde(default, rename = "omitFields")]
     omit_fields: Option<Vec<String>>,
 }
@@ -167,18 +171,54 @@ fn network_map(shared: &Shared, request: &Request<'_>) -> Answer {
             return Answer::error("400 Bad Request", &format!("failed to decode request body: {error}"));
         }
     };
-    if wish.candidate.is_some() {
-        return Answer::error("400 Bad Request", "this build does not show candidate network maps");
-    }
+    let candidate = match wish.candidate.map(|map| candidate(map, shared.now().wall)).transpose() {
+        Ok(candidate) => candidate,
+        Err(error) => {
+            return Answer::error(
+                "400 Bad Request",
+                &format!("failed to convert candidate MapResponse: {error}"),
+            );
+        }
+    };
     let omit = wish.omit_fields.unwrap_or_default();
     let mut body = b"{\"current\":".to_vec();
-    if network_map::append(&shared.backend.borrow(), &omit, MAP_LIMIT, &mut body).is_none() {
+    if both_maps(&shared.backend.borrow(), candidate.as_ref(), &omit, &mut body).is_none() {
         let text = "the network map is too long to be sent; ask by POST with {\"omitFields\":[\"Peers\"]}";
         return Answer::error("413 Content Too Large", text);
     }
-    body.truncate(body.trim_ascii_end().len());
     body.extend_from_slice(b"}\n");
     Answer { body, ..Answer::json(&()) }
+}
+
+/// The map in force (`null` while there is none) and, if there is one, the candidate.
+fn both_maps(
+    backend: &Backend,
+    candidate: Option<&NetMap>,
+    omit: &[String],
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    let node_key = backend.node_key().public();
+    match backend.netmap() {
+        Some(map) => network_map::append(map, node_key, omit, MAP_LIMIT, out)?,
+        None => out.extend_from_slice(b"null"),
+    }
+    let Some(candidate) = candidate else { return Some(()) };
+    out.extend_from_slice(b",\"candidate\":");
+    network_map::append(candidate, node_key, omit, MAP_LIMIT, out)
+}
+
+/// The map that a response would make if it were the first of a stream.
+fn candidate(response: &RawValue, now: Timestamp) -> Result<NetMap, control::Error> {
+    let mut map = NetMap::default();
+    let mut changes = Changes::default();
+    map.begin_stream();
+    for item in control::whole_message(response.get().as_bytes())? {
+        match item {
+            MapItem::Peer(node) => map.upsert_peer(*node, &mut changes),
+            MapItem::End(message) => map.apply(message.delta, true, now, &mut changes),
+        }
+    }
+    Ok(map)
 }
 
 #[cfg(test)]
