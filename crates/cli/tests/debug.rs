@@ -27,7 +27,7 @@ fn debug() {
     "#]],
     );
     check(
-        &recorded().answer("GET derpmap", 200, "{\"Regions\":null}\n"),
+        &recorded().answer("GET derpmap", 200, "null\n"),
         "debug derp-map",
         expect![[r#"
         > GET derpmap
@@ -84,15 +84,19 @@ fn debug() {
         &recorded(),
         "debug localapi nosuch",
         expect![[r#"
-        > GET nosuch
-        -- out
-        404 page not found
-        -- err
-        # doing request GET /localapi/v0/nosuch
-        # Response status 404
-        -- status 1
-    "#]],
+            > GET nosuch
+            -- out
+            404 page not found
+            -- err
+            # doing request GET /localapi/v0/nosuch
+            # Response status 404 Not Found
+            404 Not Found
+            -- status 1
+        "#]],
     );
+    let done = run(&recorded().answer("GET x", 200, "body"), "debug localapi -v x");
+    assert_eq!((done.status, done.out.as_str()), (0, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody"));
+    assert_eq!(done.err, "# doing request GET /localapi/v0/x\n");
     check(
         &recorded(),
         "debug localapi",

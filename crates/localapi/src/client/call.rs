@@ -25,6 +25,33 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+impl Answer {
+    /// The status with its name: `404 Not Found`.
+    pub fn status_text(&self) -> String {
+        StatusCode::from_u16(self.status)
+            .map_or_else(|_| self.status.to_string(), |status| status.to_string())
+    }
+
+    /// Everything before the body, as HTTP/1.1 writes it, headers in the order of their names.
+    pub fn head(&self) -> Vec<u8> {
+        let mut lines: Vec<_> = self.headers.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        lines.sort_by_key(|(name, _)| *name);
+        let mut out = format!("HTTP/1.1 {}\r\n", self.status_text()).into_bytes();
+        for (name, value) in lines {
+            let mut start = true;
+            for byte in name.bytes() {
+                out.push(if start { byte.to_ascii_uppercase() } else { byte });
+                start = byte == b'-';
+            }
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(value.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+        out
+    }
+}
+
 /// An answer that is read bit by bit; dropping it ends the call.
 #[derive(Debug)]
 pub struct BodyStream {

@@ -32,7 +32,7 @@ pub(crate) fn define() -> Command {
             "tailscale debug localapi [<method>] <path> [<body> | \"-\"]",
             "Make a LocalAPI request",
         )
-        .arg(switch("v", false, "print the status, too")),
+        .arg(switch("v", false, "print status and headers, too")),
         command("netmap", "tailscale debug netmap", "Print the network map"),
         command("prefs", "tailscale debug prefs", "Print the preferences")
             .arg(switch("pretty", false, "in one line (not in this build)").hide(true)),
@@ -77,7 +77,7 @@ pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome 
                 "prefs" if matches.on("pretty") => Err(Stop::from("--pretty is not in this build")),
                 "netmap" => netmap(run).await,
                 "prefs" => show(run, "prefs").await,
-                "derp-map" => show(run, "derpmap").await,
+                "derp-map" => derp_map(run).await,
                 "reload-config" => reload_config(run).await,
                 _ => watch(run, matches).await,
             }
@@ -88,6 +88,14 @@ pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome 
 
 async fn show(run: &mut Run<'_, '_>, path: &str) -> Outcome {
     let body = run.client.call(Method::GET, path, 200, Bytes::new()).await?;
+    run.console.say(&format!("{}\n", json::reindent(&String::from_utf8_lossy(&body), "\t")));
+    Ok(())
+}
+
+/// Without a map, as Go's tool, one without regions.
+async fn derp_map(run: &mut Run<'_, '_>) -> Outcome {
+    let body = run.client.call(Method::GET, "derpmap", 200, Bytes::new()).await?;
+    let body = if body.trim_ascii() == b"null" { Bytes::from_static(b"{\"Regions\":null}") } else { body };
     run.console.say(&format!("{}\n", json::reindent(&String::from_utf8_lossy(&body), "\t")));
     Ok(())
 }
@@ -174,11 +182,12 @@ async fn localapi(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome {
     let method =
         Method::from_bytes(method.as_bytes()).map_err(|_| format!("{method} is not an HTTP method"))?;
     let answer = run.client.raw(method, &path, Bytes::from(body.unwrap_or_default())).await?;
-    let (status, body) = (answer.status, answer.body);
-    let fine = (200..300).contains(&status);
-    if matches.on("v") || !fine {
-        run.console.note(&format!("# Response status {status}\n"));
+    let fine = (200..300).contains(&answer.status);
+    if matches.on("v") {
+        run.console.say_bytes(&answer.head());
+    } else if !fine {
+        run.console.note(&format!("# Response status {}\n", answer.status_text()));
     }
-    run.console.say_bytes(&body);
-    if fine { Ok(()) } else { Err(Stop::Quiet(1)) }
+    run.console.say_bytes(&answer.body);
+    if fine { Ok(()) } else { Err(Stop::Error(answer.status_text())) }
 }
