@@ -5,6 +5,7 @@
 //! `SMALLTAIL_NUMBERS` name; without them both are only printed.
 
 mod local;
+pub mod soak;
 pub mod traffic;
 
 pub use local::Local;
@@ -16,6 +17,9 @@ use std::time::Duration;
 
 /// What most scenarios need.
 pub const EVERYTHING: &[Need] = &[Need::Namespaces, Need::Headscale, Need::Go, Need::Ours];
+
+/// What a scenario needs in which control goes away and the relay stays.
+pub const OUTAGE: &[Need] = &[Need::Namespaces, Need::Headscale, Need::Derper, Need::Go, Need::Ours];
 
 /// What a scenario without our own binary needs.
 pub const GO_ONLY: &[Need] = &[Need::Namespaces, Need::Headscale, Need::Go];

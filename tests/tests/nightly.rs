@@ -1,9 +1,9 @@
 //! The soaks: scenarios that wait for many minutes and measure no speed. `cargo xtask test --nightly` runs them all at
 //! once, beside everything else and with a low priority, so none of them may expect a quick machine.
 
-use anyhow::{Result, ensure};
-use blackbox::traffic::{addresses, echo, transfer, tunnelled};
-use blackbox::{EVERYTHING, joined, number, ping_all, scenario};
+use anyhow::ensure;
+use blackbox::traffic::tunnelled;
+use blackbox::{EVERYTHING, OUTAGE, joined, number, ping_all, scenario, soak};
 use lab::Flavour;
 use std::time::Duration;
 
@@ -51,9 +51,6 @@ fn ports(connections: &str) -> Vec<String> {
 /// How long mixed traffic has to flow.
 const MIXED: Duration = Duration::from_secs(1800);
 
-/// How often each of its pairs begins a stream, unless the one before is still under way.
-const EVERY: Duration = Duration::from_secs(1);
-
 #[test]
 fn half_an_hour_of_mixed_traffic() {
     scenario(EVERYTHING, |lab| {
@@ -61,42 +58,22 @@ fn half_an_hour_of_mixed_traffic() {
         let mut one = tunnelled(lab, &headscale, "one", Flavour::Ours)?;
         let mut two = tunnelled(lab, &headscale, "two", Flavour::Ours)?;
         let go = tunnelled(lab, &headscale, "go", Flavour::Go)?;
-        let pairs = [(&one, &two), (&two, &go), (&go, &one)];
-        for (from, to) in pairs {
-            from.wait_peer(to)?;
-            for address in addresses(to)? {
-                echo(&from.host, address, Duration::from_secs(60))?;
-            }
-        }
-        let started = lab::now();
-        let rounds = std::thread::scope(|scope| -> Result<u32> {
-            let mut streams = Vec::new();
-            for (from, to) in pairs {
-                for address in addresses(to)? {
-                    streams.push(scope.spawn(move || -> Result<u32> {
-                        let mut rounds = 0;
-                        while started.elapsed() < MIXED {
-                            let next = lab::now() + EVERY;
-                            // From a single block to 8 MiB.
-                            transfer(&from.host, &to.host, address, 1 << (rounds % 12))?;
-                            echo(&from.host, address, Duration::from_secs(30))?;
-                            rounds += 1;
-                            std::thread::sleep(next.saturating_duration_since(lab::now()));
-                        }
-                        Ok(rounds)
-                    }));
-                }
-            }
-            let mut all = 0;
-            for stream in streams {
-                all += stream.join().map_err(|_| anyhow::anyhow!("a stream panicked"))??;
-            }
-            Ok(all)
-        })?;
-        number("streams in half an hour", rounds);
+        let streams = soak::mixed(&[(&one, &two), (&two, &go), (&go, &one)], MIXED)?;
+        number("streams in half an hour", streams);
         for node in [&mut one, &mut two] {
             number("peak memory under traffic", format!("{} KiB", node.daemon()?.peak_kib()?));
         }
         Ok(())
     });
+}
+
+#[test]
+fn ten_minutes_without_control_while_traffic_flows() {
+    scenario(OUTAGE, |lab| soak::without_control(lab, Duration::from_secs(600)));
+}
+
+/// Go's node is at rest some minutes after its last packet.
+#[test]
+fn an_idle_node_needs_no_more_than_gos_in_the_same_minutes() {
+    scenario(EVERYTHING, |lab| soak::idle(lab, Duration::from_secs(360), Duration::from_secs(900)));
 }

@@ -1,9 +1,11 @@
-//! A real headscale: TLS by the lab's own CA, its embedded DERP region only, everything asked through its own CLI.
+//! A real headscale: TLS by the lab's own CA, its embedded DERP region or a relay apart, everything asked through its
+//! own CLI.
 
 use crate::host::Host;
 use crate::network::{HEADSCALE, Lab};
 use crate::process::Process;
 use crate::programs::peers_dir;
+use crate::relay::Relay;
 use crate::wait::until;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -34,14 +36,21 @@ pub struct Headscale {
 }
 
 impl Headscale {
-    pub(crate) fn start(lab: &Lab, more: &str) -> Result<Self> {
+    pub(crate) fn start(lab: &Lab, relay: Option<&Relay>, more: &str) -> Result<Self> {
         let host = lab.host_at("headscale", HEADSCALE)?;
         let address = ADDRESS.to_string();
         let certificate = lab.authority().issue(&[NAME, &address])?;
         std::fs::write(host.dir.join("tls.pem"), certificate.certificate_pem)?;
         std::fs::write(host.dir.join("tls.key"), certificate.key_pem)?;
         let config = host.dir.join("config.yaml");
-        std::fs::write(&config, configuration(&host.dir.display().to_string()) + more)?;
+        let mut paths = "[]".to_owned();
+        if let Some(relay) = relay {
+            let map = host.dir.join("derp.yaml");
+            std::fs::write(&map, relay.map())?;
+            paths = format!("[{}]", map.display());
+        }
+        let text = configuration(&host.dir.display().to_string(), relay.is_none(), &paths);
+        std::fs::write(&config, text + more)?;
         let process = serve(&host, &config)?;
         let mut started = Self { process, host, config, user: 0 };
         started.wait_ready()?;
@@ -183,7 +192,8 @@ fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
-fn configuration(dir: &str) -> String {
+/// With a relay of its own, or with those that the files of `paths` describe.
+fn configuration(dir: &str, own_relay: bool, paths: &str) -> String {
     format!(
         r#"server_url: https://{NAME}
 listen_addr: 0.0.0.0:443
@@ -200,7 +210,7 @@ prefixes:
   allocation: sequential
 derp:
   server:
-    enabled: true
+    enabled: {own_relay}
     region_id: 999
     region_code: lab
     region_name: Lab
@@ -210,7 +220,7 @@ derp:
     automatically_add_embedded_derp_region: true
     ipv4: {ADDRESS}
   urls: []
-  paths: []
+  paths: {paths}
   auto_update_enabled: false
 disable_check_updates: true
 database:

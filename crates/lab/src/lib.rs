@@ -34,6 +34,7 @@ mod network;
 mod node;
 mod process;
 mod programs;
+mod relay;
 mod router;
 mod wait;
 
@@ -45,5 +46,6 @@ pub use network::Lab;
 pub use node::{Node, Ping, Pings};
 pub use process::{Process, prefer};
 pub use programs::{Flavour, Need, missing, ours_dir, peers_dir, target_dir, workspace_root};
+pub use relay::Relay;
 pub use router::{Nat, Router};
 pub use wait::{now, until};

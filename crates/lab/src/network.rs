@@ -7,6 +7,7 @@ use crate::headscale::Headscale;
 use crate::host::{Host, Namespace, ip};
 use crate::node::Node;
 use crate::programs::{self, Flavour};
+use crate::relay::Relay;
 use crate::router::{Nat, Router};
 use anyhow::{Context, Result};
 use std::cell::Cell;
@@ -98,7 +99,23 @@ impl Lab {
     /// # Errors
     /// When it does not come up.
     pub fn headscale(&self) -> Result<Headscale> {
-        Headscale::start(self, "")
+        Headscale::start(self, None, "")
+    }
+
+    /// Starts a relay on the internet; it is in the DERP map of [`Lab::headscale_beside`].
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn relay(&self) -> Result<Relay> {
+        Relay::start(self)
+    }
+
+    /// Like [`Lab::headscale`], with this relay instead of its own.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn headscale_beside(&self, relay: &Relay) -> Result<Headscale> {
+        Headscale::start(self, Some(relay), "")
     }
 
     /// Like [`Lab::headscale`], with lines added to its configuration.
@@ -106,7 +123,7 @@ impl Lab {
     /// # Errors
     /// When it does not come up.
     pub fn headscale_with(&self, configuration: &str) -> Result<Headscale> {
-        Headscale::start(self, configuration)
+        Headscale::start(self, None, configuration)
     }
 
     /// A node on the internet side, not started yet.

@@ -42,6 +42,8 @@ pub enum Need {
     Namespaces,
     /// Headscale.
     Headscale,
+    /// The Go relay server.
+    Derper,
     /// The Go `tailscaled` and `tailscale`.
     Go,
     /// The Go programs as [`Flavour::Incumbent`].
@@ -85,6 +87,7 @@ pub fn missing(needs: &[Need]) -> Option<String> {
     needs.iter().find_map(|need| match need {
         Need::Namespaces => namespaces().err().map(|error| format!("{error:#}")),
         Need::Headscale => absent(&peers_dir().join("headscale"), "cargo xtask peers"),
+        Need::Derper => absent(&peers_dir().join("derper"), "cargo xtask peers"),
         Need::Go => absent(&Flavour::Go.daemon(), "cargo xtask peers")
             .or_else(|| absent(&Flavour::Go.cli(), "cargo xtask peers")),
         Need::Incumbent => absent(&Flavour::Incumbent.daemon(), "cargo xtask peers --incumbent"),
