@@ -1,5 +1,6 @@
-//! No key ever seals twice with one counter, whatever is published or swapped while packets flow: both lines turn on
-//! threads of their own while ten thousand snapshots and a thousand sessions pass by.
+//! No key ever seals twice with one counter, and no packet that was taken is lost, whatever is published or swapped while
+//! packets flow: both lines turn on threads of their own while ten thousand snapshots and a thousand sessions pass by,
+//! and now and then a peer has no session at all, so that its packets wait for the next.
 
 use engine::filter::Filter;
 use engine::lines::{self, Control, Limits, Path, PeerFacts, Snapshot};
@@ -13,12 +14,17 @@ use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 const PEERS: u32 = 3;
 const SNAPSHOTS: u32 = 10_000;
 /// A new session for some peer every so many snapshots.
 const SWAP_EVERY: u32 = 10;
+/// Some peer is left without a session every so many snapshots, until its turn comes again: for fewer packets than may
+/// wait.
+const GAP_EVERY: u32 = 97;
+/// The lines may fall behind by so many snapshots: more would be more packets than a ring holds or may wait.
+const BEHIND: u32 = 8;
 const NOW: Tick = Tick(5_000);
 
 fn addr(n: u32) -> Ipv4Addr {
@@ -70,9 +76,11 @@ fn snapshot(round: u32) -> Snapshot {
     }
 }
 
-fn packet(to: u32) -> [u8; 28] {
-    let mut packet = [0; 28];
-    (packet[0], packet[3], packet[9], packet[20]) = (0x45, 28, 1, 8);
+/// An echo request with a number in it.
+fn packet(to: u32, number: u32) -> [u8; 32] {
+    let mut packet = [0; 32];
+    (packet[0], packet[3], packet[9], packet[20]) = (0x45, 32, 1, 8);
+    packet[28..].copy_from_slice(&number.to_le_bytes());
     packet[12..16].copy_from_slice(&addr(99).octets());
     packet[16..20].copy_from_slice(&addr(to).octets());
     packet
@@ -84,6 +92,8 @@ struct Seen {
     pairs: BTreeSet<(u32, u64)>,
     /// Datagrams by session.
     counts: BTreeMap<u32, u64>,
+    /// Numbers of the packets in them.
+    packets: BTreeSet<u32>,
 }
 
 impl Seen {
@@ -99,7 +109,13 @@ impl Seen {
             nonce[4..].copy_from_slice(&counter.to_le_bytes());
             let mut sealed = datagram[16..].to_vec();
             let nonce = Nonce::assume_unique_for_key(nonce);
-            cipher.open_in_place(nonce, Aad::empty(), &mut sealed).expect("sealed with the key of its name");
+            let plain = cipher.open_in_place(nonce, Aad::empty(), &mut sealed);
+            let plain = plain.expect("sealed with the key of its name");
+            // A keepalive has nothing in it.
+            if let Some(number) = plain.get(28..32) {
+                let number = u32::from_le_bytes(number.try_into().expect("four bytes"));
+                assert!(self.packets.insert(number), "packet {number} went out twice");
+            }
         }
     }
 }
@@ -110,11 +126,14 @@ fn no_key_and_nonce_repeat() {
     let (mut control, mut tx, mut rx) = lines::new(&limits, [[1; 16], [2; 16]]);
     let stop = Arc::new(AtomicBool::new(false));
     let halt = Arc::clone(&stop);
+    let turns = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&turns);
     let tx_thread = std::thread::spawn(move || {
         while !halt.load(Ordering::Acquire) {
             if !tx.turn(NOW, 64).did_work() {
                 std::thread::yield_now();
             }
+            count.fetch_add(1, Ordering::Release);
         }
         tx.turn(NOW, u32::MAX);
     });
@@ -128,7 +147,7 @@ fn no_key_and_nonce_repeat() {
     });
 
     (0..PEERS).for_each(|n| control.set_peer(slot(n), facts(n)));
-    let (mut seen, mut sessions) = (Seen::default(), 0);
+    let (mut seen, mut sessions, mut taken) = (Seen::default(), 0, BTreeSet::new());
     for round in 0..SNAPSHOTS {
         control.publish(snapshot(round));
         if round.is_multiple_of(SWAP_EVERY) {
@@ -144,14 +163,20 @@ fn no_key_and_nonce_repeat() {
             }
             sessions += 1;
         }
+        if round.is_multiple_of(GAP_EVERY) {
+            let peer = round / GAP_EVERY % PEERS;
+            let held = sessions.saturating_sub(2 * PEERS)..sessions;
+            held.filter(|n| n % PEERS == peer).for_each(|n| control.retire(session(n).local));
+        }
         if round.is_multiple_of(500) {
             // New facts of a known peer must not disturb its session either.
             (0..PEERS).for_each(|n| control.set_peer(slot(n), facts(n)));
         }
-        for n in 0..PEERS {
+        for n in (0..PEERS).filter(|n| (round + n).is_multiple_of(2)) {
             let to = round.is_multiple_of(3).then_some(slot(n));
-            // The ring may be full: what gets through is what counts.
-            let _ = control.inject_tx(&packet(n), to);
+            let number = round * PEERS + n;
+            control.inject_tx(&packet(n, number), to).expect("room");
+            taken.insert(number);
         }
         if round.is_multiple_of(7) {
             let _ = control.keepalive(session(sessions - 1).local);
@@ -163,7 +188,16 @@ fn no_key_and_nonce_repeat() {
         seen.drain(&mut control);
         while control.next_event().is_some() {}
         control.collect();
-        std::thread::yield_now();
+        // One turn may have begun before, the next has seen everything.
+        let before = turns.load(Ordering::Acquire);
+        while round.is_multiple_of(BEHIND) && turns.load(Ordering::Acquire).wrapping_sub(before) < 2 {
+            std::thread::yield_now();
+        }
+    }
+    // Whoever has none gets a session at last.
+    for n in sessions..sessions + PEERS {
+        assert!(control.install(&session(n)));
+        control.confirm(session(n).local);
     }
     stop.store(true, Ordering::Release);
     tx_thread.join().expect("tx");
@@ -172,4 +206,7 @@ fn no_key_and_nonce_repeat() {
     assert!(seen.pairs.len() > 3_000, "only {} datagrams", seen.pairs.len());
     assert!(seen.counts.len() > 100, "only {} sessions", seen.counts.len());
     assert!(seen.counts.values().any(|&count| count > 3));
+    let lost: Vec<_> = taken.difference(&seen.packets).collect();
+    assert!(lost.is_empty(), "{} of {} packets are lost, {lost:?}", lost.len(), taken.len());
+    assert!(taken.len() > 10_000, "only {} packets were taken", taken.len());
 }
