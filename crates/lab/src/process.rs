@@ -146,12 +146,6 @@ impl Drop for Process {
     }
 }
 
-/// Changes the niceness of this thread and of everything it starts from now on (threads and programs) by `by`: below
-/// zero goes before others and needs root. Says whether the kernel agreed.
-pub fn prefer(by: i32) -> bool {
-    rustix::process::nice(by).is_ok()
-}
-
 /// The last `lines` lines of `text`.
 pub(crate) fn tail(text: &str, lines: usize) -> String {
     let all: Vec<_> = text.lines().collect();

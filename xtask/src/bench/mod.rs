@@ -43,8 +43,8 @@ pub(crate) fn run(choice: &Choice) -> Result<ExitCode> {
         anyhow::bail!("{reason}");
     }
     // Inherited by everything started from here on: nodes, relay server, the threads that make the traffic.
-    let preferred = lab::prefer(NICE);
-    if !preferred {
+    let preferred = lab::Preferred::start(NICE);
+    if preferred.is_none() {
         println!("this process may not go before others: what else runs here disturbs more");
     }
     let counter = Counter::find();
@@ -73,7 +73,7 @@ pub(crate) fn run(choice: &Choice) -> Result<ExitCode> {
         paths: choice.paths.clone(),
         tests: choice.tests.clone(),
         counter: counter.map(Counter::word),
-        nice: if preferred { NICE } else { 0 },
+        nice: preferred.as_ref().map_or(0, |_| NICE),
         skipped,
         samples: Samples::default(),
     };
