@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// A moment.
 pub fn time(at: Timestamp) -> api::Time {
-    api::Time::from_unix_nanos(at.unix_nanos())
+    at.into()
 }
 
 fn strings(list: &[Box<str>]) -> Vec<String> {
