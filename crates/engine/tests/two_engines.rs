@@ -77,7 +77,7 @@ impl Node {
             key: other.key.public(),
             disco_key: DiscoPublic::from_bytes([disco; 32]),
             home_derp: RegionId(REGION),
-            allowed_ips: prefixes(other.number),
+            allowed_ips: prefixes(other.number).into(),
             ..PeerConfig::default()
         };
         self.engine.set_peer(config, now, Wall(now.as_nanos()));

@@ -4,6 +4,7 @@
 //! peer is marked with the number of the message, and at the end the unmarked ones are dropped. What a message
 //! changed is collected in [`Changes`], so that effectors need not compare ten thousand peers.
 
+use crate::host::Systems;
 use crate::{
     ClientVersion, DerpMap, DerpMapDelta, DisplayMessage, DnsConfig, FilterRule, Node, NodeId, PeerPatch,
     Timestamp, UserId, UserProfile,
@@ -34,8 +35,17 @@ pub struct NetMap {
     pub client_version: Option<ClientVersion>,
     /// Control says that Tailnet Lock is on (a head is set): this node does not verify signatures.
     pub tailnet_lock: bool,
-    peers: BTreeMap<NodeId, (u32, Node)>,
+    peers: BTreeMap<NodeId, Box<Peer>>,
+    systems: Systems,
     epoch: u32,
+}
+
+/// A peer in a box of its own: the nodes of a tree are half empty when they were filled in order.
+#[derive(Debug)]
+struct Peer {
+    /// The number of the message that last named it.
+    mark: u32,
+    node: Node,
 }
 
 /// Everything of one message but the nodes, which have been applied while they arrived.
@@ -105,13 +115,13 @@ pub struct Changes {
 impl NetMap {
     /// Peers in order of number.
     pub fn peers(&self) -> impl Iterator<Item = &Node> {
-        self.peers.values().map(|(_, node)| node)
+        self.peers.values().map(|peer| &peer.node)
     }
 
     /// Peers in order of number, from the first whose number is above `after`.
     pub fn peers_after(&self, after: NodeId) -> impl Iterator<Item = &Node> {
         use std::ops::Bound::{Excluded, Unbounded};
-        self.peers.range((Excluded(after), Unbounded)).map(|(_, (_, node))| node)
+        self.peers.range((Excluded(after), Unbounded)).map(|(_, peer)| &peer.node)
     }
 
     /// How many peers there are.
@@ -121,7 +131,7 @@ impl NetMap {
 
     /// The peer numbered `id`.
     pub fn peer(&self, id: NodeId) -> Option<&Node> {
-        self.peers.get(&id).map(|(_, node)| node)
+        self.peers.get(&id).map(|peer| &peer.node)
     }
 
     /// A user's profile.
@@ -140,18 +150,19 @@ impl NetMap {
     }
 
     /// Takes one peer of a message (of `Peers` or `PeersChanged`), noting it in `changes` if it differs.
-    pub fn upsert_peer(&mut self, node: Node, changes: &mut Changes) {
-        let (epoch, id) = (self.epoch, node.id);
+    pub fn upsert_peer(&mut self, mut node: Node, changes: &mut Changes) {
+        let (mark, id) = (self.epoch, node.id);
+        self.systems.share(&mut node.hostinfo);
         match self.peers.get_mut(&id) {
-            Some((mark, old)) => {
-                *mark = epoch;
-                if *old != node {
-                    *old = node;
+            Some(peer) => {
+                peer.mark = mark;
+                if peer.node != node {
+                    peer.node = node;
                     changes.changed.insert(id);
                 }
             }
             None => {
-                self.peers.insert(id, (epoch, node));
+                self.peers.insert(id, Box::new(Peer { mark, node }));
                 changes.changed.insert(id);
             }
         }
@@ -242,8 +253,8 @@ impl NetMap {
 
     fn drop_unmarked(&mut self, changes: &mut Changes) {
         let epoch = self.epoch;
-        self.peers.retain(|id, (mark, _)| {
-            let keep = *mark == epoch;
+        self.peers.retain(|id, peer| {
+            let keep = peer.mark == epoch;
             if !keep {
                 changes.removed.insert(*id);
                 changes.changed.remove(id);
@@ -253,10 +264,10 @@ impl NetMap {
     }
 
     fn patch_peer(&mut self, patch: PeerPatch, changes: &mut Changes) {
-        if let Some((_, node)) = self.peers.get_mut(&patch.id) {
+        if let Some(peer) = self.peers.get_mut(&patch.id) {
             changes.changed.insert(patch.id);
             changes.patches.push(patch.clone());
-            patch.apply(node);
+            patch.apply(&mut peer.node);
         }
     }
 
@@ -302,6 +313,12 @@ mod tests {
 
     fn ids(map: &NetMap) -> Vec<i64> {
         map.peers().map(|n| n.id.0).collect()
+    }
+
+    #[test]
+    fn a_peer_is_small() {
+        // What a heap of size classes (musl's) takes for it, on a 64-bit machine.
+        assert!(size_of::<Peer>() + size_of::<u32>() <= 400, "{}", size_of::<Peer>());
     }
 
     #[test]

@@ -5,12 +5,15 @@
 //! Leaves out: wire JSON (in `control` and `localapi`), anything with a socket or a clock, serde.
 //!
 //! Values are kept small: a router may have to hold 10 000 peers in a few megabytes, so strings are `Box<str>`,
-//! lists are boxed slices, and only what some part of the node reads is kept.
+//! lists are boxed slices, what many nodes have in common is shared, and only what some part of the node reads is
+//! kept. A node is to take at most 400 bytes and what its own texts and lists need.
 
 mod apply;
 mod derp;
 mod dns;
+mod endpoints;
 mod filter;
+mod host;
 mod ids;
 mod node;
 mod timestamp;
@@ -19,9 +22,11 @@ mod user;
 pub use apply::{Changes, Delta, NetMap};
 pub use derp::{DerpMap, DerpMapDelta, DerpNode, DerpRegion, FamilyAddr, RegionId};
 pub use dns::{DnsConfig, DnsRecord, DnsResolver};
+pub use endpoints::Endpoints;
 pub use filter::{CapGrant, FilterRule, PortRange, RuleDst, RuleSrc};
+pub use host::{HostRest, Hostinfo, Location, Service, System};
 pub use ids::{NodeId, StableId, UserId};
 pub use ipnet::IpNet;
-pub use node::{CapMap, Hostinfo, Location, Node, PeerPatch, Service};
+pub use node::{CapMap, Node, PeerPatch};
 pub use timestamp::Timestamp;
 pub use user::{ClientVersion, DisplayMessage, UserProfile};

@@ -1,10 +1,11 @@
 //! A node of the tailnet as control describes it, ourselves included, and the patch that changes one.
 
-use crate::{NodeId, RegionId, StableId, Timestamp, UserId};
+use crate::{Endpoints, Hostinfo, NodeId, RegionId, StableId, Timestamp, UserId};
 use ipnet::IpNet;
 use keys::{DiscoPublic, MachinePublic, NodePublic};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// Capability name to its raw JSON values; most have none.
 pub type CapMap = BTreeMap<Box<str>, Box<[Box<str>]>>;
@@ -32,11 +33,11 @@ pub struct Node {
     /// Its disco key; zero until it has run once.
     pub disco_key: DiscoPublic,
     /// Its own tailnet addresses (/32 and /128).
-    pub addresses: Box<[IpNet]>,
-    /// What it may be the source of: its addresses and approved routes.
-    pub allowed_ips: Box<[IpNet]>,
+    pub addresses: Arc<[IpNet]>,
+    /// What it may be the source of: its addresses and approved routes; the very same list if there are no routes.
+    pub allowed_ips: Arc<[IpNet]>,
     /// Where its UDP socket may be reached.
-    pub endpoints: Box<[SocketAddr]>,
+    pub endpoints: Endpoints,
     /// DERP region it listens on; 0 = none known.
     pub home_derp: RegionId,
     /// What it said about itself.
@@ -93,59 +94,6 @@ impl Node {
     }
 }
 
-/// The part of Hostinfo that some part of a node shows or uses.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Hostinfo {
-    /// `linux`, `macOS`, `iOS`…
-    pub os: Box<str>,
-    /// Kernel or system version.
-    pub os_version: Box<str>,
-    /// Version of the client.
-    pub ipn_version: Box<str>,
-    /// Host name it reported.
-    pub hostname: Box<str>,
-    /// Routes it asks to serve.
-    pub routable_ips: Box<[IpNet]>,
-    /// Tags it asked for.
-    pub request_tags: Box<[Box<str>]>,
-    /// Ports it announces: PeerAPI and the like.
-    pub services: Box<[Service]>,
-    /// Where it stands, for exit-node choice.
-    pub location: Option<Box<Location>>,
-    /// It was shared into this tailnet only to be reached (hidden from lists).
-    pub sharee_node: bool,
-}
-
-/// A port that a node announces.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Service {
-    /// `tcp`, `udp`, `peerapi4`, `peerapi6`, `peerapi-dns-proxy`.
-    pub proto: Box<str>,
-    /// Port number, or a version for `peerapi-dns-proxy`.
-    pub port: u16,
-    /// Free text.
-    pub description: Box<str>,
-}
-
-/// Where a node stands.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Location {
-    /// Country name.
-    pub country: Box<str>,
-    /// Two letters.
-    pub country_code: Box<str>,
-    /// City name.
-    pub city: Box<str>,
-    /// Short city code.
-    pub city_code: Box<str>,
-    /// Degrees north.
-    pub latitude: f64,
-    /// Degrees east.
-    pub longitude: f64,
-    /// Higher is preferred.
-    pub priority: i32,
-}
-
 /// A change to a few fields of one peer (`PeersChangedPatch`); `None` leaves a field alone.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PeerPatch {
@@ -158,7 +106,7 @@ pub struct PeerPatch {
     /// New capability map, whole.
     pub cap_map: Option<CapMap>,
     /// New endpoints, whole.
-    pub endpoints: Option<Box<[SocketAddr]>>,
+    pub endpoints: Option<Endpoints>,
     /// New node key: a new WireGuard peer.
     pub key: Option<NodePublic>,
     /// New disco key: the peer's process restarted.

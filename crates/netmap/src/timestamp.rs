@@ -1,45 +1,56 @@
-//! A moment of wall time as control and the state file write it (RFC 3339), in eight bytes.
+//! A moment of wall time as control and the state file write it (RFC 3339), in twelve bytes.
 
 use std::fmt;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// Seconds and nanoseconds since 1970-01-01T00:00:00Z, or Go's zero time, which means "never" or "unset".
+///
+/// Words of four bytes, the most significant first, so that order is that of time and three of them in a row leave no
+/// gaps: there are three in every peer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(i128);
+pub struct Timestamp {
+    high: i32,
+    low: u32,
+    /// Below a thousand million.
+    nanos: u32,
+}
 
-/// 0001-01-01T00:00:00Z in nanoseconds since 1970.
-const GO_ZERO: i128 = -62_135_596_800 * NANOS;
+/// 0001-01-01T00:00:00Z in seconds since 1970.
+const GO_ZERO: i64 = -62_135_596_800;
+/// 9999-12-31T23:59:59Z likewise.
+const LAST: i64 = 253_402_300_799;
 const NANOS: i128 = 1_000_000_000;
 
 impl Timestamp {
     /// Go's zero time: unset.
-    pub const ZERO: Self = Self(GO_ZERO);
+    pub const ZERO: Self = Self::from_unix(GO_ZERO);
 
     /// From whole seconds since 1970.
     pub const fn from_unix(seconds: i64) -> Self {
-        Self(seconds as i128 * NANOS)
+        Self { high: (seconds >> 32) as i32, low: seconds as u32, nanos: 0 }
     }
 
     /// From nanoseconds since 1970; values RFC 3339 cannot write are clamped to its range.
     pub fn from_unix_nanos(nanos: i128) -> Self {
-        const LAST: i128 = 253_402_300_799 * NANOS + NANOS - 1;
-        Self(nanos.clamp(GO_ZERO, LAST))
+        let nanos = nanos.clamp(GO_ZERO as i128 * NANOS, LAST as i128 * NANOS + NANOS - 1);
+        let whole = Self::from_unix(nanos.div_euclid(NANOS) as i64);
+        Self { nanos: nanos.rem_euclid(NANOS) as u32, ..whole }
     }
 
     /// Whole seconds since 1970, rounded down.
     pub const fn unix(self) -> i64 {
-        self.0.div_euclid(NANOS) as i64
+        (self.high as i64) << 32 | self.low as i64
     }
 
     /// Nanoseconds since 1970.
     pub const fn unix_nanos(self) -> i128 {
-        self.0
+        self.unix() as i128 * NANOS + self.nanos as i128
     }
 
     /// True for Go's zero time.
     pub const fn is_zero(self) -> bool {
-        self.0 == GO_ZERO
+        self.unix() == GO_ZERO && self.nanos == 0
     }
 
     /// Reads RFC 3339 with any offset; `None` if `text` is not one.
@@ -58,8 +69,9 @@ impl Default for Timestamp {
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC, without a fraction when it is zero, as Go writes it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text =
-            OffsetDateTime::from_unix_timestamp_nanos(self.0).ok().and_then(|at| at.format(&Rfc3339).ok());
+        let text = OffsetDateTime::from_unix_timestamp_nanos(self.unix_nanos())
+            .ok()
+            .and_then(|at| at.format(&Rfc3339).ok());
         f.write_str(text.as_deref().unwrap_or("0001-01-01T00:00:00Z"))
     }
 }
@@ -92,6 +104,14 @@ mod tests {
         fn round_trip(seconds in -62_135_596_800i64..253_402_300_799, nanos in 0i128..1_000_000_000) {
             let at = Timestamp::from_unix_nanos(i128::from(seconds) * NANOS + nanos);
             prop_assert_eq!(Timestamp::parse(&at.to_string()), Some(at));
+            prop_assert_eq!((at.unix(), at.unix_nanos()), (seconds, i128::from(seconds) * NANOS + nanos));
+        }
+
+        #[test]
+        fn ordered_as_time(a: i64, b: i64, nanos in 0i128..1_000_000_000) {
+            let [x, y] = [a, b].map(|at| Timestamp::from_unix_nanos(i128::from(at) + nanos));
+            prop_assert_eq!(x.cmp(&y), a.cmp(&b));
+            prop_assert_eq!(Timestamp::from_unix(a).cmp(&Timestamp::from_unix(b)), a.cmp(&b));
         }
 
         #[test]

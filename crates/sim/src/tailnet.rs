@@ -13,6 +13,7 @@ use engine::time::Mono;
 use keys::{DiscoPublic, NodePrivate};
 use netmap::{IpNet, Node, NodeId, RegionId};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Everybody's home.
@@ -72,7 +73,7 @@ impl Tailnet {
     pub fn describe(&self, ix: NodeIx) -> Node {
         let mut disco = [0; 32];
         disco[..8].copy_from_slice(&self.discos[ix.0].to_le_bytes());
-        let addresses: Box<[IpNet]> = [true, false].map(|v4| IpNet::from(self.address(ix, v4))).into();
+        let addresses: Arc<[IpNet]> = [true, false].map(|v4| IpNet::from(self.address(ix, v4))).into();
         let routes =
             [(true, 16), (false, 32)].map(|(v4, len)| IpNet::new_assert(self.behind(ix, v4), len).trunc());
         Node {

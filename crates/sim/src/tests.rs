@@ -5,7 +5,7 @@ use crate::*;
 use engine::time::{Mono, Wall};
 use expect_test::expect;
 use keys::NodePublic;
-use netmap::{Node, NodeId, RegionId};
+use netmap::{Endpoints, Node, NodeId, RegionId};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -29,7 +29,7 @@ impl Greeter {
         for peer in self.peers.values() {
             let bytes = text.to_vec();
             self.out.push_back(match peer.endpoints.first() {
-                Some(to) => Transmit::Udp { to: *to, bytes },
+                Some(to) => Transmit::Udp { to, bytes },
                 None => Transmit::Derp { region: peer.home_derp, to: peer.key, bytes },
             });
         }
@@ -107,7 +107,7 @@ fn description(n: u8, name: &str, udp: bool) -> Node {
         id: NodeId(n.into()),
         name: name.into(),
         key: NodePublic::from_bytes([n; 32]),
-        endpoints: if udp { Box::new([address(n)]) } else { Box::new([]) },
+        endpoints: if udp { [address(n)].into() } else { Endpoints::default() },
         home_derp: HOME,
         ..Node::default()
     }
@@ -227,7 +227,7 @@ fn machines_sleep_move_and_restart() {
     world.restart(
         b,
         Greeter::default(),
-        Node { endpoints: Box::new([address(9)]), ..description(2, "b", true) },
+        Node { endpoints: [address(9)].into(), ..description(2, "b", true) },
     );
     world.run_until(Mono::from_millis(2100));
     assert_eq!(world.node(a).answered, 1);

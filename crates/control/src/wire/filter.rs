@@ -113,7 +113,7 @@ fn convert(rule: Rule) -> (Option<FilterRule>, bool) {
             for name in grant.caps {
                 caps.entry(name).or_default();
             }
-            CapGrant { dsts: list::<IpNet>(&grant.dsts), caps }
+            CapGrant { dsts: list::<IpNet, _>(&grant.dsts), caps }
         })
         .filter(|grant| !grant.dsts.is_empty() && !grant.caps.is_empty())
         .collect();

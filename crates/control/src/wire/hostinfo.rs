@@ -183,31 +183,27 @@ struct Location {
 
 impl From<Received> for netmap::Hostinfo {
     fn from(info: Received) -> Self {
-        Self {
-            os: info.os,
-            os_version: info.os_version,
-            ipn_version: info.ipn_version,
-            hostname: info.hostname,
-            routable_ips: list(&info.routable_ips),
-            request_tags: info.request_tags.into(),
-            services: info
-                .services
-                .into_iter()
-                .map(|s| netmap::Service { proto: s.proto, port: s.port, description: s.description })
-                .collect(),
-            location: info.location.map(|l| {
-                Box::new(netmap::Location {
-                    country: l.country,
-                    country_code: l.country_code,
-                    city: l.city,
-                    city_code: l.city_code,
-                    latitude: l.latitude,
-                    longitude: l.longitude,
-                    priority: l.priority,
-                })
-            }),
-            sharee_node: info.sharee_node,
-        }
+        let services = info.services.into_iter();
+        let location = info.location.map(|l| netmap::Location {
+            country: l.country,
+            country_code: l.country_code,
+            city: l.city,
+            city_code: l.city_code,
+            latitude: l.latitude,
+            longitude: l.longitude,
+            priority: l.priority,
+        });
+        Self::new(
+            info.hostname,
+            services.map(|s| netmap::Service::new(s.proto, s.port, s.description)).collect(),
+            netmap::System { os: info.os, os_version: info.os_version, ipn_version: info.ipn_version },
+            netmap::HostRest {
+                routable_ips: list(&info.routable_ips),
+                request_tags: info.request_tags.into(),
+                location,
+                sharee_node: info.sharee_node,
+            },
+        )
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn some_timestamp<'de, D: Deserializer<'de>>(d: D) -> Result<Option<T
 }
 
 /// The entries of a list of texts that parse; the others are left out.
-pub(crate) fn list<T: FromStr>(texts: &[Box<str>]) -> Box<[T]> {
+pub(crate) fn list<T: FromStr, L: FromIterator<T>>(texts: &[Box<str>]) -> L {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 

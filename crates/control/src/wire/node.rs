@@ -7,6 +7,7 @@ use keys::{DiscoPublic, MachinePublic, NodePublic};
 use netmap::{NodeId, RegionId, StableId, Timestamp, UserId};
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// What stands before the region in the legacy form of a home DERP.
 const LEGACY_DERP: &str = "127.3.3.40:";
@@ -83,11 +84,10 @@ pub(super) fn region(number: i64) -> RegionId {
 
 impl From<Node> for netmap::Node {
     fn from(node: Node) -> Self {
-        let addresses: Box<[IpNet]> = list(&node.addresses);
-        let allowed_ips = match node.allowed_ips {
-            Some(_) if node.unsigned_peerapi_only => addresses.clone(),
-            Some(prefixes) => list(&prefixes),
-            None => addresses.clone(),
+        let addresses: Arc<[IpNet]> = list(&node.addresses);
+        let allowed_ips = match node.allowed_ips.filter(|_| !node.unsigned_peerapi_only) {
+            Some(prefixes) if prefixes != node.addresses => list(&prefixes),
+            _ => addresses.clone(),
         };
         let home_derp = match node.home_derp {
             0 => node
@@ -113,13 +113,13 @@ impl From<Node> for netmap::Node {
             disco_key: node.disco_key,
             addresses,
             allowed_ips,
-            endpoints: list(&node.endpoints),
+            endpoints: list::<SocketAddr, _>(&node.endpoints),
             home_derp,
             hostinfo: node.hostinfo.into(),
             created: node.created,
             cap: node.cap,
             tags: node.tags.into(),
-            primary_routes: list(&node.primary_routes),
+            primary_routes: list::<IpNet, _>(&node.primary_routes),
             last_seen: node.last_seen,
             online: node.online,
             machine_authorized: node.machine_authorized,
@@ -172,7 +172,7 @@ impl From<PeerChange> for netmap::PeerPatch {
             home_derp: Some(region(change.derp_region)).filter(|region| !region.is_none()),
             cap: Some(change.cap).filter(|cap| *cap != 0),
             cap_map: change.cap_map.map(cap_map),
-            endpoints: change.endpoints.map(|endpoints| list::<SocketAddr>(&endpoints)),
+            endpoints: change.endpoints.map(|endpoints| list::<SocketAddr, _>(&endpoints)),
             key: change.key,
             disco_key: change.disco_key,
             online: change.online,
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(plain.home_derp, RegionId(12));
         assert!(plain.has_cap("is-admin") && plain.has_cap("x"));
         assert_eq!(*plain.cap_map["y"], [r#"{"a":1}"#.into(), r#""b""#.into()]);
-        assert_eq!(plain.endpoints.len(), 2);
+        assert_eq!(plain.endpoints.iter().count(), 2);
         assert_eq!((plain.online, plain.last_seen.is_zero()), (None, true));
 
         let limited = node(
@@ -239,7 +239,10 @@ mod tests {
         .expect("patch");
         let patch = netmap::PeerPatch::from(patch);
         assert_eq!((patch.id, patch.home_derp, patch.cap), (NodeId(5), Some(RegionId(2)), None));
-        assert_eq!((patch.endpoints, patch.online, patch.key), (Some(Box::default()), Some(false), None));
+        assert_eq!(
+            (patch.endpoints, patch.online, patch.key),
+            (Some(netmap::Endpoints::default()), Some(false), None)
+        );
         assert_eq!(patch.last_seen, Timestamp::parse("2026-01-01T00:00:00Z"));
     }
 }

@@ -73,7 +73,7 @@ pub fn node(node: &netmap::Node) -> api::Node {
         disco_key: node.disco_key,
         addresses: node.addresses.to_vec(),
         allowed_ips: Some(node.allowed_ips.to_vec()),
-        endpoints: node.endpoints.to_vec(),
+        endpoints: node.endpoints.iter().collect(),
         home_derp: home,
         hostinfo: Some(Box::new(hostinfo(&node.hostinfo))),
         created: time(node.created),
@@ -97,20 +97,21 @@ pub fn node(node: &netmap::Node) -> api::Node {
 
 fn hostinfo(host: &netmap::Hostinfo) -> api::Hostinfo {
     let service = |s: &netmap::Service| api::Service {
-        proto: s.proto.to_string(),
+        proto: s.proto().to_owned(),
         port: s.port,
-        description: s.description.to_string(),
+        description: s.description().to_owned(),
     };
+    let rest = host.rest();
     api::Hostinfo {
-        ipn_version: host.ipn_version.to_string(),
-        os: host.os.to_string(),
-        os_version: host.os_version.to_string(),
+        ipn_version: host.ipn_version().to_owned(),
+        os: host.os().to_owned(),
+        os_version: host.os_version().to_owned(),
         hostname: host.hostname.to_string(),
-        sharee_node: host.sharee_node,
-        routable_ips: host.routable_ips.to_vec(),
-        request_tags: strings(&host.request_tags),
+        sharee_node: rest.is_some_and(|rest| rest.sharee_node),
+        routable_ips: rest.map(|rest| rest.routable_ips.to_vec()).unwrap_or_default(),
+        request_tags: rest.map(|rest| strings(&rest.request_tags)).unwrap_or_default(),
         services: host.services.iter().map(service).collect(),
-        location: host.location.as_deref().map(location),
+        location: rest.and_then(|rest| rest.location.as_ref()).map(location),
         ..api::Hostinfo::default()
     }
 }
@@ -122,7 +123,7 @@ pub fn patch(patch: &netmap::PeerPatch) -> api::PeerChange {
         derp_region: patch.home_derp.map_or(0, |r| i64::from(r.0)),
         cap: patch.cap.map_or(0, i64::from),
         cap_map: patch.cap_map.as_ref().map(cap_map).unwrap_or_default(),
-        endpoints: patch.endpoints.as_deref().map(<[_]>::to_vec).unwrap_or_default(),
+        endpoints: patch.endpoints.iter().flat_map(netmap::Endpoints::iter).collect(),
         key: patch.key,
         key_signature: String::new(),
         disco_key: patch.disco_key,

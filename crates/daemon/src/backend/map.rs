@@ -344,12 +344,17 @@ impl Backend {
     }
 
     fn engine_peer(&self, node: &Node) -> PeerConfig {
+        let uses = |net: &netmap::IpNet| self.uses_route(node, net);
         PeerConfig {
             id: node.id,
             key: node.key,
             disco_key: node.disco_key,
             home_derp: node.home_derp,
-            allowed_ips: node.allowed_ips.iter().filter(|net| self.uses_route(node, net)).copied().collect(),
+            // Nearly always the very same list.
+            allowed_ips: match node.allowed_ips.iter().all(uses) {
+                true => Arc::clone(&node.allowed_ips),
+                false => node.allowed_ips.iter().copied().filter(uses).collect(),
+            },
             jailed: node.jailed,
             masq_v4: node.masq_v4,
             masq_v6: node.masq_v6,

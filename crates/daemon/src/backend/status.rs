@@ -124,6 +124,7 @@ impl Backend {
     }
 
     fn node_status(&self, node: &Node) -> PeerStatus {
+        let rest = node.hostinfo.rest();
         let some =
             |list: &[Box<str>]| (!list.is_empty()).then(|| list.iter().map(|s| s.to_string()).collect());
         PeerStatus {
@@ -132,7 +133,7 @@ impl Backend {
             public_key: node.key,
             host_name: node.hostinfo.hostname.to_string(),
             dns_name: node.name.to_string(),
-            os: node.hostinfo.os.to_string(),
+            os: node.hostinfo.os().to_owned(),
             user_id: node.user.0,
             alt_sharer_user_id: node.sharer.0,
             tailscale_ips: convert::ips(&node.addresses),
@@ -143,10 +144,10 @@ impl Backend {
             last_seen: convert::time(node.last_seen),
             exit_node_option: node.offers_exit(),
             peer_api_url: peer_api_urls(node),
-            sharee_node: node.hostinfo.sharee_node,
+            sharee_node: rest.is_some_and(|rest| rest.sharee_node),
             expired: node.expired,
             key_expiry: (!node.key_expiry.is_zero()).then(|| Time::from_unix(node.key_expiry.unix())),
-            location: node.hostinfo.location.as_deref().map(convert::location),
+            location: rest.and_then(|rest| rest.location.as_ref()).map(convert::location),
             cap_map: convert::cap_map(&node.cap_map),
             ..PeerStatus::default()
         }
@@ -220,7 +221,7 @@ fn is_own(node: &Node, net: &IpNet) -> bool {
 
 /// Where the node's PeerAPI listens, by what it announces.
 fn peer_api_urls(node: &Node) -> Vec<String> {
-    let port = |proto: &str| node.hostinfo.services.iter().find(|s| *s.proto == *proto).map(|s| s.port);
+    let port = |proto: &str| node.hostinfo.services.iter().find(|s| s.proto() == proto).map(|s| s.port);
     let url = |ip: IpAddr| match ip {
         IpAddr::V4(ip) => port("peerapi4").map(|port| format!("http://{ip}:{port}")),
         IpAddr::V6(ip) => port("peerapi6").map(|port| format!("http://[{ip}]:{port}")),

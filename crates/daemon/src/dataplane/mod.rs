@@ -133,7 +133,7 @@ impl Dataplane {
     }
 
     /// Sends what the engine has to send and wakes the packet thread if it was given something.
-    fn pump(&self) {
+    pub fn pump(&self) {
         // The pool never calls the sink from within a call, so this cannot nest; were it to, the outer call
         // does the work.
         if self.busy.replace(true) {

@@ -324,6 +324,8 @@ impl Node {
         };
         for (n, id) in ids.into_iter().enumerate() {
             if n % PEERS_A_TURN == PEERS_A_TURN - 1 {
+                // The packet thread takes them while there are few: what waits for it is kept twice.
+                shared.plane.pump();
                 tokio::task::yield_now().await;
             }
             let config = shared.backend.borrow().peer_config(id, now);

@@ -49,6 +49,8 @@ pub struct Engine {
     host: Responder,
     peers: Peers,
     config: SelfConfig,
+    /// Of `config.key`: to work it out takes as long as half a handshake.
+    public: NodePublic,
     outputs: VecDeque<Output>,
     /// Routes or filter differ from what the lines have.
     unpublished: bool,
@@ -76,6 +78,7 @@ impl Engine {
             host: Responder::new(host_seed),
             peers: Peers::default(),
             config: SelfConfig::default(),
+            public: NodePublic::ZERO,
             outputs: VecDeque::new(),
             unpublished: false,
             sessions: BTreeMap::new(),

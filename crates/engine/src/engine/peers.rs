@@ -4,7 +4,7 @@ use super::Engine;
 use crate::filter::Filter;
 use crate::lines::{Path, PeerFacts, Snapshot};
 use crate::routes::RoutesBuilder;
-use crate::slot::PeerSlot;
+use crate::slot::{PeerSlot, make_room};
 use crate::time::{Mono, Wall};
 use ipnet::IpNet;
 use keys::{DiscoPublic, NodePrivate, NodePublic};
@@ -42,7 +42,7 @@ pub struct PeerConfig {
     /// Where it listens for relayed packets; 0 = unknown.
     pub home_derp: RegionId,
     /// Addresses it may use and that are routed to it.
-    pub allowed_ips: Box<[IpNet]>,
+    pub allowed_ips: Arc<[IpNet]>,
     /// Its inbound traffic gets the shields-up filter.
     pub jailed: bool,
     /// By which IPv4 address it knows us, if not our own.
@@ -72,7 +72,6 @@ pub struct PeerView {
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     by_id: BTreeMap<NodeId, PeerSlot>,
-    by_key: BTreeMap<NodePublic, PeerSlot>,
     places: Vec<Place>,
     free: Vec<u32>,
 }
@@ -95,18 +94,18 @@ pub(super) struct Peer {
     tx: Total,
 }
 
-/// A 64-bit count behind a wrapping 32-bit one.
-#[derive(Debug, Default)]
+/// A 64-bit count behind a wrapping 32-bit one, which is its lower half.
+#[derive(Debug, Clone, Copy, Default)]
 struct Total {
-    sum: u64,
-    last: u32,
+    high: u32,
+    low: u32,
 }
 
 impl Total {
     fn advance(&mut self, now: u32) -> u64 {
-        self.sum = self.sum.saturating_add(u64::from(now.wrapping_sub(self.last)));
-        self.last = now;
-        self.sum
+        self.high = self.high.saturating_add(u32::from(now < self.low));
+        self.low = now;
+        u64::from(self.high) << 32 | u64::from(self.low)
     }
 }
 
@@ -119,14 +118,12 @@ impl Peers {
         self.places.get_mut(slot.index())?.peer.as_deref_mut().filter(|peer| peer.slot == slot)
     }
 
-    pub(super) fn slot_of_key(&self, key: &NodePublic) -> Option<PeerSlot> {
-        self.by_key.get(key).copied()
-    }
-
     fn insert(&mut self, config: PeerConfig) -> Option<PeerSlot> {
         let index = match self.free.pop() {
             Some(index) => index,
             None if self.places.len() < PeerSlot::MAX => {
+                let next = self.places.len();
+                make_room(&mut self.places, next);
                 self.places.push(Place::default());
                 u32::try_from(self.places.len() - 1).ok()?
             }
@@ -135,7 +132,6 @@ impl Peers {
         let place = self.places.get_mut(index as usize)?;
         let slot = PeerSlot::new(index, place.generation);
         self.by_id.insert(config.id, slot);
-        self.by_key.insert(config.key, slot);
         let totals = (Total::default(), Total::default());
         let peer = Peer { slot, config, heard: RegionId::NONE, rx: totals.0, tx: totals.1 };
         place.peer = Some(Box::new(peer));
@@ -147,9 +143,6 @@ impl Peers {
         let Some(peer) = place.peer.take() else { return };
         place.generation = place.generation.wrapping_add(1);
         self.by_id.remove(&peer.config.id);
-        if self.by_key.get(&peer.config.key) == Some(&slot) {
-            self.by_key.remove(&peer.config.key);
-        }
         self.free.push(slot.index() as u32);
     }
 }
@@ -186,6 +179,9 @@ impl Engine {
             && self.config.tun == config.tun
             && self.config.running == config.running;
         self.unpublished |= !same;
+        if self.config.key != config.key {
+            self.public = config.key.public();
+        }
         self.config = config;
         self.act();
     }
@@ -197,7 +193,7 @@ impl Engine {
         // Another node with this key, or this node with another key, is another WireGuard peer.
         let rekeyed =
             known.and_then(|slot| self.peers.by_slot(slot)).is_some_and(|p| p.config.key != config.key);
-        let holder = self.peers.slot_of_key(&config.key).filter(|holder| Some(*holder) != known);
+        let holder = self.tunnel.slot_of(&config.key).filter(|holder| Some(*holder) != known);
         for slot in holder.into_iter().chain(known.filter(|_| rekeyed)) {
             self.forget(slot);
         }
@@ -271,7 +267,7 @@ impl Engine {
             routes: Arc::new(routes.build()),
             filter: Arc::clone(&self.config.filter),
             own: self.config.addresses.iter().map(|(ip, _)| *ip).collect(),
-            key: self.config.key.public(),
+            key: self.public,
             tun: self.config.tun,
             running: self.config.running,
         });

@@ -20,7 +20,7 @@ impl Engine {
         match demux::kind(datagram) {
             Kind::Data => {
                 if let Source::Derp { region, peer } = from
-                    && let Some(slot) = self.peers.slot_of_key(&peer)
+                    && let Some(slot) = self.tunnel.slot_of(&peer)
                 {
                     self.note_heard(slot, RegionId(region));
                 }

@@ -65,7 +65,7 @@ impl Tunnel {
     fn handle_initiation(&mut self, from: Source, message: &Initiation, now: Mono) -> Result<(), DropReason> {
         let own = self.own.as_ref().ok_or(DropReason::UnknownPeer)?;
         let mut opened = noise::open_static(own, message).ok_or(DropReason::BadTag)?;
-        let slot = *self.by_key.get(&opened.peer).ok_or(DropReason::UnknownPeer)?;
+        let slot = self.slot_of(&opened.peer).ok_or(DropReason::UnknownPeer)?;
         let (own, peer, core) = self.parts(slot).ok_or(DropReason::UnknownPeer)?;
         if peer.unusable || peer.key == own.public {
             return Err(DropReason::UnknownPeer);

@@ -3,6 +3,7 @@
 //! What arrives from the network is in [`super::receive`].
 
 use super::action::{Action, SessionState};
+use super::by_key::ByKey;
 use super::identity::Identity;
 use super::index::IndexTable;
 use super::limit::Limit;
@@ -16,12 +17,12 @@ use super::timers::{
 };
 use super::watch::Activity;
 use crate::session::SessionKeys;
-use crate::slot::PeerSlot;
+use crate::slot::{PeerSlot, make_room};
 use crate::time::{Mono, Wall};
 use keys::{NodePrivate, NodePublic};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 
 /// Everything but the peers, so that one peer can be changed beside it.
@@ -42,7 +43,7 @@ pub(super) struct Core {
 pub struct Tunnel {
     pub(super) own: Option<Identity>,
     peers: Vec<Option<Peer>>,
-    pub(super) by_key: BTreeMap<NodePublic, PeerSlot>,
+    by_key: ByKey,
     pub(super) core: Core,
 }
 
@@ -55,12 +56,15 @@ impl fmt::Debug for Tunnel {
 impl Tunnel {
     /// A tunnel without key and peers. `seed` must be fresh and secret: all ephemeral keys come from it.
     pub fn new(seed: [u8; 32]) -> Self {
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        let mut table_seed = [0; 16];
+        rng.fill_bytes(&mut table_seed);
         Self {
             own: None,
             peers: Vec::new(),
-            by_key: BTreeMap::new(),
+            by_key: ByKey::new(table_seed),
             core: Core {
-                rng: ChaCha20Rng::from_seed(seed),
+                rng,
                 indices: IndexTable::default(),
                 actions: VecDeque::new(),
                 limit: Limit::default(),
@@ -99,10 +103,11 @@ impl Tunnel {
         if self.peer(slot).is_some_and(|peer| peer.key == key) {
             return;
         }
-        if let Some(other) = self.by_key.get(&key).copied() {
+        if let Some(other) = self.slot_of(&key) {
             self.remove_peer(other);
         }
         if self.peers.len() <= slot.index() {
+            make_room(&mut self.peers, slot.index());
             self.peers.resize_with(slot.index() + 1, || None);
         }
         let holder = self.peers.get(slot.index()).and_then(Option::as_ref).map(|peer| peer.slot);
@@ -111,17 +116,22 @@ impl Tunnel {
         }
         if let Some(place) = self.peers.get_mut(slot.index()) {
             *place = Some(Peer::new(slot, key));
-            self.by_key.insert(key, slot);
+            self.by_key.insert(&key, slot.index(), |at| key_in(&self.peers, at));
         }
+    }
+
+    /// Which peer has this key.
+    pub fn slot_of(&self, key: &NodePublic) -> Option<PeerSlot> {
+        let place = self.by_key.find(key, |at| key_in(&self.peers, at))?;
+        self.peers.get(place)?.as_ref().map(|peer| peer.slot)
     }
 
     /// Removes a peer and ends its sessions. Nothing happens if the slot's generation is not the living one.
     pub fn remove_peer(&mut self, slot: PeerSlot) {
-        if let Some(place) = self.peers.get_mut(slot.index())
-            && let Some(mut peer) = place.take_if(|peer| peer.slot == slot)
-        {
+        let Some(key) = self.peer(slot).map(|peer| peer.key) else { return };
+        self.by_key.remove(&key, slot.index(), |at| key_in(&self.peers, at));
+        if let Some(mut peer) = self.peers.get_mut(slot.index()).and_then(Option::take) {
             self.core.end_run(&mut peer);
-            self.by_key.remove(&peer.key);
         }
     }
 
@@ -322,6 +332,11 @@ impl Tunnel {
 /// A peer by its slot, if the slot is of its generation.
 fn peer_in(peers: &mut [Option<Peer>], slot: PeerSlot) -> Option<&mut Peer> {
     peers.get_mut(slot.index())?.as_mut().filter(|peer| peer.slot == slot)
+}
+
+/// The key of the peer in a place.
+fn key_in(peers: &[Option<Peer>], place: usize) -> Option<&NodePublic> {
+    peers.get(place)?.as_ref().map(|peer| &peer.key)
 }
 
 /// Makes a run for a peer that has none; false if there can be no session with it.
