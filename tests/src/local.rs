@@ -52,6 +52,29 @@ impl Local {
         self.dir.path()
     }
 
+    /// Highest resident memory so far, in KiB (`VmHWM`).
+    ///
+    /// # Errors
+    /// When the daemon is gone.
+    pub fn peak_kib(&self) -> Result<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.daemon.id()))?;
+        let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        peak.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).context("no VmHWM")
+    }
+
+    /// How long its threads have had a processor so far, to the microsecond and better.
+    ///
+    /// # Errors
+    /// When the daemon is gone.
+    pub fn cpu(&self) -> Result<Duration> {
+        let mut nanos = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.daemon.id()))? {
+            let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+            nanos += text.split_whitespace().next().context("an empty schedstat")?.parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+
     /// Runs its command line.
     ///
     /// # Errors

@@ -1,0 +1,134 @@
+//! A tailnet of thousands: what its peers cost in memory and time, and what their changes cost.
+//!
+//! The test server makes the peers up, so everything is on the loopback of one lab host.
+
+use anyhow::{Context, Result, ensure};
+use blackbox::{Local, number, scenario};
+use lab::{Flavour, Need};
+use serde_json::{Value, json};
+use std::time::Duration;
+use testcontrol::{Options, Server};
+
+/// Goal of design §1 for the static binary: so much, and three halves of a KiB for each peer.
+const BASE_KIB: u64 = 4096;
+
+/// Goal of issue A2: the share of one processor that a hundred patches a second may take.
+const PATCHES_SHARE: f64 = 0.01;
+
+/// Patches a second.
+const PATCHES: u32 = 100;
+
+const OURS: &[Need] = &[Need::Namespaces, Need::Ours];
+
+/// A server with this many peers, and a node of each flavour that has joined it and said who they all are.
+fn joined(peers: u32, flavours: &[Flavour]) -> Result<(Server, Vec<Local>)> {
+    let server = Server::start(Options { phantom_peers: peers, ..Options::default() })?;
+    let mut nodes = Vec::new();
+    for flavour in flavours {
+        let node = Local::start(*flavour)?;
+        let url = format!("--login-server={}", server.url());
+        node.said(&["up", &url, "--auth-key=tskey-auth-test", "--timeout=120s"])?;
+        let status: Value = serde_json::from_str(&node.said(&["status", "--json"])?)?;
+        let shown = status["Peer"].as_object().context("no peers in status")?.len();
+        // Those of earlier flavours are there as well.
+        let all = peers as usize + nodes.len();
+        ensure!(shown == all, "{flavour:?} shows {shown} peers of {all}");
+        nodes.push(node);
+    }
+    Ok((server, nodes))
+}
+
+/// Whether the binary under test is the static one that the goals are for.
+fn shipped() -> Result<bool> {
+    let bytes = std::fs::read(Flavour::Ours.daemon())?;
+    Ok(!bytes.windows(8).any(|window| window == b"ld-linux"))
+}
+
+fn memory_with(peers: u32) -> Result<()> {
+    let (_server, nodes) = joined(peers, &[Flavour::Ours])?;
+    let (peak, allowed) = (nodes[0].peak_kib()?, BASE_KIB + u64::from(peers) * 3 / 2);
+    number(
+        &format!("peak memory, {peers} peers, login and status included"),
+        format!("{peak} KiB of {allowed}"),
+    );
+    ensure!(peak <= allowed || !shipped()?, "{peak} KiB with {peers} peers are more than {allowed}");
+    Ok(())
+}
+
+#[test]
+fn memory_with_one_peer_and_with_a_thousand() {
+    scenario(OURS, |lab| lab.host("all")?.inside(|| [1, 1000].into_iter().try_for_each(memory_with))?);
+}
+
+#[test]
+#[cfg(feature = "nightly")]
+fn memory_with_a_hundred_peers_and_with_ten_thousand() {
+    scenario(OURS, |lab| lab.host("all")?.inside(|| [100, 10_000].into_iter().try_for_each(memory_with))?);
+}
+
+#[test]
+#[cfg(feature = "nightly")]
+fn login_among_ten_thousand_takes_at_most_half_of_what_go_takes() {
+    scenario(&[Need::Namespaces, Need::Ours, Need::Go], |lab| {
+        lab.host("all")?.inside(|| {
+            let (_server, nodes) = joined(10_000, &[Flavour::Ours, Flavour::Go])?;
+            let (ours, go) = (nodes[0].cpu()?, nodes[1].cpu()?);
+            number("processor time of a login with 10000 peers", format!("{ours:?}, stock Go {go:?}"));
+            ensure!(ours * 2 <= go, "{ours:?} are more than half of Go's {go:?}");
+            Ok(())
+        })?
+    });
+}
+
+/// Sends a hundred patches a second for `time`; how much processor time passed meanwhile, patches or none.
+fn cpu_during(node: &Local, time: Duration, mut patch: impl FnMut(u32) -> bool) -> Result<Duration> {
+    let (before, started) = (node.cpu()?, lab::now());
+    let mut sent = 0;
+    lab::until("the end of the patches", time * 4, || {
+        let elapsed = started.elapsed();
+        let due = (elapsed.as_secs_f64() * f64::from(PATCHES)) as u32;
+        while sent < due {
+            ensure!(patch(sent), "the server has no stream to send patch {sent} to");
+            sent += 1;
+        }
+        Ok((elapsed >= time).then_some(()))
+    })?;
+    Ok(node.cpu()?.saturating_sub(before))
+}
+
+fn patches_with(peers: u32) -> Result<()> {
+    let (server, nodes) = joined(peers, &[Flavour::Ours])?;
+    let node = &nodes[0];
+    let key = server.nodes().first().context("nobody has joined")?.key.clone();
+    let time = Duration::from_secs(3);
+    let idle = cpu_during(node, time, |_| true)?;
+    let busy = cpu_during(node, time, |n| {
+        let (id, port) = (1_000_000 + n % peers, 1024 + n);
+        let change = match n % 3 {
+            0 => {
+                json!({"NodeID": id, "Endpoints": [format!("192.0.2.7:{port}"), format!("[2001:db8::1]:{port}")]})
+            }
+            1 => json!({"NodeID": id, "Online": n % 2 == 0, "LastSeen": "2026-01-02T03:04:05Z"}),
+            _ => json!({"NodeID": id, "DERPRegion": 1, "Cap": 100 + n % 20}),
+        };
+        server.send_map(&key, json!({"PeersChangedPatch": [change]}))
+    })?;
+    let share = busy.saturating_sub(idle).as_secs_f64() / time.as_secs_f64();
+    number(
+        &format!("{PATCHES} patches a second with {peers} peers"),
+        format!("{:.2} % of a processor ({busy:?} in {time:?}, {idle:?} without)", share * 100.0),
+    );
+    ensure!(share <= PATCHES_SHARE || !shipped()?, "{:.2} % of a processor", share * 100.0);
+    Ok(())
+}
+
+#[test]
+fn a_hundred_patches_a_second_are_next_to_nothing() {
+    scenario(OURS, |lab| lab.host("all")?.inside(|| patches_with(100))?);
+}
+
+#[test]
+#[cfg(feature = "nightly")]
+fn nor_are_they_more_among_ten_thousand() {
+    scenario(OURS, |lab| lab.host("all")?.inside(|| patches_with(10_000))?);
+}
