@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use blackbox::{GO_ONLY, joined, ping_all, scenario};
+use lab::load::{Datagrams, Streams, ping_pong};
 use lab::{Flavour, Lab, Nat, Need, Ping};
 use std::time::Duration;
 
@@ -96,4 +97,30 @@ fn namespaces(lab: &str) -> Vec<String> {
     names.retain(|name| name.starts_with(&own));
     names.sort();
     names
+}
+
+#[test]
+fn load_is_counted_where_it_arrives() {
+    scenario(&[Need::Namespaces], |lab| {
+        let (from, to) = (lab.host("from")?, lab.host("to")?);
+        let address = to.ipv4.into();
+        for reverse in [false, true] {
+            let streams = Streams::open(&from, &to, address, 2, reverse)?;
+            lab::until("a megabyte", Duration::from_secs(20), || {
+                Ok((streams.bytes() >= 1 << 20).then_some(()))
+            })?;
+            streams.check()?;
+            ensure!((500..=1460).contains(&streams.segment()), "segments of {} bytes", streams.segment());
+        }
+        ensure!(!ping_pong(&from, &to, address, Duration::from_millis(100))?.times.is_empty(), "no echo");
+        let datagrams = Datagrams::open(&from, &to, address, 200)?;
+        let time = Duration::from_millis(300);
+        let probe = datagrams.run(1000.0, time)?;
+        ensure!(probe.received > 0 && probe.sent <= 301 && probe.seconds >= 0.3, "{probe:?}");
+        // Nothing that is still under way is counted for the next probe.
+        to.cut(true)?;
+        let probe = datagrams.run(1000.0, time)?;
+        ensure!(probe.received == 0 && probe.loss() == 1.0, "{probe:?} through a cut cable");
+        Ok(())
+    });
 }
