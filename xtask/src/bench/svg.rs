@@ -8,13 +8,16 @@ use super::stats::{Summary, short};
 use std::fmt::Write;
 
 /// Sizes in pixels.
-const CHART: (f64, f64) = (250.0, 150.0);
-const BAR: (f64, f64) = (110.0, 15.0);
+const CHART: (f64, f64) = (260.0, 124.0);
+const BAR: (f64, f64) = (105.0, 15.0);
 const GAP: f64 = 7.0;
-const LABEL: f64 = 76.0;
+const LABEL: f64 = 88.0;
 const MARGIN: f64 = 16.0;
 const HEAD: f64 = 30.0;
 const ACROSS: usize = 4;
+
+/// A chart reaches to its highest sample, but not beyond so many times its highest median.
+const WILD: f64 = 1.5;
 
 /// One chart.
 struct Chart {
@@ -87,7 +90,11 @@ impl Chart {
     fn draw(&self, out: &mut String, x: f64, y: f64) {
         text(out, x, y + 10.0, "title", &self.title);
         text(out, x, y + 24.0, "note", self.unit);
-        let most = self.bars.iter().map(|(_, summary)| summary.most).fold(f64::MIN_POSITIVE, f64::max);
+        let highest = |value: fn(&Summary) -> f64| {
+            self.bars.iter().map(|(_, summary)| value(summary)).fold(f64::MIN_POSITIVE, f64::max)
+        };
+        // One wild sample must not make all bars short: its line is cut off.
+        let most = highest(|summary| summary.most).min(highest(|summary| summary.median) * WILD);
         let scaled = |value: f64| (value / most).clamp(0.0, 1.0) * BAR.0;
         for (number, (who, summary)) in self.bars.iter().enumerate() {
             let top = y + 34.0 + (BAR.1 + GAP) * number as f64;
