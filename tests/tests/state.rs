@@ -213,11 +213,7 @@ fn control_may_be_away_at_boot_and_come_back() {
         one.stop()?;
         headscale.stop();
         one.start()?;
-        lab::until("status to say that control is away", Duration::from_secs(3), || {
-            let status = one.status()?;
-            ensure!(status["BackendState"] != "Running", "it cannot run");
-            Ok(status["Health"].as_array().is_some_and(|health| !health.is_empty()).then_some(()))
-        })?;
+        told_away(&one)?;
         headscale.start_again()?;
         let back = lab::now();
         one.wait_running()?;
@@ -227,6 +223,15 @@ fn control_may_be_away_at_boot_and_come_back() {
         ensure!(one.identity()? == identity, "another identity");
         Ok(())
     });
+}
+
+/// Waits until the status says that control is away.
+fn told_away(node: &Node) -> Result<()> {
+    lab::until("status to say that control is away", Duration::from_secs(3), || {
+        let status = node.status()?;
+        ensure!(status["BackendState"] != "Running", "it cannot run");
+        Ok(status["Health"].as_array().is_some_and(|health| !health.is_empty()).then_some(()))
+    })
 }
 
 /// Takes connections to control on `host` and says nothing on them, as a firewall does that answers in a dead server's
@@ -255,7 +260,7 @@ fn a_silent_control_connection_at_boot_is_not_waited_for() {
         one.stop()?;
         headscale.stop();
         let silent = silence(&headscale.host, || one.start().map(drop))?;
-        ensure!(one.state()? != "Running", "it cannot run");
+        told_away(&one)?;
         headscale.start_again()?;
         let back = lab::now();
         one.wait_running()?;
