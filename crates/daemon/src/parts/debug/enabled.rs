@@ -1,6 +1,7 @@
 //! `POST debug?action=…`: what the node does and counts, small pushes, and a transfer that carries checksummed data in
 //! ICMP echoes; `POST bugreport`.
 
+use super::knobs;
 use crate::dataplane::Dataplane;
 use crate::node::Shared;
 use bytes::Bytes;
@@ -58,6 +59,11 @@ pub async fn action(shared: &Rc<Shared>, request: &Request) -> Response {
         }
         "current-netmap" if shared.backend.borrow().netmap().is_none() => Response::error(400, "no netmap"),
         "current-netmap" => crate::api::network_map::document(shared),
+        "control-knobs" => {
+            let backend = shared.backend.borrow();
+            let knobs = backend.netmap().map(|map| knobs::of(&map.self_node)).unwrap_or_default();
+            Response::json(&knobs, Indent::None)
+        }
         "peer-disco-keys" => peer_disco_keys(shared),
         // There is nobody to relay for us but DERP, and no map on flash.
         "peer-relay-servers" => Response::text("[]\n"),

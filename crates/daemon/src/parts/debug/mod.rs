@@ -6,5 +6,7 @@ mod imp;
 #[cfg(not(feature = "debug"))]
 #[path = "disabled.rs"]
 mod imp;
+#[cfg(feature = "debug")]
+mod knobs;
 
 pub use imp::*;
