@@ -8,6 +8,7 @@
 use crate::frame::{self, Frame, HEADER, MAX_PACKET, NOTE_PREFERRED, PING, PONG, SEND_OVERHEAD};
 use crate::handshake::{Secret, TokenBucket};
 use crate::link::Link;
+use crate::pace::{LULL, PATIENCE};
 use crate::pool::Shared;
 use crate::{Error, Event};
 use dial::BoxStream;
@@ -195,7 +196,9 @@ async fn receive(
                 Frame::KeepAlive => keep_alive = true,
                 Frame::Ping(data) => link.push_control(PONG, &data),
                 Frame::Pong(data) => {
-                    if link.ping.get() == Some(data) {
+                    if link.outbox.borrow_mut().pace.answer(data, Instant::now()) {
+                        link.filled.notify_one();
+                    } else if link.ping.get() == Some(data) {
                         link.ping.set(None);
                     }
                 }
@@ -254,7 +257,13 @@ fn connected(told_home: bool, shared: &Shared, link: &Link) {
 
 /// Writes whatever waits, as much as the socket takes at once.
 async fn transmit(output: &mut (impl AsyncWrite + Unpin), link: &Link) -> Error {
+    let mut last = Instant::now();
     loop {
+        let now = Instant::now();
+        if now.duration_since(last) >= LULL {
+            link.outbox.borrow_mut().pace.lull();
+        }
+        last = now;
         let written = poll_fn(|cx| {
             loop {
                 let mut outbox = link.outbox.borrow_mut();
@@ -264,7 +273,7 @@ async fn transmit(output: &mut (impl AsyncWrite + Unpin), link: &Link) -> Error 
                 }
                 match ready!(Pin::new(&mut *output).poll_write(cx, chunk)) {
                     Ok(0) => return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero))),
-                    Ok(n) => outbox.advance(n),
+                    Ok(n) => outbox.advance(n, now),
                     Err(e) => return Poll::Ready(Err(e)),
                 }
             }
@@ -277,9 +286,14 @@ async fn transmit(output: &mut (impl AsyncWrite + Unpin), link: &Link) -> Error 
             return e.into();
         }
         if link.sent.replace(false) {
-            link.last_send.set(Instant::now());
+            link.last_send.set(now);
         }
-        link.filled.notified().await;
+        if link.outbox.borrow().is_empty() {
+            link.filled.notified().await;
+        } else if tokio::time::timeout(PATIENCE, link.filled.notified()).await.is_err() {
+            // It waited for the relay, which does not answer.
+            link.outbox.borrow_mut().pace.give_up();
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod handshake;
 mod link;
 mod measure;
 mod outbox;
+mod pace;
 mod pool;
 
 pub use connect::targets;

@@ -5,8 +5,9 @@
 //! Control frames (pong, note-preferred) have a ring of their own, go first, and are never dropped for
 //! packets.
 
-use crate::frame::{self, HEADER, SEND_OVERHEAD, SEND_PACKET};
+use crate::frame::{self, HEADER, PING, SEND_OVERHEAD, SEND_PACKET};
 use crate::handshake::TokenBucket;
+use crate::pace::Pace;
 use keys::NodePublic;
 use std::collections::VecDeque;
 use tokio::time::Instant;
@@ -39,6 +40,8 @@ pub(crate) struct Outbox {
     unfinished: usize,
     /// The relay's rate limit.
     pub(crate) limit: Option<TokenBucket>,
+    /// How far writing may be ahead of the relay.
+    pub(crate) pace: Pace,
 }
 
 impl Outbox {
@@ -57,12 +60,15 @@ impl Outbox {
         }
         let mut dropped = 0;
         while self.packets.len() + size > CAPACITY {
-            if !self.drop_oldest() {
-                return Pushed::NoRoom;
+            match self.drop_oldest() {
+                None => return Pushed::NoRoom,
+                Some(mark) => dropped += u32::from(!mark),
             }
-            dropped += 1;
         }
         frame::put(&mut self.packets, SEND_PACKET, &[dst.as_bytes(), packet]);
+        if let Some(mark) = self.pace.packet() {
+            frame::put(&mut self.packets, PING, &[&mark]);
+        }
         Pushed::Queued { dropped }
     }
 
@@ -75,10 +81,11 @@ impl Outbox {
         fits
     }
 
-    /// The next bytes for the socket; empty if nothing waits. Frames are never interleaved.
+    /// The next bytes for the socket; empty if nothing waits or the relay is too far behind. Frames are never
+    /// interleaved.
     pub(crate) fn next_chunk(&self) -> &[u8] {
         let (ring, limit) = match (self.unfinished, self.control.is_empty()) {
-            (_, true) => (&self.packets, CHUNK),
+            (_, true) => (&self.packets, self.allowed()),
             (0, false) => (&self.control, CHUNK),
             (unfinished, false) => (&self.packets, unfinished),
         };
@@ -86,8 +93,23 @@ impl Outbox {
         chunk.get(..limit).unwrap_or(chunk)
     }
 
+    /// How many bytes of packets may be written.
+    fn allowed(&self) -> usize {
+        let mut marks = self.pace.room();
+        if marks == u32::MAX {
+            return CHUNK;
+        }
+        let mut at = self.unfinished;
+        while marks > 0 && at < CHUNK {
+            let Some(len) = self.frame_len(at) else { break };
+            marks -= u32::from(self.is_mark(at));
+            at += len;
+        }
+        at
+    }
+
     /// Takes out the first `written` bytes of [`Self::next_chunk`].
-    pub(crate) fn advance(&mut self, written: usize) {
+    pub(crate) fn advance(&mut self, written: usize, now: Instant) {
         if self.unfinished == 0 && !self.control.is_empty() {
             self.control.drain(..written.min(self.control.len()));
             return;
@@ -96,6 +118,9 @@ impl Outbox {
         // Walk the headers to learn how much of a frame is left.
         let mut at = self.unfinished;
         while at < written {
+            if self.is_mark(at) {
+                self.pace.wrote(now);
+            }
             at += self.frame_len(at).unwrap_or(usize::MAX / 2);
         }
         self.unfinished = at - written;
@@ -112,7 +137,7 @@ impl Outbox {
         let mut lost = u32::from(self.unfinished > 0);
         let mut at = self.unfinished;
         while let Some(len) = self.frame_len(at) {
-            lost += 1;
+            lost += u32::from(!self.is_mark(at));
             at += len;
         }
         *self = Self::default();
@@ -125,13 +150,20 @@ impl Outbox {
         self.control.shrink_to(0);
     }
 
-    fn drop_oldest(&mut self) -> bool {
-        let Some(len) = self.frame_len(self.unfinished) else {
-            return false;
-        };
+    /// Takes out the oldest whole frame; whether it was a mark. `None`: there is none.
+    fn drop_oldest(&mut self) -> Option<bool> {
+        let len = self.frame_len(self.unfinished)?;
+        let mark = self.is_mark(self.unfinished);
+        if mark {
+            self.pace.dropped();
+        }
         let end = (self.unfinished + len).min(self.packets.len());
         self.packets.drain(self.unfinished..end);
-        true
+        Some(mark)
+    }
+
+    fn is_mark(&self, at: usize) -> bool {
+        self.packets.get(at) == Some(&PING)
     }
 
     /// Length of the frame that starts at `at`.
@@ -173,7 +205,7 @@ mod tests {
             assert_eq!(push(&mut outbox), Pushed::Queued { dropped: 0 });
         }
         let mut wire = outbox.next_chunk()[..10].to_vec();
-        outbox.advance(10);
+        outbox.advance(10, Instant::now());
         assert_eq!(push(&mut outbox), Pushed::Queued { dropped: 1 });
         assert!(outbox.push_control(PONG, &[1; 8]));
         assert_eq!(
@@ -193,9 +225,13 @@ mod tests {
     fn drain(outbox: &mut Outbox, wire: &mut Vec<u8>, step: usize) -> Vec<String> {
         while !outbox.is_empty() {
             let chunk = outbox.next_chunk();
+            if chunk.is_empty() {
+                outbox.pace.give_up();
+                continue;
+            }
             let n = chunk.len().min(step);
             wire.extend(&chunk[..n]);
-            outbox.advance(n);
+            outbox.advance(n, Instant::now());
         }
         assert_eq!(outbox.unfinished, 0);
         let (mut at, mut seen) = (0, Vec::new());
@@ -206,6 +242,7 @@ mod tests {
                     format!("packet {}", u32::from_be_bytes(packet[..4].try_into().expect("number")))
                 }
                 Frame::Pong(_) => "Pong".to_owned(),
+                Frame::Ping(_) => continue,
                 other => format!("{other:?}"),
             });
         }
@@ -235,7 +272,7 @@ mod tests {
                         let chunk = outbox.next_chunk();
                         let n = chunk.len().min(size);
                         wire.extend(&chunk[..n]);
-                        outbox.advance(n);
+                        outbox.advance(n, Instant::now());
                     }
                 }
             }

@@ -1,6 +1,7 @@
 //! The pool against a relay written for the tests, over in-memory pipes and a clock that stands still.
 
 mod life;
+mod marks;
 mod relay;
 mod traffic;
 

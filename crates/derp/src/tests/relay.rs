@@ -61,7 +61,7 @@ impl Relays {
     /// The relay's end of the next connection, before anything is said.
     pub(super) async fn accept(&mut self) -> Server {
         let (target, pipe) = self.accepted.recv().await.expect("a dial");
-        Server { target, pipe, key: [0x50; 32] }
+        Server { target, pipe, key: [0x50; 32], marks: 0, mute: false }
     }
 
     /// True if a connection waits that nobody accepted.
@@ -75,6 +75,10 @@ pub(super) struct Server {
     pub(super) pipe: DuplexStream,
     /// Private key.
     pub(super) key: [u8; 32],
+    /// Marks seen so far.
+    pub(super) marks: u32,
+    /// Leaves marks without an answer.
+    pub(super) mute: bool,
 }
 
 impl Server {
@@ -119,13 +123,21 @@ impl Server {
         self.pipe.write_all(bytes).await.expect("client reads");
     }
 
-    /// The next frame from the client.
+    /// The next frame from the client that is no mark; marks are answered at once.
     pub(super) async fn frame(&mut self) -> (u8, Vec<u8>) {
-        let kind = self.pipe.read_u8().await.expect("type");
-        let len = self.pipe.read_u32().await.expect("length");
-        let mut payload = vec![0; len as usize];
-        self.pipe.read_exact(&mut payload).await.expect("payload");
-        (kind, payload)
+        loop {
+            let kind = self.pipe.read_u8().await.expect("type");
+            let len = self.pipe.read_u32().await.expect("length");
+            let mut payload = vec![0; len as usize];
+            self.pipe.read_exact(&mut payload).await.expect("payload");
+            if kind != 0x12 || !payload.starts_with(b"mark") {
+                return (kind, payload);
+            }
+            self.marks += 1;
+            if !self.mute {
+                self.write(&raw(0x13, &payload)).await;
+            }
+        }
     }
 
     /// True if the client has hung up; waits for it or for bytes.
