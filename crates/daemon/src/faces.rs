@@ -103,8 +103,11 @@ fn serve(flags: Flags) -> ExitCode {
         }
     };
     let facts = host::facts();
-    let ended = tokio::task::LocalSet::new().block_on(&runtime, node::run(flags, clock, facts, interface));
-    match ended {
+    // A task like the others: what `block_on` itself waits for is polled whenever any of them has something to do.
+    let ended = tokio::task::LocalSet::new().block_on(&runtime, async {
+        tokio::task::spawn_local(node::run(flags, clock, facts, interface)).await
+    });
+    match ended.unwrap_or_else(|panicked| Err(panicked.into())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error!("{error:#}");

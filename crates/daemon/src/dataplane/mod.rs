@@ -53,6 +53,8 @@ pub struct Dataplane {
     pub changed: Notify,
     map: RefCell<Rc<DerpMap>>,
     busy: Cell<bool>,
+    /// The engine's next timeout as the run loop was told last.
+    due: Cell<Option<Mono>>,
 }
 
 /// Hands what relays deliver to the dataplane, which holds the relays itself.
@@ -100,6 +102,7 @@ impl Dataplane {
             changed: Notify::new(),
             map: RefCell::default(),
             busy: Cell::new(false),
+            due: Cell::new(None),
         });
         let sink = Rc::new(RelaySink(Rc::downgrade(&plane)));
         let pool = derp::Pool::new(dialer, sink, Box::new(rand_core::OsRng), options);
@@ -172,12 +175,20 @@ impl Dataplane {
             self.thread.wake();
         }
         self.busy.set(false);
-        self.changed.notify_one();
+        // The run loop has more to look at than fits between two batches of packets. A timeout that moved away wakes it
+        // once in vain.
+        let due = engine.poll_timeout().map(|(at, _)| at);
+        if due.is_some_and(|at| self.due.get().is_none_or(|told| at < told)) {
+            self.due.set(due);
+            self.changed.notify_one();
+        }
     }
 
     /// When [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Mono> {
-        self.engine.borrow().poll_timeout().map(|(at, _)| at)
+        let due = self.engine.borrow().poll_timeout().map(|(at, _)| at);
+        self.due.set(due);
+        due
     }
 
     /// Runs the engine's timers.
@@ -266,7 +277,15 @@ impl Dataplane {
     pub fn drops(&self) -> Vec<(&'static str, u32)> {
         let engine = self.engine.borrow();
         let counts = DropReason::ALL.iter().map(|reason| (reason.text(), engine.drops().get(*reason)));
-        counts.filter(|(_, count)| *count > 0).collect()
+        let relays = self.pool.borrow().as_ref().map(derp::Pool::stats).unwrap_or_default();
+        let relays = [
+            ("relay queue full", relays.dropped_full),
+            ("relay rate limit", relays.dropped_limit),
+            ("relay lost", relays.dropped_lost),
+            ("relay unsendable", relays.dropped_unsendable),
+        ];
+        let relays = relays.map(|(text, count)| (text, u32::try_from(count).unwrap_or(u32::MAX)));
+        counts.chain(relays).filter(|(_, count)| *count > 0).collect()
     }
 
     /// How many relays are connected.
