@@ -1,8 +1,8 @@
 //! Opening a TUN device.
 //!
 //! The device lives as long as its descriptor, so a killed process leaves neither device nor addresses nor routes
-//! behind. Packets are bare IP packets, one a read or write; the header of offloads (`VNET_HDR`) has its place in
-//! the arenas already and is not asked for yet.
+//! behind. Packets are bare IP packets, one a read or write; behind a header (`VNET_HDR`) one may be written that stands
+//! for several. The kernel is not asked for such packets yet.
 #![expect(unsafe_code, reason = "the one ioctl that names the device has no safe wrapper")]
 
 use crate::Error;
@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::ioctl::{Updater, ioctl, opcode};
 use std::ffi::c_int;
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The device node.
@@ -20,6 +21,10 @@ const LONGEST_NAME: usize = 15;
 
 const IFF_TUN: u16 = 0x0001;
 const IFF_NO_PI: u16 = 0x1000;
+const IFF_VNET_HDR: u16 = 0x4000;
+
+/// Bytes of the header before a packet, where there is one.
+const HEADER: usize = 10;
 
 /// `TUNSETIFF`.
 const SET_INTERFACE: rustix::ioctl::Opcode = opcode::write::<c_int>(b'T', 202);
@@ -37,6 +42,8 @@ struct Request {
 pub struct Tun {
     fd: OwnedFd,
     name: String,
+    /// Packets have the header of offloads before them.
+    headed: bool,
 }
 
 impl Tun {
@@ -58,20 +65,21 @@ impl Tun {
             Errno::NOENT | Errno::NODEV | Errno::NXIO | Errno::NOTDIR => Error::NoTun { path: NODE, errno },
             errno => refused(errno),
         })?;
-        let mut request = Request { name: [0; LONGEST_NAME + 1], flags: IFF_TUN | IFF_NO_PI, rest: [0; 22] };
-        for (place, byte) in request.name.iter_mut().zip(name.bytes()) {
-            *place = byte;
-        }
-        // SAFETY: TUNSETIFF reads a `struct ifreq` (at most 40 bytes) and writes its name and flags back; `Request`
-        // is 40 bytes of plain data that lives across the call.
-        unsafe {
-            let update = Updater::<SET_INTERFACE, Request>::new(&mut request);
-            ioctl(&fd, update).map_err(refused)?;
-        }
+        let (request, headed) = match attach(&fd, name, IFF_VNET_HDR) {
+            Ok(request) => (request, true),
+            // Without the header it is slower.
+            Err(Errno::INVAL) => (attach(&fd, name, 0).map_err(refused)?, false),
+            Err(errno) => return Err(refused(errno)),
+        };
         // A name with a number to be filled in (`tun%d`) has become one.
         let len = request.name.iter().position(|byte| *byte == 0).unwrap_or(LONGEST_NAME);
         let name = String::from_utf8_lossy(request.name.get(..len).unwrap_or_default()).into_owned();
-        Ok(Self { fd, name })
+        Ok(Self { fd, name, headed })
+    }
+
+    /// Whether [`Self::write_large`] may be tried.
+    pub fn takes_large(&self) -> bool {
+        self.headed
     }
 
     /// The interface's name.
@@ -84,7 +92,12 @@ impl Tun {
     /// # Errors
     /// What the kernel says; other than `AGAIN` and `INTR` it means that the device is gone.
     pub fn read(&self, room: &mut [u8]) -> Result<usize, Errno> {
-        rustix::io::read(&self.fd, room)
+        if !self.headed {
+            return rustix::io::read(&self.fd, room);
+        }
+        let mut header = [0; HEADER];
+        let len = rustix::io::readv(&self.fd, &mut [IoSliceMut::new(&mut header), IoSliceMut::new(room)])?;
+        Ok(len.saturating_sub(HEADER))
     }
 
     /// Writes one packet.
@@ -92,8 +105,35 @@ impl Tun {
     /// # Errors
     /// What the kernel says; `IO` while the link is down.
     pub fn write(&self, packet: &[u8]) -> Result<usize, Errno> {
-        rustix::io::write(&self.fd, packet)
+        if !self.headed {
+            return rustix::io::write(&self.fd, packet);
+        }
+        rustix::io::writev(&self.fd, &[IoSlice::new(&[0; HEADER]), IoSlice::new(packet)])
     }
+
+    /// Writes one packet that stands for several, given in pieces, the first of which says how it is cut.
+    ///
+    /// # Errors
+    /// As [`Self::write`]; `INVAL` where the kernel takes no such packets.
+    pub fn write_large(&self, pieces: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        rustix::io::writev(&self.fd, pieces)
+    }
+}
+
+/// Makes the interface or attaches to it.
+fn attach(fd: &OwnedFd, name: &str, more: u16) -> Result<Request, Errno> {
+    let flags = IFF_TUN | IFF_NO_PI | more;
+    let mut request = Request { name: [0; LONGEST_NAME + 1], flags, rest: [0; 22] };
+    for (place, byte) in request.name.iter_mut().zip(name.bytes()) {
+        *place = byte;
+    }
+    // SAFETY: TUNSETIFF reads a `struct ifreq` (at most 40 bytes) and writes its name and flags back; `Request`
+    // is 40 bytes of plain data that lives across the call.
+    unsafe {
+        let update = Updater::<SET_INTERFACE, Request>::new(&mut request);
+        ioctl(fd, update)?;
+    }
+    Ok(request)
 }
 
 impl AsFd for Tun {

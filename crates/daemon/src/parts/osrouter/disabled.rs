@@ -2,6 +2,7 @@
 
 use super::USERSPACE;
 use crate::backend::RouterConfig;
+use engine::lines::batch::Run;
 use std::os::fd::BorrowedFd;
 
 /// The name of the feature, if it is in this build.
@@ -64,7 +65,7 @@ impl Packets {
     }
 
     /// Cannot be called.
-    pub fn write(&mut self, _packet: &[u8]) -> bool {
+    pub fn write(&mut self, _run: Run<'_>) -> usize {
         match *self {}
     }
 }

@@ -3,7 +3,9 @@
 //! Leaves out: how the kernel is told (`router`), what happens to packets (`engine`).
 
 use super::USERSPACE;
+use super::writer::Writer;
 use crate::backend::{RouterConfig, TAILNET};
+use engine::lines::batch::Run;
 use ipnet::IpNet;
 use router::{Config, Error, Router, Tun};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -31,6 +33,7 @@ pub struct Interface {
 pub struct Packets {
     tun: Arc<Tun>,
     mtu: usize,
+    writer: Writer,
 }
 
 /// Where addresses of ours are.
@@ -67,7 +70,7 @@ fn open_one(name: &str) -> Result<(Interface, Packets), Error> {
     if !router.has_ipv6() {
         log::info!("this machine has no IPv6: {} gets IPv4 only", tun.name());
     }
-    let packets = Packets { tun: tun.clone(), mtu: mtu as usize };
+    let packets = Packets { tun: tun.clone(), mtu: mtu as usize, writer: Writer::new(tun.takes_large()) };
     let mut interface = Interface { tun, router, mtu, applied: None };
     // Away with what a killed run may have left on an interface that outlived it.
     interface.apply(&RouterConfig::default());
@@ -149,9 +152,9 @@ impl Packets {
         }
     }
 
-    /// Writes one packet; false if the kernel did not take it.
-    pub fn write(&mut self, packet: &[u8]) -> bool {
-        self.tun.write(packet).is_ok()
+    /// Writes packets, neighbours of one TCP stream as one; how many the kernel took.
+    pub fn write(&mut self, run: Run<'_>) -> usize {
+        self.writer.write(&self.tun, run)
     }
 }
 

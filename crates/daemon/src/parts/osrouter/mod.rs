@@ -6,6 +6,8 @@ mod imp;
 #[cfg(not(feature = "osrouter"))]
 #[path = "disabled.rs"]
 mod imp;
+#[cfg(feature = "osrouter")]
+mod writer;
 
 pub use imp::*;
 
