@@ -67,8 +67,16 @@ reasons! {
     NoHost => "no host",
     /// TSMP from this machine: only the node itself may speak it.
     HostTsmp => "tsmp from host",
-    /// disco while direct paths are not built, or from a stranger.
+    /// disco while it is not spoken here, or from a stranger.
     Disco => "disco",
+    /// STUN that nobody waits for.
+    Stun => "stun",
+    /// The system has no way to the peer's address, or refuses it.
+    Unreachable => "unreachable",
+    /// The system's buffers or queues for what is sent are full.
+    SendBuffer => "send buffer full",
+    /// A host said that nobody listens at the peer's address.
+    Refused => "refused",
 }
 
 /// One counter a reason, wrapping, shared between threads.

@@ -11,7 +11,7 @@ use crate::witness::{Shape, Witness};
 use engine::drop::DropReason;
 use engine::host::{PingAnswer, PingId};
 use engine::lines::batch::Run;
-use engine::lines::{Limits, RxLine, TunSink, TxLine};
+use engine::lines::{Limits, NoUdp, RxLine, TunSink, TxLine};
 use engine::time::Mono;
 use engine::wireguard;
 use engine::{Engine, Output, PeerConfig, PeerView, PingOutcome, PingRequest, SelfConfig, StartError};
@@ -154,6 +154,7 @@ impl Station {
             jailed: node.jailed,
             masq_v4: node.masq_v4,
             masq_v6: node.masq_v6,
+            ..PeerConfig::default()
         };
         self.engine.set_peer(config, at.mono, at.wall);
     }
@@ -169,7 +170,7 @@ impl Station {
             assert!(turn < MAX_TURNS, "the lines give each other work without end");
             let tick = at.mono.tick();
             let mut worked = self.tx.turn(tick, BUDGET).did_work();
-            worked |= self.rx.turn_with(tick, BUDGET, &mut Sink(&mut self.host)).did_work();
+            worked |= self.rx.turn_with(tick, BUDGET, &mut Sink(&mut self.host), &mut NoUdp).did_work();
             worked |= self.engine.handle_lines(at.mono, at.wall);
             let mut sealed = Vec::new();
             while let Some((region, to, bytes)) = self.engine.next_derp() {

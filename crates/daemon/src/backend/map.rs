@@ -358,6 +358,7 @@ impl Backend {
             jailed: node.jailed,
             masq_v4: node.masq_v4,
             masq_v6: node.masq_v6,
+            wireguard_only: node.wireguard_only.then(|| node.endpoints.clone()),
         }
     }
 }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use localapi::types::{ExitNodeStatus, PeerStatus, Status, TailnetStatus, Time};
 use netmap::{Node, RegionId};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// What the packet engine knows of one peer.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -24,6 +24,8 @@ pub struct PeerView {
     pub active: bool,
     /// The engine has the peer.
     pub known: bool,
+    /// The address it is reached at, if that is no relay and something was sent there.
+    pub direct: Option<SocketAddr>,
 }
 
 /// The line that Go puts before the capabilities of Self.
@@ -114,6 +116,7 @@ impl Backend {
         status.last_write = view.last_write;
         status.last_handshake = view.last_handshake;
         status.active = view.active;
+        status.cur_addr = view.direct.map(|addr| addr.to_string()).unwrap_or_default();
         status.online = node.online == Some(true);
         status.in_network_map = true;
         status.in_magic_sock = view.known;

@@ -1,34 +1,52 @@
-//! The engine with the world around it: its packet thread, the relays, the pings somebody waits for.
+//! The engine with the world around it: its packet threads, the UDP sockets, the relays, the pings somebody waits for.
 //!
-//! Owns: moving bytes and moments between engine, relays and packet thread. Decides nothing.
-//! Leaves out: the decisions of the backend; UDP sockets.
+//! Owns: moving bytes and moments between engine, sockets, relays and packet threads. Decides nothing.
+//! Leaves out: the decisions of the backend.
 
 mod port;
+mod sockets;
+#[cfg(test)]
+mod tests;
 mod thread;
+mod udp;
+
+pub use thread::two_threads;
 
 use crate::backend::{PeerView, RelayConfig};
 use crate::clock::Clock;
 use crate::parts::osrouter::Packets;
 use engine::drop::DropReason;
 use engine::host::{PingId, PingKind};
-use engine::lines::Limits;
+use engine::lines::{Limits, Path};
 use engine::time::Mono;
 use engine::wireguard::Source;
 use engine::{Engine, Output, PeerConfig, PingOutcome, PingRequest, SelfConfig};
 use keys::NodePublic;
 use localapi::types::Time;
 use netmap::{DerpMap, NodeId, RegionId};
+use sockets::Sockets;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use thread::PacketThread;
+use thread::PacketThreads;
 use tokio::sync::{Notify, oneshot};
 
 /// A peer counts as active this long after something was sent to it.
 const ACTIVE: u32 = 45_000;
+
+/// What packets travel by.
+#[derive(Default)]
+pub struct Ways {
+    /// The TUN, if there is one.
+    pub packets: Option<Packets>,
+    /// Where UDP listens; 0 = any port.
+    pub port: u16,
+    /// A thread for each packet line, or one for both.
+    pub two_threads: bool,
+}
 
 /// Something the backend wants to know.
 #[derive(Debug)]
@@ -41,11 +59,12 @@ pub enum News {
     TunGone,
 }
 
-/// Engine, relays and packet thread of a node; lives on the control thread.
+/// Engine, sockets, relays and packet threads of a node; lives on the control thread.
 pub struct Dataplane {
     engine: RefCell<Engine>,
     pool: RefCell<Option<derp::Pool>>,
-    thread: PacketThread,
+    threads: PacketThreads,
+    sockets: Arc<Sockets>,
     clock: Arc<Clock>,
     pings: RefCell<BTreeMap<PingId, oneshot::Sender<PingOutcome>>>,
     news: RefCell<VecDeque<News>>,
@@ -82,20 +101,24 @@ impl derp::Sink for RelaySink {
 }
 
 impl Dataplane {
-    /// Starts the packet thread, with a TUN if there is one.
+    /// Opens UDP and starts the packet threads.
     pub fn start(
         dialer: Rc<dyn dial::Dial>,
         options: derp::Options,
         clock: Arc<Clock>,
         seed: [u8; 32],
-        packets: Option<Packets>,
+        ways: Ways,
     ) -> std::io::Result<Rc<Self>> {
-        let (engine, tx, rx) = Engine::new(seed, &Limits::default());
-        let thread = PacketThread::start(tx, rx, packets, clock.clone())?;
+        let (mut engine, tx, rx) = Engine::new(seed, &Limits::default());
+        let sockets = Arc::new(Sockets::open(ways.port));
+        let (v4, v6) = sockets.families();
+        engine.set_families(v4, v6);
+        let threads = PacketThreads::start(ways.two_threads, tx, rx, ways.packets, &sockets, &clock)?;
         let plane = Rc::new(Self {
             engine: RefCell::new(engine),
             pool: RefCell::new(None),
-            thread,
+            threads,
+            sockets,
             clock,
             pings: RefCell::default(),
             news: RefCell::default(),
@@ -110,11 +133,11 @@ impl Dataplane {
         Ok(plane)
     }
 
-    /// Listens to the packet thread for as long as it runs.
+    /// Listens to the packet threads for as long as they run.
     pub async fn listen(self: Rc<Self>) {
         let mut told = false;
-        while let Ok(()) = self.thread.woken().await {
-            if self.thread.tun_is_gone() && !std::mem::replace(&mut told, true) {
+        while let Ok(()) = self.threads.woken().await {
+            if self.threads.tun_is_gone() && !std::mem::replace(&mut told, true) {
                 self.tell(News::TunGone);
             }
             while self.engine.borrow_mut().handle_lines(self.clock.mono(), self.clock.wall()) {
@@ -135,7 +158,7 @@ impl Dataplane {
         self.news.borrow_mut().pop_front()
     }
 
-    /// Sends what the engine has to send and wakes the packet thread if it was given something.
+    /// Sends what the engine has to send and wakes the packet threads if they were given something.
     pub fn pump(&self) {
         // The pool never calls the sink from within a call, so this cannot nest; were it to, the outer call
         // does the work.
@@ -156,8 +179,11 @@ impl Dataplane {
                         pool.send(RegionId(region), &peer, &bytes);
                     }
                 }
-                // There is no UDP socket yet, and no peer has a direct path.
-                Output::Transmit { to: Source::Udp(_), .. } => {}
+                Output::Transmit { to: Source::Udp(to), bytes } => {
+                    if let Err(reason) = self.sockets.send(to, &bytes) {
+                        engine.drops().count(reason);
+                    }
+                }
                 Output::Ping(outcome) => {
                     let id = match &outcome {
                         PingOutcome::Answered(answer) => answer.id,
@@ -171,9 +197,7 @@ impl Dataplane {
             }
         }
         let (tx, rx) = engine.take_wakes();
-        if tx || rx {
-            self.thread.wake();
-        }
+        self.threads.wake(tx, rx);
         self.busy.set(false);
         // The run loop has more to look at than fits between two batches of packets. A timeout that moved away wakes it
         // once in vain.
@@ -304,6 +328,10 @@ impl Dataplane {
             last_write: view.sent_ago.map_or(Time::ZERO, |ms| ago(Duration::from_millis(u64::from(ms)))),
             last_handshake: view.last_handshake.map_or(Time::ZERO, |at| ago(now.since(at))),
             active: view.sent_ago.is_some_and(|ms| ms < ACTIVE),
+            direct: match view.path {
+                Path::Udp(addr) if view.sent_ago.is_some() => Some(addr),
+                _ => None,
+            },
             known: true,
         }
     }

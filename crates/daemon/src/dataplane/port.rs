@@ -1,24 +1,28 @@
-//! The TUN as the packet lines see it, or none.
+//! The TUN as the packet lines see it, or none: an end to read for tx, an end to write for rx.
 //!
-//! Remembers whether there is something to read, so that a wake-up for another reason costs no read in vain.
+//! The reading end remembers whether there is something, so that a wake-up for another reason costs no read in vain.
 
 use crate::parts::osrouter::Packets;
 use engine::lines::batch::Run;
 use engine::lines::{TunSink, TunSource};
 use std::os::fd::BorrowedFd;
 
-/// Both ends of a TUN that may not be there.
-pub(super) struct Port {
+/// What tx reads.
+pub(super) struct Reader {
     packets: Option<Packets>,
     readable: bool,
 }
 
-impl Port {
-    pub(super) const fn new(packets: Option<Packets>) -> Self {
-        Self { packets, readable: false }
-    }
+/// What rx writes.
+pub(super) struct Writer(Option<Packets>);
 
-    /// To be polled for input.
+/// Both ends of a TUN that may not be there.
+pub(super) fn ends(packets: Option<Packets>) -> (Reader, Writer) {
+    (Reader { packets: packets.clone(), readable: false }, Writer(packets))
+}
+
+impl Reader {
+    /// To be polled for input; none when there is no TUN (any more).
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.packets.as_ref().map(Packets::fd)
     }
@@ -34,7 +38,7 @@ impl Port {
     }
 }
 
-impl TunSource for Port {
+impl TunSource for Reader {
     fn largest(&self) -> usize {
         self.packets.as_ref().map_or(0, Packets::mtu)
     }
@@ -58,9 +62,8 @@ impl TunSource for Port {
     }
 }
 
-impl TunSink for Port {
+impl TunSink for Writer {
     fn deliver(&mut self, run: Run<'_>) -> usize {
-        let Some(packets) = &mut self.packets else { return 0 };
-        packets.write(run)
+        self.0.as_mut().map_or(0, |packets| packets.write(run))
     }
 }

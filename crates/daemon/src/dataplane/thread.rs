@@ -1,14 +1,16 @@
-//! The thread that drives both packet lines.
+//! The threads that drive the packet lines: one for each line, or one for both.
 //!
-//! It sleeps on an eventfd and the TUN, works until neither line has anything left, and wakes the control thread by a
-//! byte in a pipe when a line has something for it or when the TUN is gone. UDP sockets join the same wait when they
-//! come.
+//! A thread sleeps on its eventfd and on what its lines read (tx the TUN, rx the UDP sockets), works until nothing is
+//! left, and wakes the control thread by a byte in a pipe when a line has something for it or when the TUN is gone.
 
-use super::port::Port;
+use super::port::{self, Reader, Writer};
+use super::sockets::Sockets;
+use super::udp::{Receiver, Sender};
 use crate::clock::Clock;
 use crate::parts::osrouter::Packets;
-use engine::lines::{NoUdp, RxLine, TxLine};
+use engine::lines::{RxLine, TxLine};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fd::{AsFd as _, BorrowedFd};
 use rustix::pipe::PipeFlags;
 use std::cell::RefCell;
 use std::io;
@@ -21,59 +23,108 @@ use tokio::net::unix::pipe;
 /// Packets a line handles before the other has its turn.
 const BUDGET: u32 = 64;
 
-/// Stack of the thread: the lines keep nothing large on it.
+/// Stack of a thread: the largest things on it are the tables of `sendmmsg`, a few kilobytes.
 const STACK: usize = 128 << 10;
 
-/// The running thread; it ends when this is dropped.
-pub(super) struct PacketThread {
-    to_lines: Arc<OwnedFd>,
+/// The largest packet where no TUN says so.
+const MTU: usize = 1280;
+
+/// The running threads; they end when this is dropped.
+pub(super) struct PacketThreads {
+    /// Of tx and rx; one and the same where one thread drives both.
+    bells: [Arc<OwnedFd>; 2],
     to_control: RefCell<pipe::Receiver>,
-    stop: Arc<AtomicBool>,
-    tun_gone: Arc<AtomicBool>,
-    handle: Option<std::thread::JoinHandle<()>>,
+    signs: Arc<Signs>,
+    handles: Vec<std::thread::JoinHandle<()>>,
 }
 
-impl PacketThread {
-    /// Starts the thread.
+/// What control and the threads tell each other beside the rings of the lines.
+struct Signs {
+    stop: AtomicBool,
+    tun_gone: AtomicBool,
+    /// A byte in this pipe wakes control.
+    to_control: OwnedFd,
+}
+
+impl Signs {
+    /// A pipe that is full of bells needs no other.
+    fn wake_control(&self) {
+        let _ = rustix::io::write(&self.to_control, &[1]);
+    }
+}
+
+impl PacketThreads {
+    /// Starts one or two threads.
     pub(super) fn start(
-        mut tx: TxLine,
-        mut rx: RxLine,
+        two: bool,
+        tx: TxLine,
+        rx: RxLine,
         packets: Option<Packets>,
-        clock: Arc<Clock>,
+        sockets: &Arc<Sockets>,
+        clock: &Arc<Clock>,
     ) -> io::Result<Self> {
-        let to_lines = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let (bell, tell) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let tun_gone = Arc::new(AtomicBool::new(false));
-        let (wake, stopped, gone) = (to_lines.clone(), stop.clone(), tun_gone.clone());
-        let mut had_tun = packets.is_some();
-        let mut port = Port::new(packets);
-        let run = move || {
-            while !stopped.load(Ordering::Acquire) {
-                if sleep(&wake, &mut port).is_err() {
-                    return;
-                }
-                drive(&mut tx, &mut rx, &mut port, &clock, &tell);
-                if had_tun && port.fd().is_none() {
-                    had_tun = false;
-                    gone.store(true, Ordering::Release);
-                    let _ = rustix::io::write(&tell, &[1]);
-                }
-            }
+        let signs =
+            Signs { stop: AtomicBool::new(false), tun_gone: AtomicBool::new(false), to_control: tell };
+        let tx_bell = new_bell()?;
+        let rx_bell = if two { new_bell()? } else { tx_bell.clone() };
+        let mut started = Self {
+            bells: [tx_bell.clone(), rx_bell.clone()],
+            to_control: RefCell::new(pipe::Receiver::from_owned_fd(bell)?),
+            signs: Arc::new(signs),
+            handles: Vec::new(),
         };
-        let handle = std::thread::Builder::new().name("packets".to_owned()).stack_size(STACK).spawn(run)?;
-        let to_control = RefCell::new(pipe::Receiver::from_owned_fd(bell)?);
-        Ok(Self { to_lines, to_control, stop, tun_gone, handle: Some(handle) })
+        let mtu = packets.as_ref().map_or(MTU, Packets::mtu);
+        let (reader, writer) = port::ends(packets);
+        let udp = Sender::new(sockets.clone());
+        let sending = Sending { line: tx, had_tun: reader.fd().is_some(), tun: reader, udp };
+        let sockets = sockets.clone();
+        // Its tables stay on the thread that makes them.
+        let receiving = move || {
+            let udp = Receiver::new(sockets.clone(), mtu);
+            Receiving { line: rx, tun: writer, udp, sockets }
+        };
+        let (clock, signs) = (clock.clone(), started.signs.clone());
+        if two {
+            let (same_clock, same_signs) = (clock.clone(), signs.clone());
+            started.spawn("packets-out", move || {
+                Worker { bell: tx_bell, sending: Some(sending), receiving: None, clock, signs }.run();
+            })?;
+            started.spawn("packets-in", move || {
+                let receiving = Some(receiving());
+                Worker { bell: rx_bell, sending: None, receiving, clock: same_clock, signs: same_signs }
+                    .run();
+            })?;
+        } else {
+            started.spawn("packets", move || {
+                let receiving = Some(receiving());
+                Worker { bell: tx_bell, sending: Some(sending), receiving, clock, signs }.run();
+            })?;
+        }
+        Ok(started)
+    }
+
+    fn spawn(&mut self, name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let builder = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK);
+        self.handles.push(builder.spawn(body)?);
+        Ok(())
     }
 
     /// Whether there was a TUN and is none any more.
     pub(super) fn tun_is_gone(&self) -> bool {
-        self.tun_gone.load(Ordering::Acquire)
+        self.signs.tun_gone.load(Ordering::Acquire)
     }
 
-    /// The lines have something to do.
-    pub(super) fn wake(&self) {
-        ring(&self.to_lines);
+    /// Line tx, line rx or both have something to do.
+    pub(super) fn wake(&self, tx: bool, rx: bool) {
+        let [tx_bell, rx_bell] = &self.bells;
+        let one = Arc::ptr_eq(tx_bell, rx_bell);
+        if tx || (rx && one) {
+            ring(tx_bell);
+        }
+        if rx && !one {
+            ring(rx_bell);
+        }
     }
 
     /// Resolves when a line has something for the control thread. One task waits at a time.
@@ -87,63 +138,167 @@ impl PacketThread {
     }
 }
 
-impl Drop for PacketThread {
+impl Drop for PacketThreads {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        self.wake();
-        if let Some(handle) = self.handle.take() {
+        self.signs.stop.store(true, Ordering::Release);
+        self.wake(true, true);
+        for handle in self.handles.drain(..) {
             let _ = handle.join();
         }
     }
 }
 
-/// Works until both lines are idle.
-fn drive(tx: &mut TxLine, rx: &mut RxLine, port: &mut Port, clock: &Clock, told: &OwnedFd) {
-    loop {
-        let now = clock.mono().tick();
-        let received = rx.turn_with(now, BUDGET, port);
-        let sent = tx.turn_with(now, BUDGET, port, &mut NoUdp);
-        if received.wake_control || sent.wake_control {
-            // A pipe that is full of bells needs no other.
-            let _ = rustix::io::write(told, &[1]);
+/// Line tx and what it reads and writes.
+struct Sending {
+    line: TxLine,
+    tun: Reader,
+    had_tun: bool,
+    udp: Sender,
+}
+
+/// Line rx and what it reads and writes.
+struct Receiving {
+    line: RxLine,
+    tun: Writer,
+    udp: Receiver,
+    sockets: Arc<Sockets>,
+}
+
+/// A thread.
+struct Worker {
+    bell: Arc<OwnedFd>,
+    sending: Option<Sending>,
+    receiving: Option<Receiving>,
+    clock: Arc<Clock>,
+    signs: Arc<Signs>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        while !self.signs.stop.load(Ordering::Acquire) {
+            if self.sleep().is_err() {
+                return;
+            }
+            while self.drive() {}
+            if let Some(sending) = &mut self.sending
+                && sending.had_tun
+                && sending.tun.fd().is_none()
+            {
+                sending.had_tun = false;
+                self.signs.tun_gone.store(true, Ordering::Release);
+                self.signs.wake_control();
+            }
         }
-        if !received.did_work() && !sent.did_work() && !port.is_readable() {
-            return;
+    }
+
+    /// Each line's turn; false when both are idle.
+    fn drive(&mut self) -> bool {
+        let now = self.clock.mono().tick();
+        let (mut wake, mut busy) = (false, false);
+        if let Some(Receiving { line, tun, udp, .. }) = &mut self.receiving {
+            let report = line.turn_with(now, BUDGET, tun, udp);
+            wake |= report.wake_control;
+            busy |= report.did_work() || udp.is_readable();
         }
+        if let Some(Sending { line, tun, udp, .. }) = &mut self.sending {
+            let report = line.turn_with(now, BUDGET, tun, udp);
+            wake |= report.wake_control;
+            busy |= report.did_work() || tun.is_readable();
+        }
+        if wake {
+            self.signs.wake_control();
+        }
+        busy
+    }
+
+    /// Waits until the bell has been rung or there is something to read, and takes all rings of the bell.
+    fn sleep(&mut self) -> io::Result<()> {
+        let tun = self.sending.as_ref().and_then(|sending| sending.tun.fd());
+        let sockets = self.receiving.as_ref().map(|receiving| &receiving.sockets);
+        let [rung, tun, v4, v6] = wait([
+            Some(self.bell.as_fd()),
+            tun,
+            sockets.and_then(|sockets| sockets.v4()),
+            sockets.and_then(|sockets| sockets.v6()),
+        ])?;
+        if let Some(sending) = &mut self.sending
+            && tun
+        {
+            sending.tun.note_readable();
+        }
+        if let Some(receiving) = &mut self.receiving {
+            receiving.udp.note_readable([v4, v6]);
+        }
+        if rung {
+            // Rings that come after this read wake again.
+            let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+        }
+        Ok(())
     }
 }
 
-/// Waits until the bell has been rung or the TUN has a packet, and takes all rings of the bell.
-fn sleep(bell: &OwnedFd, port: &mut Port) -> io::Result<()> {
-    let (rung, readable) = loop {
-        let bell = PollFd::new(bell, PollFlags::IN);
-        let waited = match port.fd() {
-            Some(tun) => {
-                let mut both = [bell, PollFd::from_borrowed_fd(tun, PollFlags::IN)];
-                poll(&mut both, None).map(|_| both.each_ref().map(|fd| !fd.revents().is_empty()))
-            }
-            None => {
-                let mut one = [bell];
-                poll(&mut one, None).map(|_| [!one[0].revents().is_empty(), false])
-            }
-        };
-        match waited {
-            Ok([rung, readable]) => break (rung, readable),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+/// Waits for input on any of those that are there; which have some, or are broken.
+fn wait(files: [Option<BorrowedFd<'_>>; 4]) -> io::Result<[bool; 4]> {
+    let [Some(first), ..] = files else { return Err(io::ErrorKind::InvalidInput.into()) };
+    // Those that are there first; the kernel is not shown the others.
+    let mut polled: [PollFd<'_>; 4] = std::array::from_fn(|_| PollFd::from_borrowed_fd(first, PollFlags::IN));
+    let mut count = 0;
+    for (place, file) in polled.iter_mut().zip(files.into_iter().flatten()) {
+        *place = PollFd::from_borrowed_fd(file, PollFlags::IN);
+        count += 1;
+    }
+    let polled = polled.get_mut(..count).unwrap_or_default();
+    while let Err(error) = poll(polled, None) {
+        if error != rustix::io::Errno::INTR {
+            return Err(error.into());
         }
-    };
-    if readable {
-        port.note_readable();
     }
-    if rung {
-        // Rings that come after this read wake again.
-        let _ = rustix::io::read(bell, &mut [0; 8]);
-    }
-    Ok(())
+    let mut ready = polled.iter().map(|file| !file.revents().is_empty());
+    Ok(files.map(|file| file.is_some() && ready.next().unwrap_or_default()))
+}
+
+fn new_bell() -> io::Result<Arc<OwnedFd>> {
+    Ok(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
 }
 
 /// A bell that has been rung too often to count further is as good as rung.
 fn ring(bell: &OwnedFd) {
     let _ = rustix::io::write(bell, &1_u64.to_ne_bytes());
+}
+
+/// Whether two threads are of use: `TS_PACKET_THREADS` says so, or there are two processors and not the slowest kind
+/// of them (ARMv5, which has no atomics of 64 bits).
+pub fn two_threads(variable: Option<&str>) -> bool {
+    match variable.map(str::trim).filter(|text| !text.is_empty()) {
+        Some("1") => return false,
+        Some("2") => return true,
+        Some(other) => log::warn!("TS_PACKET_THREADS={other:?} is neither 1 nor 2; choosing by the machine"),
+        None => {}
+    }
+    // Where the mask does not fit, there are more than a thousand.
+    let processors = rustix::thread::sched_getaffinity(None).map_or(2, |set| set.count());
+    processors > 1 && cfg!(target_has_atomic = "64")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_has_the_last_word() {
+        assert!(!two_threads(Some("1")));
+        assert!(two_threads(Some(" 2 ")));
+        assert_eq!(two_threads(Some("3")), two_threads(None));
+        assert_eq!(two_threads(Some("")), two_threads(None));
+    }
+
+    #[test]
+    fn only_what_is_there_is_waited_for() {
+        let bells = [new_bell().expect("bell"), new_bell().expect("bell")];
+        let [first, second] = bells.each_ref().map(|bell| Some(bell.as_fd()));
+        ring(&bells[1]);
+        assert_eq!(wait([first, None, second, None]).expect("wait"), [false, false, true, false]);
+        ring(&bells[0]);
+        assert_eq!(wait([first, second, None, None]).expect("wait"), [true, true, false, false]);
+    }
 }

@@ -10,7 +10,7 @@ use crate::backend::HostFacts;
 use crate::backend::{Backend, Command, Effect, Input, Moment, PeerSet, Reply, Setup};
 use crate::clock::Clock;
 use crate::config;
-use crate::dataplane::{Dataplane, News};
+use crate::dataplane::{self, Dataplane, News, Ways};
 use crate::flags::{Flags, StatePlace};
 use crate::parts::osrouter::{Interface, Packets};
 use crate::parts::{ipnbus, unixsocketidentity};
@@ -164,8 +164,11 @@ impl Node {
             .map_err(|error| anyhow::anyhow!("no randomness from the system: {error}"))?;
         let relays = derp::Options { use_http: on("TS_DEBUG_USE_DERP_HTTP") };
         let (interface, packets) = interface.unzip();
-        let plane = Dataplane::start(dialer.clone(), relays, clock.clone(), seed, packets)
-            .context("start the packet thread")?;
+        let threads = std::env::var("TS_PACKET_THREADS").ok();
+        let ways =
+            Ways { packets, port: flags.port, two_threads: dataplane::two_threads(threads.as_deref()) };
+        let plane = Dataplane::start(dialer.clone(), relays, clock.clone(), seed, ways)
+            .context("start the packet threads")?;
         let setup = Setup {
             disco: DiscoPrivate::generate(&mut rand_core::OsRng).public(),
             host,

@@ -51,6 +51,8 @@ pub struct Engine {
     config: SelfConfig,
     /// Of `config.key`: to work it out takes as long as half a handshake.
     public: NodePublic,
+    /// Whether there is UDP over IPv4 and over IPv6.
+    families: (bool, bool),
     outputs: VecDeque<Output>,
     /// Routes or filter differ from what the lines have.
     unpublished: bool,
@@ -79,6 +81,7 @@ impl Engine {
             peers: Peers::default(),
             config: SelfConfig::default(),
             public: NodePublic::ZERO,
+            families: (false, false),
             outputs: VecDeque::new(),
             unpublished: false,
             sessions: BTreeMap::new(),

@@ -8,9 +8,9 @@ use crate::slot::{PeerSlot, make_room};
 use crate::time::{Mono, Wall};
 use ipnet::IpNet;
 use keys::{DiscoPublic, NodePrivate, NodePublic};
-use netmap::{NodeId, RegionId};
+use netmap::{Endpoints, NodeId, RegionId};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 /// Everything about ourselves that the engine must know; given whole, applied as far as it differs.
@@ -49,6 +49,9 @@ pub struct PeerConfig {
     pub masq_v4: Option<Ipv4Addr>,
     /// By which IPv6 address it knows us, if not our own.
     pub masq_v6: Option<Ipv6Addr>,
+    /// Where it listens, in order of preference, if it speaks WireGuard and nothing else: neither disco nor relays
+    /// (protocol reference §3.10). Of others only disco tells where they are.
+    pub wireguard_only: Option<Endpoints>,
 }
 
 /// What the engine knows of a peer, for `status`.
@@ -66,6 +69,8 @@ pub struct PeerView {
     pub established: bool,
     /// An initiation of ours waits for its answer.
     pub handshaking: bool,
+    /// How it is reached.
+    pub path: Path,
 }
 
 /// All peers by slot and by number.
@@ -89,6 +94,8 @@ pub(super) struct Peer {
     pub(super) config: PeerConfig,
     /// The relay through which it was last heard, for a peer whose home is not known.
     heard: RegionId,
+    /// Where a peer that speaks nothing but WireGuard is reached: a usable endpoint, then wherever it was last heard.
+    direct: Option<Box<SocketAddr>>,
     /// Totals of the wrapping counters of the lines.
     rx: Total,
     tx: Total,
@@ -133,7 +140,7 @@ impl Peers {
         let slot = PeerSlot::new(index, place.generation);
         self.by_id.insert(config.id, slot);
         let totals = (Total::default(), Total::default());
-        let peer = Peer { slot, config, heard: RegionId::NONE, rx: totals.0, tx: totals.1 };
+        let peer = Peer { slot, config, heard: RegionId::NONE, direct: None, rx: totals.0, tx: totals.1 };
         place.peer = Some(Box::new(peer));
         Some(slot)
     }
@@ -148,8 +155,11 @@ impl Peers {
 }
 
 impl Peer {
-    /// Where relayed packets to this peer go.
+    /// Where packets to this peer go.
     pub(super) fn path(&self) -> Path {
+        if self.config.wireguard_only.is_some() {
+            return self.direct.as_deref().copied().map_or(Path::None, Path::Udp);
+        }
         let region = if self.config.home_derp.is_none() { self.heard } else { self.config.home_derp };
         if region.is_none() { Path::None } else { Path::Derp { region: region.0 } }
     }
@@ -161,11 +171,32 @@ impl Peer {
             jailed: self.config.jailed,
             masq_v4: self.config.masq_v4,
             masq_v6: self.config.masq_v6,
+            roams: self.config.wireguard_only.is_some(),
         }
     }
 }
 
 impl Engine {
+    /// Which families of UDP there are, IPv4 and IPv6: endpoints of the others are passed over. To be told before the
+    /// peers; without it there are none.
+    pub const fn set_families(&mut self, v4: bool, v6: bool) {
+        self.families = (v4, v6);
+    }
+
+    /// The first endpoint that can be used, of a peer that is reached so.
+    fn usable(&self, endpoints: Option<&Endpoints>) -> Option<Box<SocketAddr>> {
+        let (v4, v6) = self.families;
+        let good = |at: &SocketAddr| {
+            let family = if at.is_ipv4() { v4 } else { v6 };
+            family && at.port() != 0 && !at.ip().is_unspecified() && !at.ip().is_multicast()
+        };
+        endpoints?
+            .iter()
+            .map(|at| SocketAddr::new(at.ip().to_canonical(), at.port()))
+            .find(good)
+            .map(Box::new)
+    }
+
     /// Puts `config` in force. A new key ends every session, and so does not to be running: a stopped node must not
     /// even send a keepalive.
     pub fn configure(&mut self, config: SelfConfig) {
@@ -197,6 +228,7 @@ impl Engine {
         for slot in holder.into_iter().chain(known.filter(|_| rekeyed)) {
             self.forget(slot);
         }
+        let direct = self.usable(config.wireguard_only.as_ref());
         match known.filter(|_| !rekeyed).and_then(|slot| self.peers.by_slot_mut(slot)) {
             Some(peer) => {
                 if peer.config == config {
@@ -206,6 +238,9 @@ impl Engine {
                 let restarted = peer.config.disco_key != config.disco_key && !peer.config.disco_key.is_zero();
                 let rerouted = peer.config.allowed_ips != config.allowed_ips;
                 let before = peer.facts();
+                if peer.config.wireguard_only != config.wireguard_only {
+                    peer.direct = direct;
+                }
                 peer.config = config;
                 let after = peer.facts();
                 self.unpublished |= rerouted;
@@ -222,7 +257,8 @@ impl Engine {
             None => {
                 let key = config.key;
                 let Some(slot) = self.peers.insert(config) else { return };
-                let Some(peer) = self.peers.by_slot(slot) else { return };
+                let Some(peer) = self.peers.by_slot_mut(slot) else { return };
+                peer.direct = direct;
                 self.lines.set_peer(slot, peer.facts());
                 self.tunnel.add_peer(slot, key);
                 self.unpublished = true;
@@ -284,6 +320,19 @@ impl Engine {
         }
     }
 
+    /// A peer has proved to be at this address. Only where there is no disco does that say where it is reached:
+    /// whoever sends on what a peer has sent can have any address (WireGuard paper §2.1).
+    pub(super) fn note_moved(&mut self, slot: PeerSlot, addr: SocketAddr) {
+        let Some(peer) = self.peers.by_slot_mut(slot).filter(|peer| peer.config.wireguard_only.is_some())
+        else {
+            return;
+        };
+        if peer.direct.as_deref() != Some(&addr) {
+            peer.direct = Some(Box::new(addr));
+            self.lines.set_path(slot, Path::Udp(addr));
+        }
+    }
+
     /// What is known of a peer; `None` if it is not.
     pub fn peer_view(&mut self, id: NodeId, now: Mono) -> Option<PeerView> {
         let slot = self.peers.by_id.get(&id).copied()?;
@@ -298,6 +347,7 @@ impl Engine {
             last_handshake: session.last_handshake,
             established: session.current.is_some(),
             handshaking: session.handshaking,
+            path: peer.path(),
         })
     }
 

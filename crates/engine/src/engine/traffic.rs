@@ -32,6 +32,7 @@ impl Engine {
                 self.act();
             }
             Kind::Disco => self.drops().count(DropReason::Disco),
+            Kind::Stun => self.drops().count(DropReason::Stun),
             Kind::Unknown => self.drops().count(DropReason::Malformed),
         }
     }
@@ -50,6 +51,7 @@ impl Engine {
             match event {
                 LineEvent::NeedHandshake(slot) => self.tunnel.want_session(slot, now, wall),
                 LineEvent::FirstData(local) => self.tunnel.first_data(local, now),
+                LineEvent::Moved(slot, addr) => self.note_moved(slot, addr),
             }
         }
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -106,6 +108,10 @@ impl Engine {
         while let Some(action) = self.tunnel.poll_action() {
             match action {
                 Action::Transmit { slot, to, bytes } => {
+                    // An answer to a peer by name: its initiation was authentic.
+                    if let (Some(slot), Some(Source::Udp(addr))) = (slot, to) {
+                        self.note_moved(slot, addr);
+                    }
                     let to = to.or_else(|| slot.and_then(|slot| self.way_to(slot)));
                     match to {
                         Some(to) => self.outputs.push_back(Output::Transmit { to, bytes }),

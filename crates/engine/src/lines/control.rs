@@ -142,6 +142,7 @@ impl Control {
             jailed: facts.jailed,
             masq: facts.masq(),
             activity,
+            roams: facts.roams.then(Box::default),
         })));
     }
 

@@ -7,6 +7,12 @@ use crate::wireguard::message::Kind as Message;
 /// First bytes of a disco message (protocol reference §3.1).
 pub const DISCO_MAGIC: [u8; 6] = [0x54, 0x53, 0xf0, 0x9f, 0x92, 0xac];
 
+/// Bytes 4 to 8 of a STUN message (RFC 8489 §5).
+const STUN_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+
+/// A STUN message's header.
+const STUN_SHORTEST: usize = 20;
+
 /// What a datagram is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -16,6 +22,8 @@ pub enum Kind {
     Handshake,
     /// A disco message.
     Disco,
+    /// A STUN message.
+    Stun,
     /// Nothing that is known here.
     Unknown,
 }
@@ -26,8 +34,17 @@ pub fn kind(datagram: &[u8]) -> Kind {
         Some(Message::Data) => Kind::Data,
         Some(Message::Initiation | Message::Response | Message::CookieReply) => Kind::Handshake,
         None if datagram.starts_with(&DISCO_MAGIC) => Kind::Disco,
+        None if is_stun(datagram) => Kind::Stun,
         None => Kind::Unknown,
     }
+}
+
+/// Two zero bits, then the cookie at its place. No WireGuard message begins so: its second byte is zero, and a STUN
+/// message with that begins with a type that does not exist.
+fn is_stun(datagram: &[u8]) -> bool {
+    datagram.len() >= STUN_SHORTEST
+        && datagram.first().is_some_and(|byte| byte & 0xc0 == 0)
+        && datagram.get(4..8).is_some_and(|cookie| cookie == STUN_COOKIE)
 }
 
 #[cfg(test)]
@@ -51,6 +68,10 @@ mod tests {
         assert_eq!(of(&[3, 0, 0, 0], 64), Kind::Handshake);
         assert_eq!(of(&DISCO_MAGIC, 6), Kind::Disco);
         assert_eq!(of(&DISCO_MAGIC, 200), Kind::Disco);
+        let stun = [1, 1, 0, 12, 0x21, 0x12, 0xa4, 0x42];
+        assert_eq!(of(&stun, 32), Kind::Stun);
+        assert_eq!(of(&stun, 19), Kind::Unknown);
+        assert_eq!(of(&[0xc1, 1, 0, 12, 0x21, 0x12, 0xa4, 0x42], 32), Kind::Unknown);
         assert_eq!(of(&[], 0), Kind::Unknown);
         assert_eq!(of(&[4], 1), Kind::Unknown);
     }

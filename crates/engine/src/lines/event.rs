@@ -1,6 +1,7 @@
 //! What a line tells: events to control, a report to whoever turned it.
 
 use crate::slot::PeerSlot;
+use std::net::SocketAddr;
 
 /// From a line to control.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +11,8 @@ pub enum LineEvent {
     NeedHandshake(PeerSlot),
     /// The first packet on this session was authentic: the peer has the keys.
     FirstData(u32),
+    /// A peer that may move has been heard, authentically, from this address and not from the one before.
+    Moved(PeerSlot, SocketAddr),
 }
 
 /// What a turn did.

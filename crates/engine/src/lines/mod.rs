@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! Control ── commands ──► TxLine: inject ring, TunSource ► filter ► route ► masq ► seal ► DERP ring | UdpSink
-//!         ── commands ──► RxLine: inject ring ► demux ► open ► source ► masq ► filter ► host ring | TunSink
+//!         ── commands ──► RxLine: inject ring, UdpSource ► demux ► open ► source ► masq ► filter ► host ring | TunSink
 //!         ◄── retired boxes, events, host packets, handshakes ──    tx ── announced flows ──► rx
 //! ```
 
@@ -33,6 +33,7 @@ mod staging;
 #[cfg(test)]
 mod tests;
 mod tx;
+mod udp;
 
 pub use activity::{PeerActivity, Traffic};
 pub use control::{Control, HostKind, HostPacket};
@@ -41,7 +42,8 @@ pub use limits::Limits;
 pub use peer::{Path, PeerFacts};
 pub use rx::{NoTun, RxLine, TunSink};
 pub use snapshot::Snapshot;
-pub use tx::{NoUdp, TunSource, TxLine, UdpSink};
+pub use tx::{TunSource, TxLine};
+pub use udp::{Arrival, NoUdp, UdpSink, UdpSource};
 
 use crate::drop::DropCounters;
 use rtrb::RingBuffer;

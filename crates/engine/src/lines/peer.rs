@@ -41,6 +41,8 @@ pub struct PeerFacts {
     pub masq_v4: Option<Ipv4Addr>,
     /// The IPv6 address by which it knows us, where that is not our own.
     pub masq_v6: Option<Ipv6Addr>,
+    /// Its packets are followed: control is told the address they come from.
+    pub roams: bool,
 }
 
 impl PeerFacts {
@@ -87,7 +89,13 @@ pub(super) struct RxPeer {
     pub(super) jailed: bool,
     pub(super) masq: Masq,
     pub(super) activity: Arc<PeerActivity>,
+    /// For one that roams: the address that control was told last. Apart, because hardly any peer does.
+    pub(super) roams: Option<Box<Heard>>,
 }
+
+/// Where a peer was last heard.
+#[derive(Debug, Default)]
+pub(super) struct Heard(pub(super) Option<SocketAddr>);
 
 /// Things that have a slot.
 pub(super) trait Slotted {

@@ -1,14 +1,15 @@
 //! The line from peers to this machine: demux, open in place, source check, filter, deliver.
 //!
 //! Owns: the receiving sessions with their replay windows, and the flow table of the filter.
-//! Leaves out: handshakes and disco beyond telling them apart, where datagrams come from other than the inject ring,
-//! the TUN (a [`TunSink`] stands for it).
+//! Leaves out: handshakes and disco beyond telling them apart, sockets (a [`UdpSource`] stands for them) and the TUN
+//! (a [`TunSink`] does).
 //!
-//! Order matters once: a turn first looks how much has been injected, then takes commands and announced flows. So
-//! a session installed before a datagram was injected is known when it is opened, and a flow announced before a
-//! packet went out is known when its answer comes.
+//! Order matters twice: a turn first looks how much has been injected, then takes commands and announced flows; and
+//! it takes them again whenever datagrams have come by UDP, before it looks at them. So a session installed before a
+//! datagram was injected, or before the peer could know of it, is known when the datagram is opened, and a flow
+//! announced before a packet went out is known when its answer comes.
 
-use super::batch::{Batch, Packet, Run};
+use super::batch::{Batch, HEADROOM, Packet, Run};
 use super::command::{Inbox, RxCommand};
 use super::demux::{self, Kind};
 use super::event::{LineEvent, TurnReport};
@@ -17,6 +18,7 @@ use super::peer::{PeerTable, RxPeer};
 use super::record;
 use super::ring::{Head, RecordConsumer, RecordProducer};
 use super::snapshot::InForce;
+use super::udp::{Arrival, NoUdp, UdpSource};
 use super::{Limits, masq};
 use crate::drop::{DropCounters, DropReason};
 use crate::filter::{FlowTable, FlowTuple};
@@ -24,7 +26,9 @@ use crate::packet::build::Echo;
 use crate::packet::{Parsed, proto};
 use crate::slot::PeerSlot;
 use crate::time::Tick;
+use crate::wireguard::Source;
 use rtrb::{Consumer, Producer};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -65,6 +69,9 @@ pub struct RxLine {
     inject: RecordConsumer,
     announced: Consumer<FlowTuple>,
     batch: Batch,
+    /// What lies in the batch's arena when it has come by UDP.
+    arrivals: Vec<Arrival>,
+    most: usize,
     sessions: SessionTable,
     snapshot: Option<Box<InForce>>,
     handshakes: RecordProducer,
@@ -92,6 +99,8 @@ impl RxLine {
             inject: ends.inject,
             announced: ends.flows,
             batch: Batch::to_open(limits.rx_arena, limits.batch),
+            arrivals: Vec::with_capacity(limits.batch.max(1)),
+            most: limits.batch.max(1),
             sessions: SessionTable::default(),
             snapshot: None,
             handshakes: ends.handshakes,
@@ -109,17 +118,21 @@ impl RxLine {
 
     /// Commands, then up to `budget` injected datagrams. `now` is read once by the caller.
     pub fn turn(&mut self, now: Tick, budget: u32) -> TurnReport {
-        self.turn_with(now, budget, &mut NoTun)
+        self.turn_with(now, budget, &mut NoTun, &mut NoUdp)
     }
 
-    /// The same with a TUN.
-    pub fn turn_with(&mut self, now: Tick, budget: u32, tun: &mut dyn TunSink) -> TurnReport {
+    /// The same with a TUN, and sockets whose datagrams come after the injected ones and share their budget.
+    pub fn turn_with(
+        &mut self,
+        now: Tick,
+        budget: u32,
+        tun: &mut dyn TunSink,
+        udp: &mut dyn UdpSource,
+    ) -> TurnReport {
         let mut pending = self.inject.pending();
-        let mut packets = self.obey();
-        while let Ok(flow) = self.announced.pop() {
-            self.hall.flows.insert(flow);
-        }
+        let mut packets = self.catch_up();
         let mut left = budget;
+        self.arrivals.clear();
         while left > 0 && pending > 0 {
             let taken = self.fill(&mut pending, left);
             if taken == 0 {
@@ -129,7 +142,35 @@ impl RxLine {
             packets = packets.saturating_add(taken);
             self.process(now, tun);
         }
-        TurnReport { packets, more: pending > 0, wake_control: std::mem::take(&mut self.hall.wake) }
+        let mut more = false;
+        while left > 0 {
+            self.batch.clear();
+            self.arrivals.clear();
+            let most = self.most.min(left as usize);
+            more = udp.receive(&mut self.batch.arena, most, &mut self.arrivals, &self.hall.drops);
+            if !self.arrivals.is_empty() {
+                let taken = self.arrivals.len() as u32;
+                left = left.saturating_sub(taken);
+                packets = packets.saturating_add(taken);
+                packets = packets.saturating_add(self.catch_up());
+                self.sort();
+                self.process(now, tun);
+            }
+            if !more {
+                break;
+            }
+        }
+        let more = more || pending > 0;
+        TurnReport { packets, more, wake_control: std::mem::take(&mut self.hall.wake) }
+    }
+
+    /// Takes all commands and announced flows; returns how many commands.
+    fn catch_up(&mut self) -> u32 {
+        let count = self.obey();
+        while let Ok(flow) = self.announced.pop() {
+            self.hall.flows.insert(flow);
+        }
+        count
     }
 
     /// Takes all commands; returns how many.
@@ -202,35 +243,43 @@ impl RxLine {
             *pending = pending.saturating_sub(record.footprint());
             record.consume();
             taken += 1;
-            let refused = match kind {
-                Kind::Data => {
-                    self.batch.commit(len, 0, 0);
-                    continue;
-                }
-                Kind::Handshake => {
-                    let source = source.get(..source_len).unwrap_or_default();
-                    match self.snapshot.as_deref().filter(|force| force.snapshot.running) {
-                        None => DropReason::Acl,
-                        Some(force) if !force.mac1.ok(room) => DropReason::BadMac,
-                        Some(_) if !self.handshakes.push(head, &[source, room]) => DropReason::RingFull,
-                        Some(_) => {
-                            self.hall.wake = true;
-                            continue;
-                        }
-                    }
-                }
-                Kind::Disco => DropReason::Disco,
-                Kind::Unknown if len < super::open::SHORTEST => DropReason::TooShort,
-                Kind::Unknown => DropReason::Malformed,
-            };
-            self.hall.drops.count(refused);
+            if kind == Kind::Data {
+                self.batch.commit(len, 0, 0);
+                continue;
+            }
+            let source = source.get(..source_len).unwrap_or_default();
+            let force = self.snapshot.as_deref();
+            match hand_up(kind, head, source, room, force, &mut self.handshakes) {
+                Ok(()) => self.hall.wake = true,
+                Err(reason) => self.hall.drops.count(reason),
+            }
         }
         taken
     }
 
+    /// Makes packets of the data messages among what has come by UDP, where they lie, and sorts out everything else.
+    fn sort(&mut self) {
+        let Batch { arena, packets, .. } = &mut self.batch;
+        for arrival in &self.arrivals {
+            let packet = Packet { start: arrival.start, len: arrival.len, peer: 0, note: 0 };
+            let Some(datagram) = arena.get(packet.range()) else { continue };
+            let kind = demux::kind(datagram);
+            if kind == Kind::Data {
+                packets.push(packet);
+                continue;
+            }
+            let (head, start, len) = record::encode_source(&Source::Udp(arrival.from));
+            let source = start.get(..len).unwrap_or_default();
+            match hand_up(kind, head, source, datagram, self.snapshot.as_deref(), &mut self.handshakes) {
+                Ok(()) => self.hall.wake = true,
+                Err(reason) => self.hall.drops.count(reason),
+            }
+        }
+    }
+
     /// Opens, judges and delivers what is in the batch.
     fn process(&mut self, now: Tick, tun: &mut dyn TunSink) {
-        let Self { batch, sessions, hall, snapshot, events, .. } = self;
+        let Self { batch, arrivals, sessions, hall, snapshot, events, .. } = self;
         let (arena, packets) = batch.parts();
         let mut told = false;
         let mut first = |local| {
@@ -241,7 +290,8 @@ impl RxLine {
         sessions.open_batch(arena, packets, now, &hall.drops, &mut first);
         hall.wake |= told;
         let force = snapshot.as_deref();
-        packets.retain_mut(|packet| match hall.admit(arena, packet, force, now) {
+        let mut arrivals = arrivals.iter();
+        packets.retain_mut(|packet| match hall.admit(arena, packet, force, &mut arrivals, events, now) {
             Ok(for_tun) => for_tun,
             Err(reason) => {
                 hall.drops.count(reason);
@@ -255,6 +305,35 @@ impl RxLine {
     }
 }
 
+/// A handshake message goes to control if its mac1 is right; whatever else is not data is refused.
+fn hand_up(
+    kind: Kind,
+    head: Head,
+    source: &[u8],
+    datagram: &[u8],
+    force: Option<&InForce>,
+    handshakes: &mut RecordProducer,
+) -> Result<(), DropReason> {
+    match kind {
+        Kind::Handshake => match force.filter(|force| force.snapshot.running) {
+            None => Err(DropReason::Acl),
+            Some(force) if !force.mac1.ok(datagram) => Err(DropReason::BadMac),
+            Some(_) if !handshakes.push(head, &[source, datagram]) => Err(DropReason::RingFull),
+            Some(_) => Ok(()),
+        },
+        Kind::Disco => Err(DropReason::Disco),
+        Kind::Stun => Err(DropReason::Stun),
+        Kind::Data | Kind::Unknown if datagram.len() < super::open::SHORTEST => Err(DropReason::TooShort),
+        Kind::Data | Kind::Unknown => Err(DropReason::Malformed),
+    }
+}
+
+/// Where an opened packet has come from: the arrivals are in the order of the packets, less those that failed.
+fn sender(arrivals: &mut std::slice::Iter<'_, Arrival>, packet: &Packet) -> Option<SocketAddr> {
+    let start = packet.start.checked_sub(HEADROOM as u32)?;
+    arrivals.find(|arrival| arrival.start == start).map(|arrival| arrival.from)
+}
+
 impl Hall {
     /// What becomes of one opened packet. `Ok(true)`: it is for the TUN, and `packet` names it without padding.
     fn admit(
@@ -262,11 +341,21 @@ impl Hall {
         arena: &mut [u8],
         packet: &mut Packet,
         force: Option<&InForce>,
+        arrivals: &mut std::slice::Iter<'_, Arrival>,
+        events: &mut Producer<LineEvent>,
         now: Tick,
     ) -> Result<bool, DropReason> {
         let slot = PeerSlot::from_bits(packet.peer);
         let peer = self.peers.entry(slot).ok_or(DropReason::UnknownPeer)?;
         peer.activity.note_received(now, 1, packet.note, packet.len > 0);
+        if let Some(heard) = &mut peer.roams
+            && let Some(from) = sender(arrivals, packet)
+            && heard.0 != Some(from)
+            && events.push(LineEvent::Moved(slot, from)).is_ok()
+        {
+            heard.0 = Some(from);
+            self.wake = true;
+        }
         if packet.len == 0 {
             return Ok(false);
         }

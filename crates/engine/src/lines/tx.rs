@@ -16,6 +16,7 @@ use super::rx::NoTun;
 use super::seal::REKEY_AFTER_MESSAGES;
 use super::snapshot::InForce;
 use super::staging::{Queue, Staging};
+use super::udp::{NoUdp, UdpSink};
 use super::{Limits, masq};
 use crate::drop::{DropCounters, DropReason};
 use crate::filter::{Announcer, FlowTuple};
@@ -23,7 +24,7 @@ use crate::packet::{Parsed, proto};
 use crate::slot::PeerSlot;
 use crate::time::Tick;
 use rtrb::Producer;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Milliseconds after which control is asked again for a session that has not come: the retry interval of
@@ -47,22 +48,6 @@ impl TunSource for NoTun {
 
     fn read(&mut self, _room: &mut [u8]) -> Option<usize> {
         None
-    }
-}
-
-/// Where datagrams for [`Path::Udp`] go.
-pub trait UdpSink {
-    /// Sends datagrams to one address, in order; returns how many it took.
-    fn send(&mut self, to: SocketAddr, run: Run<'_>) -> usize;
-}
-
-/// No sockets: direct paths lead nowhere.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoUdp;
-
-impl UdpSink for NoUdp {
-    fn send(&mut self, _to: SocketAddr, _run: Run<'_>) -> usize {
-        0
     }
 }
 
@@ -504,10 +489,8 @@ impl Desk {
                 refused
             }
             Path::Udp(to) => {
-                let taken = udp.send(to, Run::new(arena, run));
-                let refused = run.len().saturating_sub(taken) as u32;
-                self.drops.add(DropReason::NoPath, refused);
-                refused
+                let taken = udp.send(to, Run::new(arena, run), &self.drops);
+                sealed.saturating_sub(taken) as u32
             }
         };
         let sent = (sealed as u32).saturating_sub(refused);

@@ -12,6 +12,7 @@ pub const FEATURE: Option<&str> = None;
 pub enum Interface {}
 
 /// There are none.
+#[derive(Clone)]
 pub enum Packets {}
 
 /// Nothing, if userspace networking is asked for.

@@ -29,7 +29,8 @@ pub struct Interface {
     applied: Option<RouterConfig>,
 }
 
-/// The interface as the packet thread has it.
+/// The interface as a packet thread has it.
+#[derive(Clone)]
 pub struct Packets {
     tun: Arc<Tun>,
     mtu: usize,

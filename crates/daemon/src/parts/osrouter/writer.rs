@@ -12,6 +12,7 @@ use std::io::IoSlice;
 const MOST: usize = 32;
 
 /// Remembers whether the kernel takes large packets.
+#[derive(Clone)]
 pub(super) struct Writer {
     merges: bool,
 }

@@ -203,7 +203,7 @@ fn what_is_not_for_us_goes_to_the_tun() {
     let datagrams = sealed(&mut a, &[inside.clone(), inside.clone()]);
     b.receive(1, &datagrams[0]);
     let mut tun = Tun(Vec::new());
-    b.rx.turn_with(NOW, BUDGET, &mut tun);
+    b.rx.turn_with(NOW, BUDGET, &mut tun, &mut NoUdp);
     assert_eq!(tun.0, [inside]);
     b.receive(1, &datagrams[1]);
     b.turn(NOW);
@@ -232,7 +232,7 @@ fn with_a_tun_our_own_packets_are_its_but_for_pings_of_ours() {
         b.receive(1, &datagram);
     }
     let mut tun = Tun(Vec::new());
-    b.rx.turn_with(NOW, BUDGET, &mut tun);
+    b.rx.turn_with(NOW, BUDGET, &mut tun, &mut NoUdp);
     assert_eq!(tun.0, packets[..3]);
     assert_eq!(b.hosted(), [(HostKind::Tsmp, slot(1), packets[3].clone())]);
     // While a ping of the node's waits, it gets replies as well.
@@ -240,7 +240,7 @@ fn with_a_tun_our_own_packets_are_its_but_for_pings_of_ours() {
     for datagram in sealed(&mut a, &packets[1..3]) {
         b.receive(1, &datagram);
     }
-    b.rx.turn_with(NOW, BUDGET, &mut tun);
+    b.rx.turn_with(NOW, BUDGET, &mut tun, &mut NoUdp);
     assert_eq!(tun.0[3..], packets[1..3]);
     assert_eq!(b.hosted(), [(HostKind::Packet, slot(1), reply)]);
 }
@@ -360,4 +360,110 @@ proptest! {
         b.turn(NOW);
         prop_assert!(b.hosted().is_empty());
     }
+}
+
+/// Datagrams that lie ready on a socket, handed out in slots of 2 KiB.
+struct Socket(std::collections::VecDeque<(SocketAddr, Vec<u8>)>);
+
+impl Socket {
+    fn new(from: &str, datagrams: &[Vec<u8>]) -> Self {
+        let from: SocketAddr = from.parse().expect("address");
+        Self(datagrams.iter().map(|datagram| (from, datagram.clone())).collect())
+    }
+}
+
+impl UdpSource for Socket {
+    fn receive(
+        &mut self,
+        arena: &mut [u8],
+        most: usize,
+        arrivals: &mut Vec<Arrival>,
+        _: &DropCounters,
+    ) -> bool {
+        for (n, slot) in arena.chunks_exact_mut(2048).take(most).enumerate() {
+            let Some((from, datagram)) = self.0.pop_front() else { return false };
+            slot[..datagram.len()].copy_from_slice(&datagram);
+            arrivals.push(Arrival { start: n as u32 * 2048, len: datagram.len() as u32, from });
+        }
+        !self.0.is_empty()
+    }
+}
+
+#[test]
+fn datagrams_from_sockets() {
+    let (mut a, mut b) = joined();
+    let packets: Vec<_> = (0..70).map(|n| udp(1, 2, n * 5)).collect();
+    let mut datagrams = sealed(&mut a, &packets);
+    // Between them, whatever else may come to a port.
+    datagrams.insert(3, [&demux::DISCO_MAGIC[..], &[0; 80]].concat());
+    datagrams.insert(9, [&[1, 1, 0, 12, 0x21, 0x12, 0xa4, 0x42][..], &[0; 40]].concat());
+    datagrams.insert(20, vec![0; 1400]);
+    datagrams.insert(21, Vec::new());
+    let mut initiation = vec![0; 148];
+    initiation[0] = 1;
+    datagrams.insert(22, initiation);
+    datagrams.push(datagrams[0].clone());
+    let mut socket = Socket::new("192.0.2.1:41641", &datagrams);
+    // A budget that ends in the middle.
+    let report = b.rx.turn_with(NOW, 10, &mut NoTun, &mut socket);
+    assert!(report.more && report.packets >= 10);
+    let report = b.rx.turn_with(NOW, BUDGET, &mut NoTun, &mut socket);
+    assert!(!report.more);
+    assert_eq!(b.hosted().into_iter().map(|(_, _, packet)| packet).collect::<Vec<_>>(), packets);
+    for reason in
+        [DropReason::Disco, DropReason::Stun, DropReason::Malformed, DropReason::TooShort, DropReason::BadMac]
+    {
+        assert_eq!(b.dropped(reason), 1, "{reason:?}");
+    }
+    assert_eq!(b.dropped(DropReason::Replay), 1);
+}
+
+#[test]
+fn what_was_told_before_a_datagram_was_received_is_known_when_it_is_opened() {
+    /// Tells rx of the session while it receives the first packet on it.
+    struct Late<'a>(&'a mut Control, Socket);
+    impl UdpSource for Late<'_> {
+        fn receive(
+            &mut self,
+            arena: &mut [u8],
+            most: usize,
+            arrivals: &mut Vec<Arrival>,
+            drops: &DropCounters,
+        ) -> bool {
+            self.0.install(&agreed(1, 2, 4, NOW).1);
+            self.1.receive(arena, most, arrivals, drops)
+        }
+    }
+    let (mut a, _) = joined();
+    let mut b = Node::new(2, &[1]);
+    let datagrams = sealed(&mut a, &[echo(1, 2)]);
+    let mut late = Late(&mut b.control, Socket::new("192.0.2.1:41641", &datagrams));
+    b.rx.turn_with(NOW, BUDGET, &mut NoTun, &mut late);
+    assert_eq!(b.hosted().len(), 1);
+}
+
+#[test]
+fn only_a_peer_that_may_move_is_followed() {
+    let (mut a, mut b) = joined();
+    let hear = |a: &mut Node, b: &mut Node, from: &str, spoil: bool| {
+        let mut datagrams = sealed(a, &[echo(1, 2), echo(1, 2)]);
+        if spoil {
+            datagrams.iter_mut().for_each(|datagram| datagram[20] ^= 1);
+        }
+        b.rx.turn_with(NOW, BUDGET, &mut NoTun, &mut Socket::new(from, &datagrams));
+        b.events().into_iter().filter(|event| matches!(event, LineEvent::Moved(..))).collect::<Vec<_>>()
+    };
+    assert_eq!(hear(&mut a, &mut b, "192.0.2.1:1", false), []);
+    b.control.set_peer(slot(1), PeerFacts { roams: true, ..facts(1) });
+    let moved = |at: &str| [LineEvent::Moved(slot(1), at.parse().expect("address"))];
+    assert_eq!(hear(&mut a, &mut b, "192.0.2.1:1", false), moved("192.0.2.1:1"), "told once");
+    assert_eq!(hear(&mut a, &mut b, "192.0.2.1:1", false), []);
+    assert_eq!(hear(&mut a, &mut b, "192.0.2.66:6", true), [], "not what only claims to be the peer");
+    assert_eq!(hear(&mut a, &mut b, "[2001:db8::1]:2", false), moved("[2001:db8::1]:2"));
+    // Through a relay it has no address.
+    for datagram in sealed(&mut a, &[echo(1, 2)]) {
+        b.receive(1, &datagram);
+    }
+    b.turn(NOW);
+    assert!(!b.events().iter().any(|event| matches!(event, LineEvent::Moved(..))));
 }

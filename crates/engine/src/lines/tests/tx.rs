@@ -183,7 +183,7 @@ fn a_session_ends_by_itself() {
 fn paths() {
     struct Wire(Vec<(SocketAddr, usize)>);
     impl UdpSink for Wire {
-        fn send(&mut self, to: SocketAddr, run: batch::Run<'_>) -> usize {
+        fn send(&mut self, to: SocketAddr, run: batch::Run<'_>, _: &DropCounters) -> usize {
             self.0.push((to, run.iter().map(<[u8]>::len).sum()));
             run.len()
         }
