@@ -8,10 +8,11 @@
 use std::io::BufRead as _;
 use std::net::SocketAddr;
 use std::time::Duration;
-use testcontrol::{Faults, Options, Server};
+use testcontrol::{Faults, Options, Server, WireguardPeer};
 
 const WORDS: &str = "fine | refuse | stall | garbage | cut | 429 SECONDS | kick | nodes | counts | \
-                     expire NODEKEY | renew NODEKEY | remove NODEKEY | authorize NODEKEY | map NODEKEY JSON | churn PEERS RATE | URL";
+                     expire NODEKEY | renew NODEKEY | remove NODEKEY | authorize NODEKEY | map NODEKEY JSON | churn PEERS RATE | \
+                     wireguard NODEKEY ENDPOINT[,ENDPOINT] PREFIX[,PREFIX] | direct NODEKEY [ENDPOINT[,ENDPOINT]] | URL";
 
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
@@ -44,6 +45,24 @@ fn obey(server: &Server, line: &str) -> String {
     format!("faults: {faults:?}")
 }
 
+/// Things between commas; nothing if one of them is none.
+fn list<T: std::str::FromStr>(text: &str) -> Option<Vec<T>> {
+    text.split(',').filter(|word| !word.is_empty()).map(|word| word.parse().ok()).collect()
+}
+
+fn wireguard(text: &str) -> Option<WireguardPeer> {
+    let mut words = text.split(' ');
+    let (key, endpoints, prefixes) = (words.next()?, words.next()?, words.next()?);
+    let prefixes: Vec<String> = list(prefixes)?;
+    Some(WireguardPeer {
+        name: "wireguard".to_owned(),
+        key: key.to_owned(),
+        endpoints: list(endpoints)?,
+        addresses: prefixes.first().cloned().into_iter().collect(),
+        allowed_ips: prefixes,
+    })
+}
+
 fn ask(server: &Server, word: &str, rest: &str) -> String {
     match word {
         "nodes" => return format!("nodes: {:?}", server.nodes()),
@@ -57,6 +76,15 @@ fn ask(server: &Server, word: &str, rest: &str) -> String {
                 rest.split_once(' ').and_then(|(n, rate)| Some((n.parse().ok()?, rate.parse().ok()?)));
             let Some((peers, per_second)) = numbers else { return "give two numbers".to_owned() };
             server.churn(peers, per_second);
+        }
+        "wireguard" => match wireguard(rest) {
+            Some(peer) => server.add_wireguard_peer(peer),
+            None => return "give a key, endpoints and prefixes".to_owned(),
+        },
+        "direct" => {
+            let (key, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+            let endpoints = list(rest);
+            server.set_wireguard_only(key, endpoints.filter(|endpoints| !endpoints.is_empty()));
         }
         "map" => {
             let (key, message) = rest.split_once(' ').unwrap_or((rest, ""));

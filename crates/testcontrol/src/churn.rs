@@ -1,6 +1,7 @@
-//! Peers that change all the time: what a large tailnet sends to each of its nodes, or worse.
+//! Peers that exist only on paper, and that change all the time: what a large tailnet sends to each of its nodes, or worse.
 
-use crate::world::{World, phantom};
+use crate::json;
+use crate::world::World;
 use serde_json::{Value, json};
 use std::rc::Rc;
 use std::time::Duration;
@@ -27,6 +28,32 @@ pub(crate) async fn run(world: Rc<World>, generation: u64, peers: u32, per_secon
             sent += 1;
         }
     }
+}
+
+/// A peer that exists only on paper.
+pub(crate) fn phantom(n: u32) -> Value {
+    let id = i64::from(n) + 1_000_000;
+    let [_, a, b, c] = n.to_be_bytes();
+    let addresses =
+        json!([format!("100.{}.{b}.{c}/32", 96 + (a & 15)), format!("fd7a:115c:a1e0::1:{n:x}/128")]);
+    json!({
+        "ID": id,
+        "StableID": format!("n{id}TEST"),
+        "Name": format!("phantom-{n}.{}.", json::SUFFIX),
+        "User": 1,
+        "Key": format!("nodekey:{n:064x}"),
+        "Machine": format!("mkey:{n:064x}"),
+        "DiscoKey": format!("discokey:{n:064x}"),
+        "Addresses": addresses,
+        "AllowedIPs": addresses,
+        "Endpoints": ["192.0.2.7:41641", "198.51.100.7:41641"],
+        "HomeDERP": 1,
+        "Hostinfo": {"OS": "linux", "Hostname": format!("phantom-{n}"), "Services": [{"Proto": "peerapi4", "Port": 4242}]},
+        "Created": "2026-01-02T03:04:05Z",
+        "Cap": 119,
+        "MachineAuthorized": true,
+        "Online": false,
+    })
 }
 
 /// The change with this number.

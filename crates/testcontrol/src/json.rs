@@ -37,6 +37,9 @@ pub(crate) fn node(node: &Node, for_self: bool) -> Value {
     if node.expired {
         out["Expired"] = json!(true);
     }
+    if let Some(endpoints) = node.wireguard_only.as_ref().filter(|_| !for_self) {
+        crate::wireguard::strip(&mut out, endpoints);
+    }
     if for_self {
         out["CapMap"] =
             json!({"https://tailscale.com/cap/is-admin": null, "https://tailscale.com/cap/ssh": null});

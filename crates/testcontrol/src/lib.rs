@@ -13,6 +13,7 @@ mod json;
 mod machine;
 mod noise;
 mod stun;
+mod wireguard;
 mod world;
 mod zstd;
 
@@ -23,6 +24,7 @@ use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
 
+pub use wireguard::WireguardPeer;
 pub use world::{Counts, Faults, NodeView};
 
 /// How to set up a server.
@@ -136,6 +138,18 @@ impl Server {
     pub fn remove(&self, node_key: &str) {
         let key = node_key.to_owned();
         self.ask(move |world| world.remove(&key));
+    }
+
+    /// Adds a peer that is no node of this server and speaks nothing but WireGuard.
+    pub fn add_wireguard_peer(&self, peer: WireguardPeer) {
+        self.ask(move |world| world.add_wireguard_peer(peer));
+    }
+
+    /// Shows the node with this key to its peers as one that speaks nothing but WireGuard and listens at `endpoints`;
+    /// `None`: as what it is.
+    pub fn set_wireguard_only(&self, node_key: &str, endpoints: Option<Vec<SocketAddr>>) {
+        let key = node_key.to_owned();
+        self.ask(move |world| world.set_wireguard_only(&key, endpoints));
     }
 
     /// Sends a raw map message (JSON object) to the node with this key. False if it has no stream.

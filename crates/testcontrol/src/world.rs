@@ -4,6 +4,7 @@ use crate::Options;
 use crate::churn;
 use crate::json;
 use crate::noise::Identity;
+use crate::wireguard::WireguardPeer;
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -29,6 +30,8 @@ pub(crate) struct Node {
     pub(crate) authorized: bool,
     pub(crate) expired: bool,
     pub(crate) online: bool,
+    /// Where it is reached if its peers are told that it speaks nothing but WireGuard.
+    pub(crate) wireguard_only: Option<Vec<SocketAddr>>,
 }
 
 /// A node as tests see it.
@@ -147,6 +150,7 @@ pub(crate) struct World {
     options: Options,
     addrs: [SocketAddr; 3],
     nodes: RefCell<BTreeMap<i64, Node>>,
+    wireguard: RefCell<Vec<WireguardPeer>>,
     pending: RefCell<HashMap<String, Pending>>,
     streams: RefCell<HashMap<i64, OpenStream>>,
     faults: Cell<Faults>,
@@ -166,6 +170,7 @@ impl World {
             options,
             addrs,
             nodes: RefCell::default(),
+            wireguard: RefCell::default(),
             pending: RefCell::default(),
             streams: RefCell::default(),
             faults: Cell::default(),
@@ -341,6 +346,7 @@ impl World {
             authorized: !self.options.require_machine_auth,
             expired: false,
             online: false,
+            wireguard_only: None,
         });
         node.key = key;
         node.expired = false;
@@ -418,7 +424,8 @@ impl World {
         let mut peers: Vec<Value> = Vec::new();
         if authorized {
             peers.extend(nodes.values().filter(|n| n.id != id && n.authorized).map(|n| json::node(n, false)));
-            peers.extend((0..self.options.phantom_peers).map(phantom));
+            peers.extend((0..self.options.phantom_peers).map(churn::phantom));
+            peers.extend(self.wireguard.borrow().iter().enumerate().map(|(n, peer)| peer.json(n)));
         }
         json!({
             "Node": json::node(&nodes[&id], true),
@@ -475,6 +482,24 @@ impl World {
                 if expired { "2026-01-01T00:00:00Z" } else { "0001-01-01T00:00:00Z" }.to_owned();
         }
         self.tell_self(id);
+        self.tell_about(id);
+    }
+
+    /// Adds a peer that is no node of this server, and tells everybody.
+    pub(crate) fn add_wireguard_peer(&self, peer: WireguardPeer) {
+        let mut peers = self.wireguard.borrow_mut();
+        let message = json!({"PeersChanged": [peer.json(peers.len())]});
+        peers.push(peer);
+        drop(peers);
+        self.broadcast(0, &message);
+    }
+
+    /// Tells everybody that a node speaks nothing but WireGuard, or all that it speaks.
+    pub(crate) fn set_wireguard_only(&self, key: &str, endpoints: Option<Vec<SocketAddr>>) {
+        let Some(id) = self.find(key) else { return };
+        if let Some(node) = self.nodes.borrow_mut().get_mut(&id) {
+            node.wireguard_only = endpoints;
+        }
         self.tell_about(id);
     }
 
@@ -544,32 +569,6 @@ fn refused(text: &str) -> Registration {
 
 fn welcome(authorized: bool) -> Value {
     json!({"User": json::user(), "Login": json::login(), "MachineAuthorized": authorized})
-}
-
-/// A peer that exists only on paper.
-pub(crate) fn phantom(n: u32) -> Value {
-    let id = i64::from(n) + 1_000_000;
-    let [_, a, b, c] = n.to_be_bytes();
-    let addresses =
-        json!([format!("100.{}.{b}.{c}/32", 96 + (a & 15)), format!("fd7a:115c:a1e0::1:{n:x}/128")]);
-    json!({
-        "ID": id,
-        "StableID": format!("n{id}TEST"),
-        "Name": format!("phantom-{n}.{}.", json::SUFFIX),
-        "User": 1,
-        "Key": format!("nodekey:{n:064x}"),
-        "Machine": format!("mkey:{n:064x}"),
-        "DiscoKey": format!("discokey:{n:064x}"),
-        "Addresses": addresses,
-        "AllowedIPs": addresses,
-        "Endpoints": ["192.0.2.7:41641", "198.51.100.7:41641"],
-        "HomeDERP": 1,
-        "Hostinfo": {"OS": "linux", "Hostname": format!("phantom-{n}"), "Services": [{"Proto": "peerapi4", "Port": 4242}]},
-        "Created": "2026-01-02T03:04:05Z",
-        "Cap": 119,
-        "MachineAuthorized": true,
-        "Online": false,
-    })
 }
 
 /// The moment in RFC 3339, from days since 1970 by the usual civil calendar arithmetic.
