@@ -15,6 +15,11 @@ const HEADSCALE: &str = "0.29.3";
 
 const HEADSCALE_MODULE: &str = "github.com/juanfont/headscale";
 
+/// Version of WireGuard's own userspace program: the one that the Go node's module list names.
+const WIREGUARD_GO: &str = "0.0.0-20260522210424-ecfc5a8d5446";
+
+const WIREGUARD_MODULE: &str = "golang.zx2c4.com/wireguard";
+
 /// What the incumbent build keeps; what these need comes with them.
 const INCUMBENT_KEEPS: &str = "advertiseexitnode,useexitnode,dns,gro,portmapper,listenrawdisco,health,iptables,osrouter,\
                                unixsocketidentity,ipnbus";
@@ -74,6 +79,10 @@ fn programs() -> Vec<(&'static str, Recipe)> {
                 package: "github.com/juanfont/headscale/cmd/headscale",
                 version: HEADSCALE,
             },
+        ),
+        (
+            "wireguard-go",
+            Recipe::Scratch { module: WIREGUARD_MODULE, package: WIREGUARD_MODULE, version: WIREGUARD_GO },
         ),
     ]
 }

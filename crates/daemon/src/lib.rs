@@ -1,6 +1,6 @@
 //! The daemon: the only crate that wires the others together.
 //!
-//! Owns: the state machine ([`backend`]), the run loop that carries its effects out ([`node`]), the packet thread
+//! Owns: the state machine ([`backend`]), the run loop that carries its effects out ([`node`]), the packet threads
 //! ([`dataplane`]), state on flash ([`state`]), clock, log and command line of `tailscaled`.
 //! Leaves out: protocols, packets, JSON types and the command line of `tailscale`, each a crate of its own.
 

@@ -50,6 +50,8 @@ pub enum Need {
     Incumbent,
     /// Our own build.
     Ours,
+    /// WireGuard's own userspace program.
+    WireguardGo,
 }
 
 /// Root of this workspace.
@@ -82,6 +84,11 @@ pub fn peers_dir() -> PathBuf {
     cache.unwrap_or_else(home).join("smalltail").join("peers")
 }
 
+/// WireGuard's own userspace program.
+pub fn wireguard_go() -> PathBuf {
+    peers_dir().join("wireguard-go")
+}
+
 /// Why a scenario with these needs cannot run here; `None` when it can.
 pub fn missing(needs: &[Need]) -> Option<String> {
     needs.iter().find_map(|need| match need {
@@ -91,6 +98,7 @@ pub fn missing(needs: &[Need]) -> Option<String> {
         Need::Go => absent(&Flavour::Go.daemon(), "cargo xtask peers")
             .or_else(|| absent(&Flavour::Go.cli(), "cargo xtask peers")),
         Need::Incumbent => absent(&Flavour::Incumbent.daemon(), "cargo xtask peers --incumbent"),
+        Need::WireguardGo => absent(&wireguard_go(), "cargo xtask peers"),
         Need::Ours => absent(&Flavour::Ours.daemon(), "cargo xtask build")
             .or_else(|| absent(&Flavour::Ours.cli(), "cargo xtask build")),
     })

@@ -42,7 +42,7 @@ pub(super) async fn ping(shared: &Shared, request: &Request) -> Response {
 
 async fn run(shared: &Shared, ip: IpAddr, kind: PingKind) -> PingResult {
     let mut result = PingResult { ip: ip.to_string(), ..PingResult::default() };
-    let home = {
+    let (id, home) = {
         let backend = shared.backend.borrow();
         let Some((node, _)) = backend.node_by_ip(ip) else {
             result.err = "no matching peer".to_owned();
@@ -55,10 +55,10 @@ async fn run(shared: &Shared, ip: IpAddr, kind: PingKind) -> PingResult {
         }
         result.node_name = crate::backend::convert::short_name(&node.name, &node.hostinfo.hostname);
         result.node_ip = node.ips().next().map(|ip| ip.to_string()).unwrap_or_default();
-        node.home_derp
+        (node.id, node.home_derp)
     };
     let wire = match kind {
-        // Without direct paths every packet goes through the relay, so any ping measures the path that disco would.
+        // Every packet goes the one way that is known, so any ping measures the path that disco would.
         PingKind::Disco | PingKind::Tsmp => Wire::Tsmp,
         PingKind::Icmp => Wire::Icmp,
         PingKind::PeerApi => {
@@ -71,7 +71,12 @@ async fn run(shared: &Shared, ip: IpAddr, kind: PingKind) -> PingResult {
         Ok(None) => result.err = "no reply".to_owned(),
         Err(error) => result.err = error,
     }
-    if kind == PingKind::Disco && result.err.is_empty() {
+    if kind != PingKind::Disco || !result.err.is_empty() {
+        return result;
+    }
+    if let Some(addr) = shared.plane.peer_view(id).direct {
+        result.endpoint = addr.to_string();
+    } else {
         result.derp_region_id = i64::from(home.0);
         result.derp_region_code = shared.backend.borrow().region_code(home);
     }
