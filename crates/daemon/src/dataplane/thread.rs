@@ -77,7 +77,8 @@ impl PacketThreads {
         let mtu = packets.as_ref().map_or(MTU, Packets::mtu);
         let (reader, writer) = port::ends(packets);
         let udp = Sender::new(sockets.clone());
-        let sending = Sending { line: tx, had_tun: reader.fd().is_some(), tun: reader, udp };
+        let had_tun = reader.fd().is_some();
+        let sending = Sending { line: tx, had_tun, tun: reader, udp, rx_bell: two.then(|| rx_bell.clone()) };
         let sockets = sockets.clone();
         // Its tables stay on the thread that makes them.
         let receiving = move || {
@@ -154,6 +155,8 @@ struct Sending {
     tun: Reader,
     had_tun: bool,
     udp: Sender,
+    /// Of the other thread, if rx has one of its own.
+    rx_bell: Option<Arc<OwnedFd>>,
 }
 
 /// Line rx and what it reads and writes.
@@ -200,10 +203,13 @@ impl Worker {
             wake |= report.wake_control;
             busy |= report.did_work() || udp.is_readable();
         }
-        if let Some(Sending { line, tun, udp, .. }) = &mut self.sending {
+        if let Some(Sending { line, tun, udp, rx_bell, .. }) = &mut self.sending {
             let report = line.turn_with(now, BUDGET, tun, udp);
             wake |= report.wake_control;
             busy |= report.did_work() || tun.is_readable();
+            if let Some(bell) = rx_bell.as_ref().filter(|_| report.wake_rx) {
+                ring(bell);
+            }
         }
         if wake {
             self.signs.wake_control();

@@ -24,6 +24,8 @@ pub struct TurnReport {
     pub more: bool,
     /// Control has events or packets to take.
     pub wake_control: bool,
+    /// Line rx should take the flows that tx has announced: there is not much room for more.
+    pub wake_rx: bool,
 }
 
 impl TurnReport {

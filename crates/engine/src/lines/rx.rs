@@ -161,7 +161,7 @@ impl RxLine {
             }
         }
         let more = more || pending > 0;
-        TurnReport { packets, more, wake_control: std::mem::take(&mut self.hall.wake) }
+        TurnReport { packets, more, wake_control: std::mem::take(&mut self.hall.wake), wake_rx: false }
     }
 
     /// Takes all commands and announced flows; returns how many commands.

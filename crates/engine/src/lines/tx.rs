@@ -74,6 +74,8 @@ pub struct TxLine {
     flows: Producer<FlowTuple>,
     /// The destination looked up last: packets come in runs.
     last: Option<(IpAddr, PeerSlot)>,
+    /// Flows have been announced and rx, which may sleep, should take them.
+    wake_rx: bool,
 }
 
 /// What sealing and sending need, apart from the batch itself.
@@ -108,6 +110,7 @@ impl TxLine {
             announcer: Announcer::new(limits.flows, seed),
             flows: ends.flows,
             last: None,
+            wake_rx: false,
         }
     }
 
@@ -148,7 +151,8 @@ impl TxLine {
             }
         }
         let more = pending > 0 || !dry;
-        TurnReport { packets, more, wake_control: std::mem::take(&mut self.desk.wake) }
+        let wake_rx = std::mem::take(&mut self.wake_rx);
+        TurnReport { packets, more, wake_control: std::mem::take(&mut self.desk.wake), wake_rx }
     }
 
     /// Reads packets straight into the arena; returns how many, and whether there are no more.
@@ -283,9 +287,9 @@ impl TxLine {
 
     /// Judges, groups, seals and sends what is in the batch.
     fn process(&mut self, now: Tick, udp: &mut dyn UdpSink) {
-        let Self { batch, desk, snapshot, announcer, flows, last, .. } = self;
+        let Self { batch, desk, snapshot, announcer, flows, last, wake_rx, .. } = self;
         let (arena, packets) = batch.parts();
-        let mut judge = Judge { force: snapshot.as_deref(), announcer, flows, last, now };
+        let mut judge = Judge { force: snapshot.as_deref(), announcer, flows, last, wake_rx, now };
         packets.retain_mut(|packet| match desk.admit(arena, packet, &mut judge) {
             Ok(kept) => kept,
             Err(reason) => {
@@ -329,6 +333,7 @@ struct Judge<'a> {
     announcer: &'a mut Announcer,
     flows: &'a mut Producer<FlowTuple>,
     last: &'a mut Option<(IpAddr, PeerSlot)>,
+    wake_rx: &'a mut bool,
     now: Tick,
 }
 
@@ -352,12 +357,12 @@ impl Judge<'_> {
     /// Before the packet is sent, so that its answer cannot overtake the news. With the ring full the packet goes
     /// all the same: at worst its answer is refused.
     fn announce(&mut self, flow: Option<FlowTuple>) {
-        if let Some(flow) = flow
-            && self.announcer.due(&flow, self.now)
-            && self.flows.push(flow).is_err()
-        {
+        let Some(flow) = flow.filter(|flow| self.announcer.due(flow, self.now)) else { return };
+        if self.flows.push(flow).is_err() {
             self.announcer.forget(&flow);
         }
+        // Most flows are taken when their answers come; many that open at once must not wait for one.
+        *self.wake_rx |= self.flows.slots() < self.flows.buffer().capacity() / 2;
     }
 }
 

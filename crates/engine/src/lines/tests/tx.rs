@@ -322,8 +322,28 @@ fn budget_ends_a_turn() {
     assert!(a.control.wants_wake_tx());
     assert!(!a.control.wants_wake_tx());
     let report = a.tx.turn(NOW, 4);
-    assert_eq!(report, TurnReport { packets: 4, more: true, wake_control: true });
+    assert_eq!(report, TurnReport { packets: 4, more: true, wake_control: true, wake_rx: false });
     let report = a.tx.turn(NOW, 6);
-    assert_eq!(report, TurnReport { packets: 6, more: false, wake_control: true });
+    assert_eq!(report, TurnReport { packets: 6, more: false, wake_control: true, wake_rx: false });
     assert_eq!(a.tx.turn(NOW, 6), TurnReport::default());
+}
+
+#[test]
+fn rx_is_woken_before_it_misses_a_flow() {
+    let (mut a, _) = joined();
+    let room = Limits::default().announcements;
+    let mut opened = 0u16;
+    let mut open = |a: &mut Node, count: usize| {
+        for _ in 0..count {
+            let mut packet = udp(1, 2, 8);
+            opened += 1;
+            packet[20..22].copy_from_slice(&(20_000 + opened).to_be_bytes());
+            a.control.inject_tx(&packet, None).expect("room");
+        }
+        a.tx.turn(NOW, BUDGET).wake_rx
+    };
+    assert!(!open(&mut a, 3), "a few are taken with their answers");
+    assert!(open(&mut a, room / 2));
+    a.rx.turn(NOW, BUDGET);
+    assert!(!open(&mut a, 3), "taken");
 }
