@@ -2,6 +2,7 @@
 
 use super::choice::{Choice, Named, Path, Who};
 use super::stop;
+use super::wireguard::Control;
 use anyhow::{Context, Result, bail};
 use lab::{Flavour, Headscale, Host, Lab, Need, Node};
 use std::net::IpAddr;
@@ -71,20 +72,26 @@ impl Pair {
 pub(crate) struct Field {
     /// Dropped in this order: nodes, headscale, network.
     pub(crate) pairs: Vec<Pair>,
+    /// Control of the pairs that do not use headscale.
+    control: Option<Control>,
     headscale: Headscale,
     lab: Lab,
 }
 
-/// Why a combination cannot be measured here.
-pub(crate) fn missing(who: Who, path: Path) -> Option<String> {
+/// Why an implementation cannot be measured here.
+pub(crate) fn missing(who: Who) -> Option<String> {
     let need = match who {
-        Who::Ours if path == Path::Direct => return Some("not in this build".to_owned()),
         Who::Ours => Need::Ours,
         Who::Stock => Need::Go,
         Who::Incumbent => Need::Incumbent,
         Who::Raw => return None,
     };
     lab::missing(&[need])
+}
+
+/// Ours finds no direct path by itself yet, so it is told.
+fn plain_wireguard(who: Who, path: Path) -> bool {
+    who == Who::Ours && path == Path::Direct
 }
 
 /// The pairs to be made: one of the bare cable, whatever the path is.
@@ -106,7 +113,11 @@ impl Field {
         let lab = Lab::new()?;
         tell("headscale starts");
         let headscale = lab.headscale()?;
-        let mut field = Self { pairs: Vec::new(), headscale, lab };
+        let mut control = None;
+        if pairs.iter().any(|(path, who)| plain_wireguard(*who, *path)) {
+            control = Some(Control::start(&lab)?);
+        }
+        let mut field = Self { pairs: Vec::new(), control, headscale, lab };
         for (path, who) in pairs {
             stop::check()?;
             tell(&format!("{}, {}: two hosts", who.title(), path.word()));
@@ -124,7 +135,7 @@ impl Field {
             let address = hosts[1].ipv4.into();
             return Ok(Pair { who, path, ends: Ends::Cable(hosts), address });
         };
-        let [a, b] = names.each_ref().map(|name| self.node(name, path, flavour));
+        let [a, b] = names.each_ref().map(|name| self.node(name, path, who, flavour));
         let nodes = Box::new([a?, b?]);
         let [from, to] = &*nodes;
         let address = to.ipv4()?;
@@ -148,7 +159,10 @@ impl Field {
         Ok(pair)
     }
 
-    fn node(&self, name: &str, path: Path, flavour: Flavour) -> Result<Node> {
+    fn node(&self, name: &str, path: Path, who: Who, flavour: Flavour) -> Result<Node> {
+        if let Some(control) = self.control.as_ref().filter(|_| plain_wireguard(who, path)) {
+            return control.node(&self.lab, name, flavour);
+        }
         let mut node = self.lab.node(name, flavour)?;
         node.tun = "tailscale0".to_owned();
         if path == Path::Relay {

@@ -15,6 +15,7 @@ mod stats;
 mod stop;
 mod svg;
 mod usage;
+mod wireguard;
 
 pub(crate) use choice::{Choice, command};
 
@@ -56,7 +57,7 @@ pub(crate) fn run(choice: &Choice) -> Result<ExitCode> {
     println!("{}", machine.line());
     let mut skipped = Vec::new();
     let mut pairs = field::wanted(choice);
-    pairs.retain(|(path, who)| match field::missing(*who, *path) {
+    pairs.retain(|(path, who)| match field::missing(*who) {
         None => true,
         Some(reason) => {
             skipped.push(format!("{}, {}: {reason}", who.title(), path.word()));
@@ -191,7 +192,7 @@ fn list() {
     println!("implementations and paths (--only, --path):");
     for path in Path::ALL {
         for who in Who::ALL {
-            let state = field::missing(*who, *path).unwrap_or_else(|| "ready".to_owned());
+            let state = field::missing(*who).unwrap_or_else(|| "ready".to_owned());
             println!("  {:10} {:8} {:13} {state}", who.word(), path.word(), who.title());
         }
     }
