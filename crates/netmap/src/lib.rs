@@ -6,7 +6,7 @@
 //!
 //! Values are kept small: a router may have to hold 10 000 peers in a few megabytes, so strings are `Box<str>`,
 //! lists are boxed slices, what many nodes have in common is shared, and only what some part of the node reads is
-//! kept. A node is to take at most 400 bytes and what its own texts and lists need.
+//! kept. A node is to take at most 320 bytes and what its own texts and lists need.
 
 mod apply;
 mod derp;
@@ -27,6 +27,6 @@ pub use filter::{CapGrant, FilterRule, PortRange, RuleDst, RuleSrc};
 pub use host::{HostRest, Hostinfo, Location, Service, System};
 pub use ids::{NodeId, StableId, UserId};
 pub use ipnet::IpNet;
-pub use node::{CapMap, Node, PeerPatch};
+pub use node::{CapMap, Node, PeerPatch, Rare};
 pub use timestamp::Timestamp;
 pub use user::{ClientVersion, DisplayMessage, UserProfile};

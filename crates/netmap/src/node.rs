@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use keys::{DiscoPublic, MachinePublic, NodePublic};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Capability name to its raw JSON values; most have none.
 pub type CapMap = BTreeMap<Box<str>, Box<[Box<str>]>>;
@@ -22,8 +22,6 @@ pub struct Node {
     pub name: Box<str>,
     /// Owner.
     pub user: UserId,
-    /// The user who shared it with us, 0 if it is of our tailnet.
-    pub sharer: UserId,
     /// Its node key, also its WireGuard key.
     pub key: NodePublic,
     /// When the key stops being valid; zero = never.
@@ -46,31 +44,55 @@ pub struct Node {
     pub created: Timestamp,
     /// Capability version it declared.
     pub cap: i32,
-    /// ACL tags (`tag:…`).
-    pub tags: Box<[Box<str>]>,
-    /// Subnet routes for which it is the active router.
-    pub primary_routes: Box<[IpNet]>,
     /// When control last saw it; zero = online or unknown.
     pub last_seen: Timestamp,
     /// Whether control sees it now; `None` = unknown.
     pub online: Option<bool>,
     /// Whether an admin has approved the machine.
     pub machine_authorized: bool,
-    /// Node attributes and capabilities.
-    pub cap_map: CapMap,
     /// The key has expired, says control.
     pub expired: bool,
-    /// Under which IPv4 address this peer knows us, if not our own.
-    pub masq_v4: Option<Ipv4Addr>,
-    /// Under which IPv6 address this peer knows us, if not our own.
-    pub masq_v6: Option<Ipv6Addr>,
     /// A plain WireGuard peer: no disco, no DERP.
     pub wireguard_only: bool,
     /// Its inbound traffic gets the shields-up filter.
     pub jailed: bool,
+    /// What few nodes have, from [`Rare::boxed`]; [`Self::rare`] reads it.
+    pub rare: Option<Box<Rare>>,
+}
+
+/// What few nodes of a large tailnet have.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Rare {
+    /// The user who shared it with us, 0 if it is of our tailnet.
+    pub sharer: UserId,
+    /// ACL tags (`tag:…`).
+    pub tags: Box<[Box<str>]>,
+    /// Subnet routes for which it is the active router.
+    pub primary_routes: Box<[IpNet]>,
+    /// Node attributes and capabilities.
+    pub cap_map: CapMap,
+    /// Under which IPv4 address this peer knows us, if not our own.
+    pub masq_v4: Option<Ipv4Addr>,
+    /// Under which IPv6 address this peer knows us, if not our own.
+    pub masq_v6: Option<Ipv6Addr>,
+}
+
+/// Of a node that has nothing of it.
+static NOTHING_RARE: LazyLock<Rare> = LazyLock::new(Rare::default);
+
+impl Rare {
+    /// For a node; nothing takes no room.
+    pub fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
 }
 
 impl Node {
+    /// What few nodes have.
+    pub fn rare(&self) -> &Rare {
+        self.rare.as_deref().unwrap_or(&NOTHING_RARE)
+    }
+
     /// Its tailnet addresses without prefix lengths.
     pub fn ips(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.addresses.iter().map(IpNet::addr)
@@ -78,7 +100,7 @@ impl Node {
 
     /// True if control gave this node the attribute or capability `name`.
     pub fn has_cap(&self, name: &str) -> bool {
-        self.cap_map.contains_key(name)
+        self.rare().cap_map.contains_key(name)
     }
 
     /// True when both default routes are among its allowed IPs: it offers to be an exit node.
@@ -129,7 +151,9 @@ impl PeerPatch {
         }
         set(&mut node.home_derp, self.home_derp);
         set(&mut node.cap, self.cap);
-        set(&mut node.cap_map, self.cap_map);
+        if let Some(cap_map) = self.cap_map {
+            node.rare = Rare { cap_map, ..node.rare().clone() }.boxed();
+        }
         set(&mut node.endpoints, self.endpoints);
         set(&mut node.key, self.key);
         set(&mut node.disco_key, self.disco_key);

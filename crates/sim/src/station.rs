@@ -152,8 +152,8 @@ impl Station {
             home_derp: node.home_derp,
             allowed_ips: node.allowed_ips.clone(),
             jailed: node.jailed,
-            masq_v4: node.masq_v4,
-            masq_v6: node.masq_v6,
+            masq_v4: node.rare().masq_v4,
+            masq_v6: node.rare().masq_v6,
             ..PeerConfig::default()
         };
         self.engine.set_peer(config, at.mono, at.wall);

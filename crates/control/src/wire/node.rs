@@ -101,12 +101,25 @@ impl From<Node> for netmap::Node {
         for name in node.capabilities {
             caps.entry(name).or_default();
         }
+        let rare = netmap::Rare {
+            sharer: UserId(node.sharer),
+            tags: node.tags.into(),
+            primary_routes: list::<IpNet, _>(&node.primary_routes),
+            cap_map: caps,
+            masq_v4: match node.masq_v4.parse() {
+                Ok(IpAddr::V4(ip)) => Some(ip),
+                _ => None,
+            },
+            masq_v6: match node.masq_v6.parse() {
+                Ok(IpAddr::V6(ip)) => Some(ip),
+                _ => None,
+            },
+        };
         Self {
             id: NodeId(node.id),
             stable_id: StableId(node.stable_id),
             name: node.name,
             user: UserId(node.user),
-            sharer: UserId(node.sharer),
             key: node.key,
             key_expiry: node.key_expiry,
             machine: node.machine,
@@ -118,23 +131,13 @@ impl From<Node> for netmap::Node {
             hostinfo: node.hostinfo.into(),
             created: node.created,
             cap: node.cap,
-            tags: node.tags.into(),
-            primary_routes: list::<IpNet, _>(&node.primary_routes),
             last_seen: node.last_seen,
             online: node.online,
             machine_authorized: node.machine_authorized,
-            cap_map: caps,
             expired: node.expired,
-            masq_v4: match node.masq_v4.parse() {
-                Ok(IpAddr::V4(ip)) => Some(ip),
-                _ => None,
-            },
-            masq_v6: match node.masq_v6.parse() {
-                Ok(IpAddr::V6(ip)) => Some(ip),
-                _ => None,
-            },
             wireguard_only: node.wireguard_only,
             jailed: node.jailed,
+            rare: rare.boxed(),
         }
     }
 }
@@ -200,7 +203,7 @@ mod tests {
         assert_eq!(plain.allowed_ips, plain.addresses);
         assert_eq!(plain.home_derp, RegionId(12));
         assert!(plain.has_cap("is-admin") && plain.has_cap("x"));
-        assert_eq!(*plain.cap_map["y"], [r#"{"a":1}"#.into(), r#""b""#.into()]);
+        assert_eq!(*plain.rare().cap_map["y"], [r#"{"a":1}"#.into(), r#""b""#.into()]);
         assert_eq!(plain.endpoints.iter().count(), 2);
         assert_eq!((plain.online, plain.last_seen.is_zero()), (None, true));
 
@@ -215,7 +218,7 @@ mod tests {
         let masked = node(
             r#"{"ID":7,"SelfNodeV4MasqAddrForThisPeer":"100.64.9.9","SelfNodeV6MasqAddrForThisPeer":"1.2.3.4"}"#,
         );
-        assert_eq!((masked.masq_v4, masked.masq_v6), (Some([100, 64, 9, 9].into()), None));
+        assert_eq!((masked.rare().masq_v4, masked.rare().masq_v6), (Some([100, 64, 9, 9].into()), None));
     }
 
     #[test]

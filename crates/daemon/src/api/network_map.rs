@@ -102,7 +102,7 @@ fn head_of(map: &NetMap, node_key: NodePublic) -> NetMapHead {
     NetMapHead {
         cached: false,
         self_node: Some(Box::new(convert::node(&map.self_node))),
-        all_caps: map.self_node.cap_map.keys().map(|name| name.to_string()).collect(),
+        all_caps: map.self_node.rare().cap_map.keys().map(|name| name.to_string()).collect(),
         node_key,
         machine_key: map.self_node.machine,
         dns: convert::dns_config(&map.dns),

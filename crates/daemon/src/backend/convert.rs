@@ -53,7 +53,7 @@ pub fn location(place: &netmap::Location) -> api::Location {
 
 /// A node, as whois and the bus show it.
 pub fn node(node: &netmap::Node) -> api::Node {
-    let home = i64::from(node.home_derp.0);
+    let (home, rare) = (i64::from(node.home_derp.0), node.rare());
     let hostname = node.hostinfo.hostname.to_string();
     let computed = short_name(&node.name, &hostname);
     let with_host = if hostname.is_empty() || hostname.eq_ignore_ascii_case(&computed) {
@@ -66,7 +66,7 @@ pub fn node(node: &netmap::Node) -> api::Node {
         stable_id: node.stable_id.to_string(),
         name: node.name.to_string(),
         user: node.user.0,
-        sharer: node.sharer.0,
+        sharer: rare.sharer.0,
         key: node.key,
         key_expiry: time(node.key_expiry),
         machine: node.machine,
@@ -78,17 +78,17 @@ pub fn node(node: &netmap::Node) -> api::Node {
         hostinfo: Some(Box::new(hostinfo(&node.hostinfo))),
         created: time(node.created),
         cap: i64::from(node.cap),
-        tags: strings(&node.tags),
-        primary_routes: node.primary_routes.to_vec(),
+        tags: strings(&rare.tags),
+        primary_routes: rare.primary_routes.to_vec(),
         last_seen: (!node.last_seen.is_zero()).then(|| time(node.last_seen)),
         online: node.online,
         machine_authorized: node.machine_authorized,
-        cap_map: cap_map(&node.cap_map),
+        cap_map: cap_map(&rare.cap_map),
         computed_name: computed,
         computed_name_with_host: with_host,
         expired: node.expired,
-        masq_v4: node.masq_v4.map(Into::into),
-        masq_v6: node.masq_v6.map(Into::into),
+        masq_v4: rare.masq_v4.map(Into::into),
+        masq_v6: rare.masq_v6.map(Into::into),
         is_wireguard_only: node.wireguard_only,
         is_jailed: node.jailed,
         ..api::Node::default()

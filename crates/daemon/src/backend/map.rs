@@ -356,8 +356,8 @@ impl Backend {
                 false => node.allowed_ips.iter().copied().filter(uses).collect(),
             },
             jailed: node.jailed,
-            masq_v4: node.masq_v4,
-            masq_v6: node.masq_v6,
+            masq_v4: node.rare().masq_v4,
+            masq_v6: node.rare().masq_v6,
             wireguard_only: node.wireguard_only.then(|| node.endpoints.clone()),
         }
     }

@@ -91,9 +91,9 @@ impl Backend {
         };
         let node = &map.self_node;
         let mut status = self.node_status(node);
-        let names = node.cap_map.keys().map(|name| name.to_string());
+        let names = node.rare().cap_map.keys().map(|name| name.to_string());
         status.capabilities = std::iter::once(DEPRECATED.to_owned()).chain(names).collect();
-        if node.cap_map.is_empty() {
+        if node.rare().cap_map.is_empty() {
             status.capabilities.clear();
         }
         status.public_key = self.node_key().public();
@@ -127,7 +127,7 @@ impl Backend {
     }
 
     fn node_status(&self, node: &Node) -> PeerStatus {
-        let rest = node.hostinfo.rest();
+        let (rest, rare) = (node.hostinfo.rest(), node.rare());
         let some =
             |list: &[Box<str>]| (!list.is_empty()).then(|| list.iter().map(|s| s.to_string()).collect());
         PeerStatus {
@@ -138,11 +138,11 @@ impl Backend {
             dns_name: node.name.to_string(),
             os: node.hostinfo.os().to_owned(),
             user_id: node.user.0,
-            alt_sharer_user_id: node.sharer.0,
+            alt_sharer_user_id: rare.sharer.0,
             tailscale_ips: convert::ips(&node.addresses),
             allowed_ips: Some(node.allowed_ips.to_vec()),
-            tags: some(&node.tags),
-            primary_routes: (!node.primary_routes.is_empty()).then(|| node.primary_routes.to_vec()),
+            tags: some(&rare.tags),
+            primary_routes: (!rare.primary_routes.is_empty()).then(|| rare.primary_routes.to_vec()),
             created: convert::time(node.created),
             last_seen: convert::time(node.last_seen),
             exit_node_option: node.offers_exit(),
@@ -151,7 +151,7 @@ impl Backend {
             expired: node.expired,
             key_expiry: (!node.key_expiry.is_zero()).then(|| Time::from_unix(node.key_expiry.unix())),
             location: rest.and_then(|rest| rest.location.as_ref()).map(convert::location),
-            cap_map: convert::cap_map(&node.cap_map),
+            cap_map: convert::cap_map(&rare.cap_map),
             ..PeerStatus::default()
         }
     }

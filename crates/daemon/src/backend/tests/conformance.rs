@@ -77,8 +77,9 @@ fn an_address_that_a_peer_hosts_needs_no_accepted_routes() {
 #[test]
 fn peers_show_what_they_are_capable_of() {
     let mut peer = node(2);
-    peer.cap_map.insert("example:custom".into(), ["\"value\"".into()].into());
-    peer.cap_map.insert("example:plain".into(), Box::default());
+    let mut cap_map = netmap::CapMap::from([("example:plain".into(), Box::default())]);
+    cap_map.insert("example:custom".into(), ["\"value\"".into()].into());
+    peer.rare = netmap::Rare { cap_map, ..netmap::Rare::default() }.boxed();
     let mut node = Fixture::running();
     node.control(Event::MapItem(MapItem::Peer(Box::new(peer))));
     node.map(MapMessage::default(), &[]);

@@ -48,7 +48,9 @@ mod tests {
         let mut node = Node::default();
         assert!(of(&node).values().all(|value| matches!(value, Value::Bool(false) | Value::Null)));
         for name in ["debug-disable-upnp", "one-cgnat?v=false", "unheard-of"] {
-            node.cap_map.insert(name.into(), Default::default());
+            let mut rare = node.rare().clone();
+            rare.cap_map.insert(name.into(), Default::default());
+            node.rare = rare.boxed();
         }
         let knobs = of(&node);
         assert_eq!(knobs["DisableUPnP"], true);
