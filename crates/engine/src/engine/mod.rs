@@ -8,6 +8,8 @@
 
 mod peers;
 mod ping;
+#[cfg(test)]
+mod tests;
 mod traffic;
 
 pub use peers::{PeerConfig, PeerView, SelfConfig};

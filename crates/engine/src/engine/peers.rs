@@ -103,13 +103,13 @@ pub(super) struct Peer {
 
 /// A 64-bit count behind a wrapping 32-bit one, which is its lower half.
 #[derive(Debug, Clone, Copy, Default)]
-struct Total {
+pub(super) struct Total {
     high: u32,
     low: u32,
 }
 
 impl Total {
-    fn advance(&mut self, now: u32) -> u64 {
+    pub(super) fn advance(&mut self, now: u32) -> u64 {
         self.high = self.high.saturating_add(u32::from(now < self.low));
         self.low = now;
         u64::from(self.high) << 32 | u64::from(self.low)
