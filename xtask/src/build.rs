@@ -98,7 +98,8 @@ fn cross(short: &str, triple: &str) -> Result<Built> {
     command.args(["-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"]);
     // Nothing unwinds, so the tables for it (half a megabyte) stay out. The outliner, which ARM has anyway at this
     // level, takes 100 KB off the code and a quarter of a megabyte off resident memory; traffic costs no more.
-    let flags = "-Crelocation-model=static -Cforce-unwind-tables=no -Cllvm-args=-enable-machine-outliner=always";
+    let flags =
+        "-Crelocation-model=static -Cforce-unwind-tables=no -Cllvm-args=-enable-machine-outliner=always";
     command.env("RUSTFLAGS", flags);
     command.env_remove("CARGO").env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN");
     command.current_dir(lab::workspace_root());
