@@ -182,7 +182,8 @@ impl Worker {
             if self.sleep().is_err() {
                 return;
             }
-            while self.drive() {}
+            // Traffic that never pauses must not keep a node from ending.
+            while self.drive() && !self.signs.stop.load(Ordering::Acquire) {}
             if let Some(sending) = &mut self.sending
                 && sending.had_tun
                 && sending.tun.fd().is_none()
