@@ -6,8 +6,8 @@ use std::time::Duration;
 /// Longest wait before the random factor, in milliseconds.
 const CEILING_MS: u64 = 30_000;
 /// The same while this client has never had a map: nothing works yet, somebody waits for it, and after the network
-/// comes up it must not take half a minute more.
-const EAGER_CEILING_MS: u64 = 2_000;
+/// comes up it must not take half a minute more. With the 2.5 s that a silent connection costs, 5 s are not exceeded.
+const EAGER_CEILING_MS: u64 = 1_500;
 
 /// Counts failures in a row: the n-th is followed by min(n²·10 ms, 30 s) times a random factor of 0.5 to 1.5.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ impl Backoff {
         self.failures = 0;
     }
 
-    /// Notes a failure and tells how long to wait. An `eager` wait is 3 s at most.
+    /// Notes a failure and tells how long to wait. An `eager` wait is 2.25 s at most.
     pub(crate) fn next(&mut self, eager: bool, rng: &mut dyn RngCore) -> Duration {
         self.failures = self.failures.saturating_add(1);
         let ceiling = if eager { EAGER_CEILING_MS } else { CEILING_MS };
@@ -44,7 +44,7 @@ mod tests {
             let wait = backoff.next(false, &mut rng);
             assert!(wait >= base / 2 && wait < base * 3 / 2, "{n}: {wait:?}");
         }
-        assert!(backoff.next(true, &mut rng) <= Duration::from_secs(3));
+        assert!(backoff.next(true, &mut rng) <= Duration::from_millis(2250));
         backoff.reset();
         assert!(backoff.next(false, &mut rng) < Duration::from_millis(15));
     }

@@ -176,7 +176,7 @@ fn a_server_that_is_back_is_not_waited_for_on_silent_connections() {
                     Some(event) = node.events.recv() => assert!(matches!(event, Event::Trouble { .. }), "{event:?}"),
                 }
             }
-            assert!(back.elapsed() <= Duration::from_millis(3000), "away {away} s: {:?}", back.elapsed());
+            assert!(back.elapsed() <= Duration::from_secs(5), "away {away} s: {:?}", back.elapsed());
         }
     });
 }
