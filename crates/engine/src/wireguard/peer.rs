@@ -18,7 +18,7 @@ use std::time::Duration;
 pub(super) struct Peer {
     pub(super) slot: PeerSlot,
     pub(super) key: NodePublic,
-    /// Greatest timestamp of its initiations; kept when the rest is dropped, against replays.
+    /// Timestamp of the last initiation whose session it used; kept when the rest is dropped, against replays.
     pub(super) last_stamp: Stamp,
     /// How often a handshake with it is tried.
     pub(super) retries: Retries,
@@ -141,8 +141,9 @@ pub(super) struct Run {
     cookie: Option<([u8; 16], Mono)>,
     /// mac1 of the last message we sent; a cookie reply is bound to it and accepted once.
     pub(super) last_mac1: Option<[u8; 16]>,
-    /// When an initiation of the peer was last taken.
-    pub(super) initiated: Option<Mono>,
+    /// When an initiation of the peer was last taken, and its timestamp. That may have been an old one sent again, so
+    /// for good it counts only when the peer uses the session (see [`Peer::last_stamp`]).
+    pub(super) initiated: Option<(Mono, Stamp)>,
     pub(super) watch: Watch,
     /// When the lines' activity is looked at next.
     pub(super) look: Option<Mono>,

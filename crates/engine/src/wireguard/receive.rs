@@ -5,7 +5,7 @@ use super::mac::{open_cookie, sign};
 use super::message::{CookieReply, Initiation, Kind, Response};
 use super::noise;
 use super::peer::{Retries, Run, Sent, Session, jitter};
-use super::timers::{COOKIE_RETRY, INITIATION_GAP, REKEY_TIMEOUT};
+use super::timers::{COOKIE_RETRY, INITIATION_GAP, REKEY_TIMEOUT, STAMP_DOUBT};
 use super::tunnel::Tunnel;
 use crate::drop::DropReason;
 use crate::time::Mono;
@@ -74,14 +74,15 @@ impl Tunnel {
         let known = peer.run.as_ref().map(|run| run.shared.clone());
         let shared = known.or_else(|| own.shared(&peer.key)).ok_or(DropReason::BadTag)?;
         let stamp = opened.open_stamp(&shared, message).ok_or(DropReason::BadTag)?;
-        if stamp <= peer.last_stamp {
+        let last = peer.run.as_ref().and_then(|run| run.initiated);
+        let unproven =
+            last.filter(|(at, _)| now.since(*at) < STAMP_DOUBT).map_or([0; 12], |(_, stamp)| stamp);
+        if stamp <= peer.last_stamp.max(unproven) {
             return Err(DropReason::Replay);
         }
-        let last = peer.run.as_ref().and_then(|run| run.initiated);
-        if last.is_some_and(|last| now.since(last) < INITIATION_GAP) {
+        if last.is_some_and(|(at, _)| now.since(at) < INITIATION_GAP) {
             return Err(DropReason::HandshakeLimit);
         }
-        peer.last_stamp = stamp;
 
         let local = core.indices.allocate(slot, &mut core.rng).ok_or(DropReason::HandshakeLimit)?;
         let ephemeral = NodePrivate::generate(&mut core.rng);
@@ -90,7 +91,7 @@ impl Tunnel {
             return Err(DropReason::BadTag);
         };
         let run = peer.run.get_or_insert_with(|| Box::new(Run::new(shared)));
-        run.initiated = Some(now);
+        run.initiated = Some((now, stamp));
         run.watch.heard = Some(now);
         run.watch.spoke = Some(now);
         let session = Session { local, born: now, initiator: false };

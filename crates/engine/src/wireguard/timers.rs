@@ -40,6 +40,9 @@ pub const INITIATION_GAP: Duration = Duration::from_millis(20);
 pub(super) const FIRST_RETRIES: [u16; 10] = [100, 100, 120, 120, 150, 200, 250, 500, 1000, 2000];
 /// The same, once a whole row of them was in vain: it, or our path to it, may just be coming up.
 pub(super) const EARLY_RETRIES: [u16; 4] = [250, 500, 1000, 2000];
+/// An initiation whose session the peer has not used says nothing any more after this: somebody may have sent an old one
+/// of a process whose clock was ahead, and the peer must not be locked out by it.
+pub(super) const STAMP_DOUBT: Duration = Duration::from_secs(10);
 /// A peer whose initiation we just answered gets this long to confirm before we start one ourselves.
 pub(super) const CONFIRM_GRACE: Duration = Duration::from_millis(500);
 /// Control tells of a restarted peer so late at most: a session younger than that may be one with its new process.

@@ -150,6 +150,9 @@ impl Tunnel {
                 self.core.actions.push_back(Action::Hold { slot, local });
             }
             peer.last_stamp = [0; 12];
+            if let Some(run) = &mut peer.run {
+                run.initiated = None;
+            }
             peer.retries = Retries::First;
             if wanted {
                 self.path_known(slot, now, wall);
@@ -197,6 +200,9 @@ impl Tunnel {
         let Some(peer) = peer_in(&mut self.peers, slot) else { return };
         let Some(run) = &mut peer.run else { return };
         let Some((session, ended)) = run.confirm(local) else { return };
+        if let Some((_, stamp)) = run.initiated {
+            peer.last_stamp = stamp;
+        }
         self.core.retire(slot, [ended]);
         if let Some(Sent { index, .. }) = run.attempts.take().and_then(|attempts| attempts.sent) {
             self.core.indices.free(index);

@@ -62,6 +62,29 @@ fn replays_floods_and_strangers() {
 }
 
 #[test]
+fn an_old_initiation_does_not_lock_out_a_peer_whose_clock_was_set_back() {
+    let mut b = responder();
+    let at = Mono::from_millis;
+    let from = source(0);
+    let (_, old) = initiation(0x48, 1, TODAY);
+    let (_, new) = initiation(0x48, 2, 1_000_000_000);
+    // The peer restarts in 1970. Somebody is quicker with what its last process has sent.
+    b.reset_peer(PEER, at(0), Wall(TODAY));
+    assert_eq!(b.handle_message(from, &old, at(1000)), Ok(()));
+    assert_eq!(b.handle_message(from, &old, at(2000)), Err(DropReason::Replay));
+    assert_eq!(b.handle_message(from, &new, at(2000)), Err(DropReason::Replay));
+    assert_eq!(b.handle_message(from, &new, at(11_000)), Ok(()), "nobody has used the session");
+    let mut confirmed = 0;
+    while let Some(action) = b.poll_action() {
+        if let Action::Install(keys) = action {
+            confirmed = keys.local;
+        }
+    }
+    b.first_data(confirmed, at(11_100));
+    assert_eq!(b.handle_message(from, &new, at(60_000)), Err(DropReason::Replay), "this one was used");
+}
+
+#[test]
 fn a_replay_survives_the_end_of_the_session() {
     let mut w = World::new();
     w.send(0, b"x");
