@@ -46,14 +46,15 @@ pub(crate) async fn ask(context: &Rc<Context>, node_key: NodePublic) -> Option<A
         let mut stream: LocalFuture<'static, _> =
             Box::pin(async move { update::map_request(&asked, node_key, true).await });
         match timeout(REFUSAL, &mut stream).await {
-            Ok(Err(Error::NodeUnknown)) => sleep(GAP).await,
-            Ok(Err(_)) => return None,
-            Ok(Ok(answer)) => {
-                let stream = Box::pin(std::future::ready(Ok(answer)));
-                return Some(Ahead { stream, update: begun(context, node_key).await });
+            Ok(Err(Error::NodeUnknown)) => {
+                sleep(GAP).await;
+                continue;
             }
-            Err(_) => return Some(Ahead { stream, update: begun(context, node_key).await }),
+            Ok(Err(_)) => return None,
+            Ok(answer) => stream = Box::pin(std::future::ready(answer)),
+            Err(_) => {}
         }
+        return Some(Ahead { stream, update: begun(context, node_key).await });
     }
     None
 }

@@ -1,8 +1,8 @@
 //! The routine: which activity runs when.
 //!
 //! Four activities exist at most once each: a login (or logout), the map stream, an update about ourselves, and a
-//! change of our key's expiry. Each is a future held here; to stop one is to drop it. They talk to the daemon themselves, so
-//! this loop never waits for room in the event channel and always hears commands.
+//! change of our key's expiry. Each is a future held here; to stop one is to drop it. They talk to the daemon
+//! themselves, so this loop never waits for room in the event channel and always hears commands.
 
 use crate::ahead::Ahead;
 use crate::context::Context;
