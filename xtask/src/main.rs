@@ -7,6 +7,9 @@
 mod bench;
 mod build;
 mod demo;
+// Used by the commands that build.
+#[allow(dead_code)]
+mod features;
 mod interactive;
 mod libtest;
 mod metadata;
