@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo | test | peers | lab | build | size | bench | tidy`.
+//! Developer commands: `cargo xtask demo | test | peers | lab | features | build | size | bench | tidy`.
 //!
 //! Owns: what a person or CI types. Each command is one file. There is no check that exists only in CI: `.ci/run`
 //! calls `peers` and `test` and nothing else. Leaves out: everything that ships.
@@ -7,7 +7,7 @@
 mod bench;
 mod build;
 mod demo;
-// Used by the commands that build.
+// Some of it only the commands that build need.
 #[allow(dead_code)]
 mod features;
 mod interactive;
@@ -62,6 +62,7 @@ fn arguments() -> Command {
         .subcommand(Command::new("build").about("Build the shipped binary").arg(target.clone()))
         .subcommand(Command::new("size").about("Build the shipped binary and print its size").arg(target))
         .subcommand(bench::command())
+        .subcommand(features::command())
         .subcommand(Command::new("tidy").about("Checks of the tree itself"))
 }
 
@@ -88,6 +89,7 @@ fn run() -> Result<ExitCode> {
         Some(("build", matches)) => build::run(target(matches).as_deref()).map(|_| ExitCode::SUCCESS),
         Some(("size", matches)) => size::run(target(matches).as_deref()).map(|()| ExitCode::SUCCESS),
         Some(("bench", matches)) => bench::run(&bench::Choice::new(matches)?),
+        Some(("features", matches)) => features::run(matches),
         Some(("tidy", _)) => tidy::run(),
         _ => Ok(ExitCode::FAILURE),
     }

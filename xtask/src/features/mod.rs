@@ -5,11 +5,17 @@
 
 mod closure;
 mod graph;
+mod names;
+mod print;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use closure::Closure;
 pub(crate) use graph::Graph;
 
 use anyhow::{Result, bail};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use std::process::ExitCode;
 
 /// A named choice of features; images are made of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,4 +79,72 @@ pub(crate) fn resolve(request: &Request) -> Result<Closure> {
     let closure = Graph::load()?.close(request)?;
     closure.check()?;
     Ok(closure)
+}
+
+/// What is typed.
+pub(crate) fn command() -> Command {
+    let switch = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+    };
+    Command::new("features")
+        .about("The features of the node, and what a choice of them brings along")
+        .arg(Arg::new("names").action(ArgAction::Append).value_name("NAME").help(
+            "features, in any spelling: dns, exit-node, Advertise-Routes, ts_omit_gro; commas join them",
+        ))
+        .args(choice())
+        .arg(switch("explain", "the reason of every edge"))
+        .arg(switch("json", "for programs"))
+        .arg(switch("check", "fail if `cargo xtask build` would refuse the choice"))
+}
+
+/// Arguments that choose features, for every command that builds: [`Request::read`] reads them.
+pub(crate) fn choice() -> [Arg; 3] {
+    let several = |name: &'static str| {
+        Arg::new(name).long(name).action(ArgAction::Append).value_name("NAMES").help_heading("Features")
+    };
+    [
+        several("features").visible_alias("add").help("build with these, in any spelling, joined by commas"),
+        several("remove").help("leave these out of the profile, joined by commas"),
+        Arg::new("profile")
+            .long("profile")
+            .value_name("PROFILE")
+            .help_heading("Features")
+            .help("router (the default where no feature is named), tiny or full"),
+    ]
+}
+
+impl Request {
+    /// What [`choice`] has read.
+    ///
+    /// # Errors
+    /// An unknown profile.
+    pub(crate) fn read(matches: &ArgMatches) -> Result<Self> {
+        // Only `cargo xtask features` has bare names.
+        let list = |name| matches.try_get_many::<String>(name).ok().flatten().into_iter().flatten().cloned();
+        let profile = matches.get_one::<String>("profile").map(|name| Profile::parse(name));
+        Ok(Self {
+            names: list("names").chain(list("features")).collect(),
+            profile: profile.transpose()?,
+            remove: list("remove").collect(),
+        })
+    }
+}
+
+/// Answers `cargo xtask features`.
+pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
+    let graph = Graph::load()?;
+    let request = Request::read(matches)?;
+    let json = matches.get_flag("json");
+    if request == Request::default() && !matches.get_flag("check") && !matches.get_flag("explain") {
+        let text = if json { format!("{:#}\n", print::all_json(&graph)) } else { print::all(&graph) };
+        print!("{text}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let closure = graph.close(&request)?;
+    match json {
+        true => println!("{:#}", print::closure_json(&closure)),
+        false => print!("{}", print::closure(&graph, &closure, matches.get_flag("explain"))),
+    }
+    let refused = matches.get_flag("check") && !closure.refusals.is_empty();
+    Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
