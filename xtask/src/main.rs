@@ -16,17 +16,16 @@ mod metadata;
 mod peers;
 mod size;
 mod tally;
+mod target;
 mod test;
 mod tidy;
 
 use anyhow::Result;
 use clap::{Arg, ArgAction, Command};
+use features::Request;
 use std::process::ExitCode;
 
 fn arguments() -> Command {
-    let target = Arg::new("target").long("target").value_name("TARGET").help(
-        "amd64, arm64, armv7, armv5 (static musl) or host; default: amd64 where its toolchain is installed",
-    );
     Command::new("cargo xtask")
         .about("Developer commands of smalltail")
         .subcommand_required(true)
@@ -59,8 +58,13 @@ fn arguments() -> Command {
             ),
         )
         .subcommand(Command::new("lab").about("Headscale, a Go node and two of ours to play with (root)"))
-        .subcommand(Command::new("build").about("Build the shipped binary").arg(target.clone()))
-        .subcommand(Command::new("size").about("Build the shipped binary and print its size").arg(target))
+        .subcommand(build::command())
+        .subcommand(
+            Command::new("size")
+                .about("Build the shipped binary and print its size")
+                .args(features::choice())
+                .arg(build::target_argument()),
+        )
         .subcommand(bench::command())
         .subcommand(features::command())
         .subcommand(Command::new("tidy").about("Checks of the tree itself"))
@@ -78,7 +82,6 @@ fn main() -> ExitCode {
 
 fn run() -> Result<ExitCode> {
     let matches = arguments().get_matches();
-    let target = |matches: &clap::ArgMatches| matches.get_one::<String>("target").cloned();
     match matches.subcommand() {
         Some(("demo", matches)) => demo::run(matches.get_flag("release")).map(|()| ExitCode::SUCCESS),
         Some(("test", matches)) => {
@@ -86,8 +89,12 @@ fn run() -> Result<ExitCode> {
         }
         Some(("peers", matches)) => peers::run(matches.get_flag("incumbent")).map(|()| ExitCode::SUCCESS),
         Some(("lab", _)) => interactive::run().map(|()| ExitCode::SUCCESS),
-        Some(("build", matches)) => build::run(target(matches).as_deref()).map(|_| ExitCode::SUCCESS),
-        Some(("size", matches)) => size::run(target(matches).as_deref()).map(|()| ExitCode::SUCCESS),
+        Some(("build", matches)) => {
+            build::run(&Request::read(matches)?, &build::targets(matches)).map(|()| ExitCode::SUCCESS)
+        }
+        Some(("size", matches)) => {
+            size::run(&Request::read(matches)?, &build::targets(matches)).map(|()| ExitCode::SUCCESS)
+        }
         Some(("bench", matches)) => bench::run(&bench::Choice::new(matches)?),
         Some(("features", matches)) => features::run(matches),
         Some(("tidy", _)) => tidy::run(),

@@ -163,7 +163,7 @@ fn incumbent(dir: &Path) -> Result<()> {
     build.current_dir(&scratch).args(["build", "-mod=mod", "-trimpath", "-gcflags=all=-l", "-tags", &tags]);
     build.args(["-ldflags", &tailscale_flags(), "-o"]).arg(&fresh).arg("tailscale.com/cmd/tailscaled");
     run_go(build)?;
-    match crate::size::upx() {
+    match crate::build::pack::upx()? {
         Some(upx) => {
             let status = Command::new(upx).args(["--best", "--lzma", "-qqq"]).arg(&fresh).status()?;
             ensure!(status.success(), "upx ended with {status}");

@@ -1,0 +1,232 @@
+//! `cargo xtask build`: the shipped binary for each target, with exactly the features that were asked for, raw and
+//! packed, and beside each other the names it is called by.
+//!
+//! Owns: the call of cargo and where its result is kept. Leaves out: what belongs to a feature (`features`), what builds
+//! it (`toolchain`), cutting (`elf`) and packing (`pack`).
+
+pub(crate) mod elf;
+pub(crate) mod pack;
+mod toolchain;
+
+use crate::features::{self, Closure, Profile, Request};
+use crate::metadata::cargo;
+use crate::target::Target;
+use anyhow::{Context, Result, bail};
+use clap::{Arg, ArgAction, ArgMatches};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Cargo's name of the binary (Cargo refuses a dot) and the name it is installed under.
+const BINARY: &str = "tailscale-combined";
+const INSTALLED: &str = "tailscale.combined";
+
+/// The names it is called by.
+const FACES: [&str; 2] = ["tailscaled", "tailscale"];
+
+/// What the binary says about itself, beside its features: the commit, and its time in seconds since 1970, which is the
+/// least its clock believes.
+const COMMIT: &str = "SMALLTAIL_COMMIT";
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+/// What is built: a target, and the features it has.
+pub(crate) struct Spec<'a> {
+    pub(crate) target: Target,
+    pub(crate) features: &'a Closure,
+}
+
+/// A finished binary. `packed` is `raw` where no packer is there.
+pub(crate) struct Binary {
+    pub(crate) raw: PathBuf,
+    pub(crate) packed: PathBuf,
+    /// In one phrase, what it is.
+    pub(crate) what: String,
+}
+
+/// Arguments of every command that builds for targets.
+pub(crate) fn target_argument() -> Arg {
+    Arg::new("target")
+        .long("target")
+        .value_name("TARGET")
+        .action(ArgAction::Append)
+        .help("amd64, arm64, arm/v7, arm/v5 (static musl), or host; may be given several times")
+}
+
+/// What was given by [`target_argument`].
+pub(crate) fn targets(matches: &ArgMatches) -> Vec<String> {
+    matches.get_many::<String>("target").into_iter().flatten().cloned().collect()
+}
+
+/// What is typed.
+pub(crate) fn command() -> clap::Command {
+    clap::Command::new("build")
+        .about("Build the shipped binary with exactly the features asked for")
+        .args(features::choice())
+        .arg(target_argument())
+}
+
+/// Builds what was asked for; where no target is named, the shipped one that runs here, else the host's.
+pub(crate) fn run(request: &Request, targets: &[String]) -> Result<()> {
+    let closure = features::resolve(request)?;
+    let here = default_target()?;
+    let targets: Vec<&str> = if targets.is_empty() {
+        vec![here.map_or(HOST, Target::short)]
+    } else {
+        targets.iter().map(String::as_str).collect()
+    };
+    for name in targets {
+        let (raw, what) = if name == HOST {
+            (host(&closure)?, format!("{HOST} release build"))
+        } else {
+            let target = Target::parse(name)?;
+            let binary = binary(&Spec { target, features: &closure })?;
+            report("packed", &binary.packed)?;
+            (binary.raw, binary.what)
+        };
+        report("built", &raw)?;
+        println!("  {what}");
+        // Only a binary that runs here may stand where tests look for it.
+        if name == HOST || Target::parse(name)?.native() {
+            install(&raw, &lab::ours_dir())?;
+        }
+    }
+    Ok(())
+}
+
+/// The name of the target that is this machine's own, with its own C library.
+pub(crate) const HOST: &str = "host";
+
+/// What the black box runs: profile `router` as it ships where this machine can build that, else the host's build.
+pub(crate) fn for_tests() -> Result<()> {
+    run(&Request { profile: Some(Profile::Router), ..Request::default() }, &[])
+}
+
+/// The shipped target that runs on this machine, where its tools are there; says aloud what it is instead.
+fn default_target() -> Result<Option<Target>> {
+    let Some(target) = Target::here() else {
+        println!("no shipped target runs on this machine: building the host's release binary instead");
+        return Ok(None);
+    };
+    match toolchain::find(target) {
+        Ok(_) => Ok(Some(target)),
+        Err(missing) => {
+            println!(
+                "the host's release binary is built instead of the static one for {}, so it is not what ships: \
+                 {missing:#} (docs/DEVELOPMENT.md)",
+                target.short()
+            );
+            Ok(None)
+        }
+    }
+}
+
+/// Builds, cuts off what is not loaded, and packs. Kept below `target/smalltail/binaries`, one folder for each target and
+/// set of features, with the symbols beside it.
+///
+/// # Errors
+/// When the tools are missing (and how to get them), cargo fails, or the segments are not as RouterOS needs them.
+pub(crate) fn binary(spec: &Spec<'_>) -> Result<Binary> {
+    let Spec { target, features } = spec;
+    let toolchain = toolchain::find(*target)
+        .with_context(|| format!("no tools for {} (docs/DEVELOPMENT.md)", target.short()))?;
+    println!("{}: {}", target.short(), toolchain.said());
+    if !features.missing.is_empty() {
+        println!("{}: planned and therefore missing: {}", target.short(), features.missing.join(" "));
+    }
+    let mut command = toolchain.cargo(*target)?;
+    told(&mut command, features);
+    // The symbols are needed to say what is large and where something died; they are cut off below.
+    command.env("CARGO_PROFILE_RELEASE_STRIP", "none");
+    ran(command)?;
+    let dir = kept(*target, features)?;
+    let symbols = dir.join("symbols");
+    let raw = dir.join("raw");
+    std::fs::copy(lab::target_dir().join(target.triple()).join("release").join(BINARY), &symbols)
+        .context("cargo left no binary")?;
+    let cut = elf::strip(&std::fs::read(&symbols)?).context("the linker's result")?;
+    elf::check(&cut, *target)?;
+    let fresh = std::fs::read(&raw).ok().is_none_or(|before| before != cut);
+    if fresh {
+        write_program(&raw, &cut)?;
+    }
+    let packed = pack::packed(&raw, &dir.join("packed"), fresh)?;
+    let what = format!(
+        "{}, static musl, {}{}",
+        target.short(),
+        toolchain.said(),
+        if packed == raw { ", not packed" } else { "" }
+    );
+    Ok(Binary { raw, packed, what })
+}
+
+/// The host's own release build, for machines without the tools.
+fn host(closure: &Closure) -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--release", "--package", "daemon"]);
+    told(&mut command, closure);
+    ran(command)?;
+    Ok(lab::target_dir().join("release").join(BINARY))
+}
+
+/// Adds the features to a call of cargo, and what the binary shall know of itself.
+fn told(command: &mut Command, closure: &Closure) {
+    command.args(closure.cargo_words()).env(Closure::MISSING_VAR, closure.missing_value());
+    for (name, format) in [(COMMIT, "%H"), (EPOCH, "%ct")] {
+        if let Some(value) = last_commit(format) {
+            command.env(name, value);
+        }
+    }
+}
+
+/// A fact about the last commit; none in a tree without git.
+fn last_commit(format: &str) -> Option<String> {
+    let mut git = Command::new("git");
+    git.args(["log", "-1", &format!("--format={format}")]).current_dir(lab::workspace_root());
+    let output = git.output().ok().filter(|output| output.status.success())?;
+    String::from_utf8(output.stdout).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// Where the binary of a target and a set of features is kept: a profile by its name, other sets by their words.
+fn kept(target: Target, closure: &Closure) -> Result<PathBuf> {
+    let words = if closure.built.is_empty() { "bare".to_owned() } else { closure.built.join("+") };
+    let dir = lab::target_dir().join("smalltail").join("binaries").join(target.slug()).join(words);
+    std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    Ok(dir)
+}
+
+/// Copies the binary to `dir` and links its names to it.
+pub(crate) fn install(binary: &Path, dir: &Path) -> Result<()> {
+    std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+    let bytes = std::fs::read(binary).with_context(|| binary.display().to_string())?;
+    write_program(&dir.join(INSTALLED), &bytes)?;
+    for face in FACES {
+        let link = dir.join(face);
+        if link.read_link().is_ok_and(|to| to == Path::new(INSTALLED)) {
+            continue;
+        }
+        std::fs::remove_file(&link).ok();
+        std::os::unix::fs::symlink(INSTALLED, &link).with_context(|| link.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// Writes an executable file, renamed into place: a running program cannot be overwritten.
+fn write_program(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let fresh = path.with_extension("new");
+    std::fs::write(&fresh, bytes).with_context(|| fresh.display().to_string())?;
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755))?;
+    std::fs::rename(&fresh, path).with_context(|| path.display().to_string())
+}
+
+fn report(what: &str, path: &Path) -> Result<()> {
+    println!("{what} {}: {} bytes", path.display(), std::fs::metadata(path)?.len());
+    Ok(())
+}
+
+fn ran(mut command: Command) -> Result<()> {
+    let status = command.status().context("starting cargo")?;
+    if !status.success() {
+        bail!("cargo ended with {status}");
+    }
+    Ok(())
+}
