@@ -1,9 +1,9 @@
 //! Deterministic simulated network that drives the real engine: no sockets, no runtime, one thread, one seed.
 //!
-//! Owns: virtual time, the order of events, links, DERP regions, a stand-in for control, and the frame in which
-//! scenarios run ([`World`]). Nodes are anything that implements [`SimNode`]; the one that matters is [`Station`], the
+//! Owns: virtual time, the order of events, links, NATs and firewalls ([`net`]), DERP regions, a stand-in for control,
+//! and the frame in which scenarios run ([`World`]). Nodes are anything that implements [`SimNode`]; the one that matters is [`Station`], the
 //! real engine, and a [`Tailnet`] of them. Scenarios are in `tests/`.
-//! Leaves out: NATs (nodes have one public UDP address each), bandwidth, TLS and the wire formats of control and
+//! Leaves out: bandwidth, TLS and the wire formats of control and
 //! DERP. Tests only; nothing of it is shipped.
 //!
 //! A scenario is plain code: build a world, add nodes, call [`World::run_for`] and change the world between the
@@ -14,6 +14,7 @@ pub mod clock;
 pub mod control;
 pub mod derp;
 pub mod link;
+pub mod net;
 pub mod node;
 pub mod policy;
 pub mod queue;
@@ -27,7 +28,7 @@ pub use clock::Clock;
 pub use control::{Control, News};
 pub use derp::Region;
 pub use link::{Link, LinkStats};
-pub use node::{Moment, SimNode, Source, Transmit};
+pub use node::{Interfaces, Moment, SimNode, Source, Transmit};
 pub use policy::Policy;
 pub use station::Station;
 pub use tailnet::Tailnet;

@@ -4,7 +4,7 @@ use crate::control::News;
 use engine::time::{Mono, Wall};
 use keys::NodePublic;
 use netmap::RegionId;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Now, on both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,17 @@ pub enum Transmit {
     },
 }
 
+/// What a machine knows of its own place in the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interfaces {
+    /// Its addresses, the one with the default route first.
+    pub addresses: Vec<IpAddr>,
+    /// Its UDP port.
+    pub port: u16,
+    /// The outer address that a router has promised to forward to it.
+    pub forwarded: Option<SocketAddr>,
+}
+
 /// A node under simulation. After every `handle_*` the world takes all of `poll_transmit`, `poll_host` and
 /// `poll_note`, then asks `poll_timeout`.
 pub trait SimNode {
@@ -58,6 +69,9 @@ pub trait SimNode {
 
     /// Control said something.
     fn handle_news(&mut self, news: &News, at: Moment);
+
+    /// The machine's interfaces, at the start and when they change.
+    fn handle_interfaces(&mut self, _: &Interfaces, _: Moment) {}
 
     /// The node's own host sends an IP packet to the tailnet.
     fn handle_host(&mut self, packet: &[u8], at: Moment);
@@ -73,6 +87,11 @@ pub trait SimNode {
 
     /// The next remark for the timeline, until `None`.
     fn poll_note(&mut self) -> Option<String> {
+        None
+    }
+
+    /// The addresses that the node tells control it can be reached at, when they have changed.
+    fn poll_endpoints(&mut self) -> Option<Vec<SocketAddr>> {
         None
     }
 

@@ -8,7 +8,8 @@ use crate::clock::Clock;
 use crate::control::{Control, Mail, News};
 use crate::derp::Region;
 use crate::link::{Link, LinkStats, Path};
-use crate::node::{Moment, SimNode, Source};
+use crate::net::{Flight, INTERNET, Network, Plan, SiteIx, Uplink};
+use crate::node::{Interfaces, Moment, SimNode, Source};
 use crate::queue::Queue;
 use crate::timeline::Timeline;
 use engine::time::{Mono, Wall};
@@ -17,7 +18,7 @@ use netmap::{Node, RegionId};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// A node's place in the world, in order of joining.
@@ -25,7 +26,7 @@ use std::time::Duration;
 pub struct NodeIx(pub usize);
 
 enum Event {
-    Udp { to: NodeIx, from: SocketAddr, bytes: Vec<u8> },
+    Udp { flight: Flight, bytes: Vec<u8> },
     Derp { to: NodeIx, region: RegionId, peer: NodePublic, era: u32, bytes: Vec<u8> },
     News(NodeIx, News),
 }
@@ -34,7 +35,6 @@ struct Place<N> {
     name: String,
     node: N,
     key: NodePublic,
-    address: SocketAddr,
     /// False: the machine is off or asleep. Nothing reaches it and its timers stand still.
     awake: bool,
     host: Vec<Vec<u8>>,
@@ -55,7 +55,10 @@ pub struct World<N> {
     queue: Queue<Event>,
     places: Vec<Place<N>>,
     default_link: Link,
+    net: Network,
     paths: BTreeMap<(NodeIx, NodeIx), Path>,
+    /// Between nodes and STUN servers, and back.
+    stun: BTreeMap<(NodeIx, RegionId, bool), Path>,
     regions: BTreeMap<RegionId, Region>,
     control: Control,
     /// What happened so far.
@@ -67,12 +70,19 @@ pub struct World<N> {
 impl<N: SimNode> World<N> {
     /// An empty world; everything that chance decides in it follows from `seed`.
     pub fn new(seed: u64) -> Self {
+        Self::with_plan(seed, Plan::default())
+    }
+
+    /// A world with these sites; its machines are added by [`Self::add_at`].
+    pub fn with_plan(seed: u64, plan: Plan) -> Self {
         Self {
             clock: Clock::default(),
             rng: ChaCha8Rng::seed_from_u64(seed),
             queue: Queue::default(),
             places: Vec::new(),
             default_link: Link::default(),
+            net: Network::new(plan, seed),
+            stun: BTreeMap::new(),
             paths: BTreeMap::new(),
             regions: BTreeMap::new(),
             control: Control::default(),
@@ -103,13 +113,24 @@ impl<N: SimNode> World<N> {
         Moment { wall: Wall(at.wall.0.wrapping_add(self.places[ix.0].wall_ahead)), ..at }
     }
 
-    /// Adds a machine; it is not in the tailnet before [`Self::join`].
+    /// Adds a machine on the internet; it is not in the tailnet before [`Self::join`].
     pub fn add(&mut self, name: &str, node: N, key: NodePublic, address: SocketAddr) -> NodeIx {
+        self.add_at(name, node, key, address.port(), vec![public(address.ip())])
+    }
+
+    /// Adds a machine with these interfaces; it is not in the tailnet before [`Self::join`].
+    pub fn add_at(
+        &mut self,
+        name: &str,
+        node: N,
+        key: NodePublic,
+        port: u16,
+        uplinks: Vec<Uplink>,
+    ) -> NodeIx {
         let place = Place {
             name: name.into(),
             node,
             key,
-            address,
             awake: true,
             host: Vec::new(),
             wall_ahead: 0,
@@ -118,7 +139,20 @@ impl<N: SimNode> World<N> {
             spins: (Mono::ZERO, 0),
         };
         self.places.push(place);
-        NodeIx(self.places.len() - 1)
+        let ix = NodeIx(self.net.add(port, uplinks));
+        assert_eq!(ix.0 + 1, self.places.len(), "the plan must have no machines of its own");
+        self.tell_interfaces(ix);
+        ix
+    }
+
+    fn tell_interfaces(&mut self, ix: NodeIx) {
+        let plan = self.net.plan();
+        let machine = &plan.machines[ix.0];
+        let forwarded = plan.forwarded(ix.0);
+        let facts = Interfaces { addresses: machine.addresses(), port: machine.port, forwarded };
+        let at = self.moment(ix);
+        self.place_mut(ix).node.handle_interfaces(&facts, at);
+        self.drain(ix);
     }
 
     /// Puts the node into the tailnet, or changes how control describes it. It listens on its home region.
@@ -143,6 +177,7 @@ impl<N: SimNode> World<N> {
         place.node = node;
         place.host.clear();
         self.remark(ix, "restarted");
+        self.tell_interfaces(ix);
         let mail = self.control.put(ix, description, true, self.clock.now());
         self.post(mail);
     }
@@ -174,10 +209,33 @@ impl<N: SimNode> World<N> {
         }
     }
 
-    /// Moves the node to another UDP address.
+    /// Moves the node to another public address; its port stays.
     pub fn roam(&mut self, ix: NodeIx, address: SocketAddr) {
-        self.place_mut(ix).address = address;
         self.remark(ix, &format!("moved to {address}"));
+        self.plug(ix, vec![public(address.ip())]);
+    }
+
+    /// Gives the node's machine other interfaces. It notices at once.
+    pub fn plug(&mut self, ix: NodeIx, uplinks: Vec<Uplink>) {
+        self.net.plug(ix.0, uplinks);
+        self.tell_interfaces(ix);
+    }
+
+    /// What there is in the network.
+    pub const fn plan(&self) -> &Plan {
+        self.net.plan()
+    }
+
+    /// The network below: NATs, firewalls, servers.
+    pub const fn net(&mut self) -> &mut Network {
+        &mut self.net
+    }
+
+    /// A site's router restarts with another outer address; machines behind it notice nothing.
+    pub fn restart_site(&mut self, site: SiteIx) {
+        self.net.restart(site);
+        let line = format!("{} gets a new outer address", self.net.plan().site(site).name);
+        self.timeline.push(self.clock.now(), line);
     }
 
     /// The link that pairs have for which none was set.
@@ -260,7 +318,28 @@ impl<N: SimNode> World<N> {
         }
     }
 
+    /// The STUN servers of a region.
+    pub fn stun_servers(&mut self, region: RegionId) -> [SocketAddr; 2] {
+        self.region(region);
+        self.net.server(region)
+    }
+
+    /// How long a node's datagrams to and from a region's STUN server take.
+    pub fn set_distance(&mut self, ix: NodeIx, region: RegionId, latency: Duration) {
+        for back in [false, true] {
+            self.stun.entry((ix, region, back)).or_default().link.latency = latency;
+        }
+    }
+
     fn place_mut(&mut self, ix: NodeIx) -> &mut Place<N> {
         &mut self.places[ix.0]
+    }
+}
+
+/// An interface on the internet.
+fn public(address: IpAddr) -> Uplink {
+    match address {
+        IpAddr::V4(ip) => Uplink { site: INTERNET, v4: Some(ip), v6: None, mapped: None },
+        IpAddr::V6(ip) => Uplink { site: INTERNET, v4: None, v6: Some(ip), mapped: None },
     }
 }

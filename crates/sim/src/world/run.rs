@@ -2,14 +2,25 @@
 
 use super::{Event, NodeIx, Place, World};
 use crate::link::Path;
+use crate::net::{Flight, Place as Spot, stun};
 use crate::node::{SimNode, Source, Transmit};
 use engine::time::Mono;
+use netmap::{Node, RegionId};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Timeouts a node may have without time passing: more is a loop that would burn a real machine's battery.
 const MAX_SPIN: u32 = 8;
 /// Datagrams a node may send in one go.
 const MAX_BURST: usize = 10_000;
+
+/// Between whom a datagram is underway.
+#[derive(Clone, Copy)]
+enum Wire {
+    Nodes(NodeIx, NodeIx),
+    /// From a node to a region's STUN server, or back.
+    Stun(NodeIx, RegionId, bool),
+}
 
 impl<N: SimNode> World<N> {
     /// Lets time pass.
@@ -66,7 +77,12 @@ impl<N: SimNode> World<N> {
 
     fn deliver(&mut self, event: Event) {
         let ix = match &event {
-            Event::Udp { to, .. } | Event::Derp { to, .. } | Event::News(to, _) => *to,
+            Event::Udp { flight, bytes } => match self.net.arrive(*flight, self.clock.now()) {
+                Some(Spot::Machine(n)) => NodeIx(n),
+                Some(Spot::Server(region)) => return self.serve(region, *flight, bytes),
+                None => return,
+            },
+            Event::Derp { to, .. } | Event::News(to, _) => *to,
         };
         let at = self.moment(ix);
         match event {
@@ -74,7 +90,7 @@ impl<N: SimNode> World<N> {
                 if !self.regions.get_mut(&region).is_some_and(|region| region.delivers(era, to)) => {}
             Event::News(..) if !self.place_mut(ix).awake => self.place_mut(ix).missed_news = true,
             _ if !self.place_mut(ix).awake => {}
-            Event::Udp { from, bytes, .. } => {
+            Event::Udp { flight: Flight { from, .. }, bytes } => {
                 self.log_arrival(ix, &from.to_string(), &bytes);
                 self.place_mut(ix).node.handle_datagram(Source::Udp(from), &bytes, at);
             }
@@ -85,6 +101,42 @@ impl<N: SimNode> World<N> {
             Event::News(_, news) => self.place_mut(ix).node.handle_news(&news, at),
         }
         self.drain(ix);
+    }
+
+    /// A STUN server answers.
+    fn serve(&mut self, region: RegionId, flight: Flight, bytes: &[u8]) {
+        if let Some(answer) = stun::answer(bytes, flight.from)
+            && self.regions.get(&region).is_some_and(crate::Region::is_up)
+        {
+            let back = self.net.answer(flight);
+            if let Some(Spot::Machine(n)) = self.net.aim(back) {
+                self.underway(back, answer, Wire::Stun(NodeIx(n), region, true));
+            }
+        }
+    }
+
+    /// Puts a datagram on its way.
+    fn underway(&mut self, flight: Flight, bytes: Vec<u8>, wire: Wire) {
+        let now = self.clock.now();
+        let path = match wire {
+            Wire::Nodes(from, to) => {
+                self.paths.entry((from, to)).or_insert_with(|| Path::new(self.default_link))
+            }
+            Wire::Stun(node, region, back) => self.stun.entry((node, region, back)).or_default(),
+        };
+        for arrival in path.send(bytes.len(), now, &mut self.rng).into_iter().flatten() {
+            self.queue.push(arrival, Event::Udp { flight, bytes: bytes.clone() });
+        }
+    }
+
+    fn send_udp(&mut self, ix: NodeIx, to: SocketAddr, bytes: Vec<u8>) {
+        // A datagram to an address where nobody is vanishes.
+        let Some(flight) = self.net.send(ix.0, to, self.clock.now()) else { return };
+        match self.net.aim(flight) {
+            Some(Spot::Machine(n)) => self.underway(flight, bytes, Wire::Nodes(ix, NodeIx(n))),
+            Some(Spot::Server(region)) => self.underway(flight, bytes, Wire::Stun(ix, region, false)),
+            None => {}
+        }
     }
 
     fn log_arrival(&mut self, ix: NodeIx, from: &str, bytes: &[u8]) {
@@ -108,25 +160,23 @@ impl<N: SimNode> World<N> {
         while let Some(note) = self.place_mut(ix).node.poll_note() {
             self.remark(ix, &note);
         }
+        if let Some(endpoints) = self.place_mut(ix).node.poll_endpoints()
+            && let Some(known) = self.control.node(ix)
+        {
+            let node = Node { endpoints: endpoints.into_iter().collect(), ..known.clone() };
+            let mail = self.control.put(ix, node, false, self.clock.now());
+            self.post(mail);
+        }
     }
 
     fn transmit(&mut self, ix: NodeIx, transmit: Transmit) {
         let now = self.clock.now();
-        let Place { address: from, key: peer, awake, .. } = self.places[ix.0];
+        let Place { key: peer, awake, .. } = self.places[ix.0];
         if !awake {
             return;
         }
         match transmit {
-            Transmit::Udp { to, bytes } => {
-                // A datagram to an address where nobody is vanishes.
-                let Some(to) = self.places.iter().position(|place| place.address == to).map(NodeIx) else {
-                    return;
-                };
-                let path = self.paths.entry((ix, to)).or_insert_with(|| Path::new(self.default_link));
-                for arrival in path.send(bytes.len(), now, &mut self.rng).into_iter().flatten() {
-                    self.queue.push(arrival, Event::Udp { to, from, bytes: bytes.clone() });
-                }
-            }
+            Transmit::Udp { to, bytes } => self.send_udp(ix, to, bytes),
             Transmit::Derp { region: id, to, bytes } => {
                 let to = self.places.iter().position(|place| place.key == to).map(NodeIx);
                 let Some(region) = self.regions.get_mut(&id) else { return };
