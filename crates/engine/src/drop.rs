@@ -67,8 +67,12 @@ reasons! {
     NoHost => "no host",
     /// TSMP from this machine: only the node itself may speak it.
     HostTsmp => "tsmp from host",
-    /// disco while it is not spoken here, or from a stranger.
+    /// disco from a stranger, not meant for us, or of a kind that is not spoken here.
     Disco => "disco",
+    /// A pong to a ping that was not ours, or that did not come the way it should.
+    Pong => "unexpected pong",
+    /// More disco of one peer than there is reason for.
+    DiscoLimit => "disco limit",
     /// STUN that nobody waits for.
     Stun => "stun",
     /// The system has no way to the peer's address, or refuses it.

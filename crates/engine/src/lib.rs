@@ -14,11 +14,13 @@
 //!    └── handshakes, pings, refusals                                              DERP client ◄──────┘
 //! ```
 
+mod by_key;
 pub mod drop;
 mod engine;
 pub mod filter;
 pub mod host;
 pub mod lines;
+pub mod magicsock;
 pub mod packet;
 pub mod routes;
 pub mod session;
@@ -26,4 +28,7 @@ pub mod slot;
 pub mod time;
 pub mod wireguard;
 
-pub use engine::{Engine, Output, PeerConfig, PeerView, PingOutcome, PingRequest, SelfConfig, StartError};
+pub use engine::{
+    DiscoPong, Engine, Output, PathPingError, PeerConfig, PeerView, PingOutcome, PingRequest, SelfConfig,
+    StartError,
+};

@@ -145,7 +145,10 @@ impl World {
                     }
                     Output::Transmit { to, .. } => panic!("no other way than the relay: {to:?}"),
                     Output::Ping(outcome) => node.outcomes.push(outcome),
-                    Output::LivePeers(_) => {}
+                    Output::LivePeers(_)
+                    | Output::PathPing(_)
+                    | Output::RefreshEndpoints
+                    | Output::Stun { .. } => {}
                 }
             }
             let from = Source::Derp { region: REGION, peer: node.key.public() };

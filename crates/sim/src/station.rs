@@ -194,6 +194,7 @@ impl Station {
                         self.answers.push(answer);
                     }
                     Output::Ping(PingOutcome::TimedOut(_)) => self.notes.push_back("ping timed out".into()),
+                    Output::PathPing(_) | Output::RefreshEndpoints | Output::Stun { .. } => {}
                     Output::LivePeers(n) => self.notes.push_back(format!("has {n} live peers")),
                 }
             }

@@ -1,7 +1,8 @@
-//! `ping`: by TSMP or ICMP inside WireGuard.
+//! `ping`: by path discovery, or by TSMP or ICMP inside WireGuard.
 
 use crate::node::Shared;
 use engine::host::PingKind as Wire;
+use engine::wireguard::Source;
 use localapi::server::{Request, Response};
 use localapi::types::{Indent, PingKind, PingResult};
 use std::net::IpAddr;
@@ -21,28 +22,27 @@ pub(super) async fn ping(shared: &Shared, request: &Request) -> Response {
     if kind.is_empty() {
         return Response::error(400, "missing 'type' parameter");
     }
+    let mut bytes = 0;
     let size = query.text("size");
     if !size.is_empty() && size != "0" {
         if kind != PingKind::Disco.name() {
             return Response::error(400, "'size' parameter is only supported with disco pings");
         }
-        if size.parse::<i64>().is_err() {
-            return Response::error(400, "invalid 'size' parameter");
+        match size.parse() {
+            Ok(size) => bytes = size,
+            Err(_) => return Response::error(400, "invalid 'size' parameter"),
         }
-        return Response::failure_json(
-            "pings of a given size need direct paths, which this build does not have",
-        );
     }
     let Some(kind) = PingKind::from_name(kind) else {
         return Response::failure_json(&format!("unknown ping type {kind:?}"));
     };
-    let result = run(shared, ip, kind).await;
+    let result = run(shared, ip, kind, bytes).await;
     Response::json(&result, Indent::None)
 }
 
-async fn run(shared: &Shared, ip: IpAddr, kind: PingKind) -> PingResult {
+async fn run(shared: &Shared, ip: IpAddr, kind: PingKind, size: usize) -> PingResult {
     let mut result = PingResult { ip: ip.to_string(), ..PingResult::default() };
-    let (id, home) = {
+    let id = {
         let backend = shared.backend.borrow();
         let Some((node, _)) = backend.node_by_ip(ip) else {
             result.err = "no matching peer".to_owned();
@@ -55,11 +55,28 @@ async fn run(shared: &Shared, ip: IpAddr, kind: PingKind) -> PingResult {
         }
         result.node_name = crate::backend::convert::short_name(&node.name, &node.hostinfo.hostname);
         result.node_ip = node.ips().next().map(|ip| ip.to_string()).unwrap_or_default();
-        (node.id, node.home_derp)
+        node.id
     };
     let wire = match kind {
-        // Every packet goes the one way that is known, so any ping measures the path that disco would.
-        PingKind::Disco | PingKind::Tsmp => Wire::Tsmp,
+        PingKind::Disco => {
+            match shared.plane.ping_paths(id, size, TIMEOUT).await {
+                Ok(Some(pong)) => {
+                    result.latency_seconds = pong.rtt.as_secs_f64();
+                    match pong.way {
+                        Source::Udp(addr) => result.endpoint = addr.to_string(),
+                        Source::Derp { region, .. } => {
+                            result.derp_region_id = i64::from(region);
+                            let region = netmap::RegionId(region);
+                            result.derp_region_code = shared.backend.borrow().region_code(region);
+                        }
+                    }
+                }
+                Ok(None) => result.err = "no reply".to_owned(),
+                Err(error) => result.err = error,
+            }
+            return result;
+        }
+        PingKind::Tsmp => Wire::Tsmp,
         PingKind::Icmp => Wire::Icmp,
         PingKind::PeerApi => {
             result.err = "PeerAPI is not in this build".to_owned();
@@ -70,15 +87,6 @@ async fn run(shared: &Shared, ip: IpAddr, kind: PingKind) -> PingResult {
         Ok(Some(rtt)) => result.latency_seconds = rtt.as_secs_f64(),
         Ok(None) => result.err = "no reply".to_owned(),
         Err(error) => result.err = error,
-    }
-    if kind != PingKind::Disco || !result.err.is_empty() {
-        return result;
-    }
-    if let Some(addr) = shared.plane.peer_view(id).direct {
-        result.endpoint = addr.to_string();
-    } else {
-        result.derp_region_id = i64::from(home.0);
-        result.derp_region_code = shared.backend.borrow().region_code(home);
     }
     result
 }

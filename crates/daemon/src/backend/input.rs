@@ -41,6 +41,8 @@ pub enum Input {
     LivePeers(usize),
     /// News of the relays.
     Relay(derp::Event),
+    /// Where we can be reached has changed.
+    Endpoints(Vec<control::Endpoint>),
     /// The store was written, or why not.
     Saved(Result<(), String>),
     /// The moment of [`super::Backend::poll_timeout`] has come.

@@ -358,7 +358,8 @@ impl Backend {
             jailed: node.jailed,
             masq_v4: node.rare().masq_v4,
             masq_v6: node.rare().masq_v6,
-            wireguard_only: node.wireguard_only.then(|| node.endpoints.clone()),
+            endpoints: node.endpoints.clone(),
+            wireguard_only: node.wireguard_only,
         }
     }
 }

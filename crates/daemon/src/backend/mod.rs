@@ -100,6 +100,7 @@ pub struct Backend {
     /// Changes of the map message being received.
     changes: netmap::Changes,
     home: RegionId,
+    endpoints: Vec<control::Endpoint>,
     live_peers: usize,
     /// Regions that we are connected to. A set, because a connection that could not be made ends too.
     connected_relays: BTreeSet<RegionId>,
@@ -158,6 +159,7 @@ impl Backend {
             paused: false,
             changes: netmap::Changes::default(),
             home: RegionId::NONE,
+            endpoints: Vec::new(),
             live_peers: 0,
             connected_relays: BTreeSet::new(),
             health: Tracker::default(),
@@ -187,6 +189,10 @@ impl Backend {
                 self.settle(now);
             }
             Input::Relay(event) => self.handle_relay(event, now),
+            Input::Endpoints(all) => {
+                self.endpoints = all;
+                self.report();
+            }
             Input::Saved(result) => self.saved(result, now),
             Input::Timeout => self.handle_timeout(now),
         }

@@ -62,7 +62,7 @@ impl Backend {
         };
         SelfReport {
             hostinfo,
-            endpoints: Vec::new(),
+            endpoints: self.endpoints.clone(),
             disco_key: self.disco,
             debug_flags: Vec::new(),
             ephemeral: self.ephemeral,
@@ -70,12 +70,7 @@ impl Backend {
     }
 
     fn net_info(&self) -> NetInfo {
-        NetInfo {
-            // Direct paths are not in this build: everything goes through relays.
-            working_udp: Some(false),
-            preferred_derp: self.home.0,
-            ..NetInfo::default()
-        }
+        NetInfo { preferred_derp: self.home.0, ..NetInfo::default() }
     }
 }
 

@@ -97,7 +97,7 @@ impl Backend {
             status.capabilities.clear();
         }
         status.public_key = self.node_key().public();
-        status.addrs = Some(Vec::new());
+        status.addrs = Some(self.endpoints.iter().map(|endpoint| endpoint.addr.to_string()).collect());
         status.host_name = self.hostname().to_owned();
         status.os = "linux".to_owned();
         status.relay = self.region_code(self.home());

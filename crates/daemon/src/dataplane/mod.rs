@@ -3,6 +3,7 @@
 //! Owns: moving bytes and moments between engine, sockets, relays and packet threads. Decides nothing.
 //! Leaves out: the decisions of the backend.
 
+mod endpoints;
 mod port;
 mod sockets;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod tests;
 mod thread;
 mod udp;
 
+pub use endpoints::Found;
 pub use thread::two_threads;
 
 use crate::backend::{PeerView, RelayConfig};
@@ -17,17 +19,17 @@ use crate::clock::Clock;
 use crate::parts::osrouter::Packets;
 use engine::drop::DropReason;
 use engine::host::{PingId, PingKind};
-use engine::lines::{Limits, Path};
+use engine::lines::{Limits, Path, demux};
 use engine::time::Mono;
 use engine::wireguard::Source;
-use engine::{Engine, Output, PeerConfig, PingOutcome, PingRequest, SelfConfig};
-use keys::NodePublic;
+use engine::{DiscoPong, Engine, Output, PeerConfig, PingOutcome, PingRequest, SelfConfig};
+use keys::{DiscoPrivate, NodePublic};
 use localapi::types::Time;
 use netmap::{DerpMap, NodeId, RegionId};
 use sockets::Sockets;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +48,12 @@ pub struct Ways {
     pub port: u16,
     /// A thread for each packet line, or one for both.
     pub two_threads: bool,
+    /// Key of this run for finding paths.
+    pub disco: DiscoPrivate,
+    /// No direct paths.
+    pub relay_only: bool,
+    /// Endpoints that the user knows of.
+    pub fixed: Vec<SocketAddr>,
 }
 
 /// Something the backend wants to know.
@@ -55,6 +63,8 @@ pub enum News {
     LivePeers(usize),
     /// Something about a relay.
     Relay(derp::Event),
+    /// Where we can be reached, best first.
+    Endpoints(Vec<control::Endpoint>),
     /// The TUN has been taken away.
     TunGone,
 }
@@ -67,6 +77,11 @@ pub struct Dataplane {
     sockets: Arc<Sockets>,
     clock: Arc<Clock>,
     pings: RefCell<BTreeMap<PingId, oneshot::Sender<PingOutcome>>>,
+    path_pings: RefCell<BTreeMap<u32, oneshot::Sender<DiscoPong>>>,
+    /// Endpoints that the user knows of, and the port that he asked for.
+    fixed: (Vec<SocketAddr>, u16),
+    found: RefCell<Found>,
+    told_endpoints: RefCell<Vec<control::Endpoint>>,
     news: RefCell<VecDeque<News>>,
     /// There is news, or the engine's next timeout has changed.
     pub changed: Notify,
@@ -113,6 +128,10 @@ impl Dataplane {
         let sockets = Arc::new(Sockets::open(ways.port));
         let (v4, v6) = sockets.families();
         engine.set_families(v4, v6);
+        engine.set_disco_key(&ways.disco);
+        if ways.relay_only {
+            engine.set_relay_only();
+        }
         let threads = PacketThreads::start(ways.two_threads, tx, rx, ways.packets, &sockets, &clock)?;
         let plane = Rc::new(Self {
             engine: RefCell::new(engine),
@@ -121,6 +140,10 @@ impl Dataplane {
             sockets,
             clock,
             pings: RefCell::default(),
+            path_pings: RefCell::default(),
+            fixed: (ways.fixed, ways.port),
+            found: RefCell::default(),
+            told_endpoints: RefCell::default(),
             news: RefCell::default(),
             changed: Notify::new(),
             map: RefCell::default(),
@@ -165,6 +188,7 @@ impl Dataplane {
         if self.busy.replace(true) {
             return;
         }
+        let mut refresh = false;
         let mut engine = self.engine.borrow_mut();
         let pool = self.pool.borrow();
         while let Some((region, peer, datagram)) = engine.next_derp() {
@@ -180,7 +204,11 @@ impl Dataplane {
                     }
                 }
                 Output::Transmit { to: Source::Udp(to), bytes } => {
-                    if let Err(reason) = self.sockets.send(to, &bytes) {
+                    // Most of the addresses that path discovery tries lead nowhere; that is no loss.
+                    let sent = self.sockets.send(to, &bytes);
+                    if let Err(reason) = sent
+                        && demux::kind(&bytes) != demux::Kind::Disco
+                    {
                         engine.drops().count(reason);
                     }
                 }
@@ -194,11 +222,23 @@ impl Dataplane {
                     }
                 }
                 Output::LivePeers(live) => self.tell(News::LivePeers(live)),
+                Output::PathPing(pong) => {
+                    if let Some(waiter) = self.path_pings.borrow_mut().remove(&pong.token) {
+                        let _ = waiter.send(pong);
+                    }
+                }
+                Output::RefreshEndpoints => refresh = true,
+                Output::Stun { .. } => engine.drops().count(DropReason::Stun),
             }
         }
         let (tx, rx) = engine.take_wakes();
         self.threads.wake(tx, rx);
         self.busy.set(false);
+        drop(engine);
+        if refresh {
+            self.refresh_endpoints();
+        }
+        let engine = self.engine.borrow();
         // The run loop has more to look at than fits between two batches of packets. A timeout that moved away wakes it
         // once in vain.
         let due = engine.poll_timeout().map(|(at, _)| at);
@@ -227,8 +267,37 @@ impl Dataplane {
         self.pump();
     }
 
+    /// Others have found out something about where we are reached.
+    pub fn set_found(&self, found: Found) {
+        *self.found.borrow_mut() = found;
+        self.refresh_endpoints();
+    }
+
+    /// An address, a route or a link of this machine has changed, or it has slept: every direct path is doubted.
+    pub fn network_changed(&self) {
+        self.engine.borrow_mut().handle_network_change(self.clock.mono());
+        self.refresh_endpoints();
+    }
+
+    /// Looks where we can be reached and tells the engine, and the backend if it has changed.
+    pub fn refresh_endpoints(&self) {
+        let local = endpoints::local(self.sockets.families());
+        let (fixed, wanted) = &self.fixed;
+        let all = endpoints::list(&self.found.borrow(), fixed, &local, (self.sockets.port(), *wanted));
+        let addrs: Vec<_> = all.iter().map(|endpoint| endpoint.addr).collect();
+        self.engine.borrow_mut().set_local_endpoints(&addrs, self.clock.mono());
+        if *self.told_endpoints.borrow() != all {
+            self.told_endpoints.borrow_mut().clone_from(&all);
+            self.tell(News::Endpoints(all));
+        }
+        self.pump();
+    }
+
     /// Puts our own configuration in force.
     pub fn configure(&self, config: SelfConfig) {
+        if config.running {
+            self.refresh_endpoints();
+        }
         {
             let mut engine = self.engine.borrow_mut();
             engine.configure(config);
@@ -336,6 +405,27 @@ impl Dataplane {
         }
     }
 
+    /// Pings a peer by its direct paths and its relay; whichever answers first, `None` if none does in time.
+    ///
+    /// # Errors
+    /// Why it could not be sent.
+    pub async fn ping_paths(
+        &self,
+        id: NodeId,
+        size: usize,
+        timeout: Duration,
+    ) -> Result<Option<DiscoPong>, String> {
+        let started = self.engine.borrow_mut().start_path_ping(id, size, self.clock.mono());
+        let token = started.map_err(|error| error.to_string())?;
+        let (sender, answer) = oneshot::channel();
+        self.path_pings.borrow_mut().insert(token, sender);
+        let waiting = WaitingForPath { plane: self, id, token };
+        self.pump();
+        let outcome = tokio::time::timeout(timeout, answer).await;
+        drop(waiting);
+        Ok(outcome.ok().and_then(Result::ok))
+    }
+
     /// Sends a ping and waits for its answer; `None` if there was none in time.
     ///
     /// # Errors
@@ -375,6 +465,20 @@ impl Dataplane {
         let outcome = answer.await.ok();
         drop(waiting);
         Ok(outcome)
+    }
+}
+
+/// Forgets a ping by path discovery when nobody waits for it any more.
+struct WaitingForPath<'a> {
+    plane: &'a Dataplane,
+    id: NodeId,
+    token: u32,
+}
+
+impl Drop for WaitingForPath<'_> {
+    fn drop(&mut self) {
+        self.plane.path_pings.borrow_mut().remove(&self.token);
+        self.plane.engine.borrow_mut().cancel_path_ping(self.id, self.token);
     }
 }
 

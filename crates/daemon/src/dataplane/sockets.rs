@@ -96,8 +96,7 @@ impl Sockets {
         .map_err(reason)
     }
 
-    /// The port, for tests.
-    #[cfg(test)]
+    /// The port; 0 without sockets.
     pub(super) const fn port(&self) -> u16 {
         self.port
     }

@@ -10,7 +10,7 @@ use engine::host::PingKind;
 use engine::lines::batch::{Batch, Run};
 use engine::lines::{Arrival, UdpSink as _, UdpSource as _};
 use engine::{PeerConfig, SelfConfig};
-use keys::NodePrivate;
+use keys::{DiscoPrivate, NodePrivate};
 use netmap::{FilterRule, IpNet, NodeId, PortRange, RuleDst, RuleSrc};
 use proptest::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -187,10 +187,14 @@ fn key(number: u8) -> NodePrivate {
     NodePrivate::from_bytes([number + 64; 32])
 }
 
+fn disco(number: u8) -> DiscoPrivate {
+    DiscoPrivate::from_bytes([number + 128; 32])
+}
+
 fn node(number: u8, two_threads: bool) -> Rc<Dataplane> {
     let options = derp::Options { use_http: false };
     let clock = Arc::new(Clock::new(None));
-    let ways = Ways { two_threads, ..Ways::default() };
+    let ways = Ways { two_threads, disco: disco(number), ..Ways::default() };
     let plane = Dataplane::start(Rc::new(NoDial), options, clock, [number; 32], ways).expect("starts");
     let rule = FilterRule {
         srcs: Box::new([RuleSrc::Any]),
@@ -236,7 +240,8 @@ fn knows(plane: &Dataplane, number: u8, endpoints: &[SocketAddr]) {
         id: NodeId(i64::from(number)),
         key: key(number).public(),
         allowed_ips: prefixes(number).into(),
-        wireguard_only: Some(endpoints.iter().copied().collect()),
+        endpoints: endpoints.iter().copied().collect(),
+        wireguard_only: true,
         ..PeerConfig::default()
     });
     plane.commit();
@@ -282,4 +287,35 @@ async fn answer_each_other([one, two]: [bool; 2]) {
         assert_eq!(two.peer_view(NodeId(1)).direct, Some(to_one[1]), "it follows");
     }
     assert_eq!((one.drops(), two.drops()), (Vec::new(), Vec::new()), "nothing was lost");
+}
+
+#[test]
+fn two_nodes_find_each_other_without_a_relay() {
+    on_control_thread(async {
+        let (one, two) = (node(1, true), node(2, false));
+        for (plane, number, other, told) in [(&one, 2, &two, true), (&two, 1, &one, false)] {
+            plane.set_peer(PeerConfig {
+                id: NodeId(i64::from(number)),
+                key: key(number).public(),
+                disco_key: disco(number).public(),
+                allowed_ips: prefixes(number).into(),
+                endpoints: loopbacks(&other.sockets).into_iter().filter(|_| told).collect(),
+                ..PeerConfig::default()
+            });
+            plane.commit();
+        }
+        let pong =
+            one.ping_paths(NodeId(2), 0, Duration::from_secs(10)).await.expect("sent").expect("a pong");
+        assert!(
+            matches!(pong.way, engine::wireguard::Source::Udp(at) if loopbacks(&two.sockets).contains(&at))
+        );
+        for (from, to) in [(&one, 2), (&two, 1)] {
+            let rtt =
+                from.ping(PingKind::Icmp, addresses(to)[0], Duration::from_secs(10)).await.expect("sent");
+            assert!(rtt.is_some());
+        }
+        let reached = [one.peer_view(NodeId(2)).direct, two.peer_view(NodeId(1)).direct];
+        assert!(reached.iter().all(Option::is_some), "{reached:?}");
+        assert_eq!(one.ping_paths(NodeId(9), 0, Duration::ZERO).await, Err("no matching peer".to_owned()));
+    });
 }

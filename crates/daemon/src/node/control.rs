@@ -5,6 +5,7 @@ use crate::backend::{ControlStart, Input, Reply};
 use crate::parts::c2n;
 use ::control::{CAPABILITY_VERSION, Command, Event, Options, PingReply};
 use engine::host::PingKind;
+use engine::wireguard::Source;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -124,20 +125,34 @@ impl Node {
             }
             let wire = match kind.as_str() {
                 "ICMP" => Some(PingKind::Icmp),
-                "TSMP" | "disco" => Some(PingKind::Tsmp),
+                "TSMP" => Some(PingKind::Tsmp),
                 _ => None,
             };
-            match wire {
-                None => answer.err = format!("ping type {kind:?} is not in this build"),
-                Some(wire) => match shared.plane.ping(wire, ip, PING_TIMEOUT).await {
+            match (wire, &node) {
+                (Some(wire), _) => match shared.plane.ping(wire, ip, PING_TIMEOUT).await {
                     Ok(Some(rtt)) => answer.latency_seconds = rtt.as_secs_f64(),
                     Ok(None) => answer.err = "timeout".to_owned(),
                     Err(error) => answer.err = error,
                 },
-            }
-            if let (Some(node), true, "disco") = (&node, answer.err.is_empty(), kind.as_str()) {
-                answer.derp_region_id = node.home_derp.0;
-                answer.derp_region_code = shared.backend.borrow().region_code(node.home_derp);
+                (None, Some(node)) if kind == "disco" => {
+                    match shared.plane.ping_paths(node.id, 0, PING_TIMEOUT).await {
+                        Ok(Some(pong)) => {
+                            answer.latency_seconds = pong.rtt.as_secs_f64();
+                            match pong.way {
+                                Source::Udp(addr) => answer.endpoint = addr.to_string(),
+                                Source::Derp { region, .. } => {
+                                    answer.derp_region_id = region;
+                                    let code = shared.backend.borrow().region_code(netmap::RegionId(region));
+                                    answer.derp_region_code = code;
+                                }
+                            }
+                        }
+                        Ok(None) => answer.err = "timeout".to_owned(),
+                        Err(error) => answer.err = error,
+                    }
+                }
+                (None, None) if kind == "disco" => answer.err = "no matching peer".to_owned(),
+                (None, _) => answer.err = format!("ping type {kind:?} is not in this build"),
             }
             let _ = reply.send(answer);
         });

@@ -165,12 +165,20 @@ impl Node {
         let relays = derp::Options { use_http: on("TS_DEBUG_USE_DERP_HTTP") };
         let (interface, packets) = interface.unzip();
         let threads = std::env::var("TS_PACKET_THREADS").ok();
-        let ways =
-            Ways { packets, port: flags.port, two_threads: dataplane::two_threads(threads.as_deref()) };
+        let disco = DiscoPrivate::generate(&mut rand_core::OsRng);
+        let pretended = std::env::var("TS_DEBUG_PRETENDPOINT").unwrap_or_default();
+        let ways = Ways {
+            packets,
+            port: flags.port,
+            two_threads: dataplane::two_threads(threads.as_deref()),
+            disco: disco.clone(),
+            relay_only: on("TS_DEBUG_NEVER_DIRECT_UDP"),
+            fixed: pretended.split(',').filter_map(|at| at.trim().parse().ok()).collect(),
+        };
         let plane = Dataplane::start(dialer.clone(), relays, clock.clone(), seed, ways)
             .context("start the packet threads")?;
         let setup = Setup {
-            disco: DiscoPrivate::generate(&mut rand_core::OsRng).public(),
+            disco: disco.public(),
             host,
             ephemeral: flags.state == StatePlace::Memory,
             tun: interface.is_some(),
@@ -210,12 +218,18 @@ impl Node {
         terminate: &mut tokio::signal::unix::Signal,
         interrupt: &mut tokio::signal::unix::Signal,
     ) -> Result<()> {
+        // Control is told with the first message.
+        self.shared.plane.refresh_endpoints();
+        while let Some(News::Endpoints(all)) = self.shared.plane.next_news() {
+            self.take(Input::Endpoints(all)).await;
+        }
         self.take(Input::Start).await;
         loop {
             while let Some(news) = self.shared.plane.next_news() {
                 match news {
                     News::LivePeers(live) => self.take(Input::LivePeers(live)).await,
                     News::Relay(event) => self.take(Input::Relay(event)).await,
+                    News::Endpoints(all) => self.take(Input::Endpoints(all)).await,
                     // Whoever looks after this process starts it anew, and with it the interface.
                     News::TunGone => {
                         anyhow::bail!("somebody has removed the TUN interface; start the daemon anew")

@@ -4,28 +4,35 @@
 //! Owns: which peer has which slot, when routes and filter are published, what becomes of everything the lines hand
 //! up. Every input is a `handle_*` or a setter, every output comes from [`Engine::poll_output`]; the owner drains
 //! outputs, wakes the packet threads if [`Engine::take_wakes`] says so, and sleeps until [`Engine::poll_timeout`].
-//! Leaves out: sockets, relays' connections, disco (recognised and counted only) and the decisions of control.
+//! Leaves out: sockets, relays' connections, STUN, and the decisions of control.
 
+mod disco;
+#[cfg(test)]
+mod path_tests;
 mod peers;
 mod ping;
 #[cfg(test)]
 mod tests;
 mod traffic;
 
+pub use disco::{DiscoPong, PathPingError};
 pub use peers::{PeerConfig, PeerView, SelfConfig};
 pub use ping::{PingOutcome, PingRequest, StartError};
 
 use crate::drop::DropCounters;
 use crate::host::Responder;
 use crate::lines::{self, Control, Limits, RxLine, TxLine};
+use crate::magicsock::Families;
 use crate::slot::PeerSlot;
 use crate::time::{Mono, Wall};
 use crate::wireguard::{Source, Tunnel};
+use disco::Disco;
 use keys::NodePublic;
 use peers::Peers;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 
 /// Something the owner must do or may want to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,11 +41,22 @@ pub enum Output {
     Transmit {
         /// By this relay and to this node, or to this address.
         to: Source,
-        /// A handshake message.
+        /// A handshake message or disco.
         bytes: Box<[u8]>,
     },
     /// A ping of ours came back or did not.
     Ping(PingOutcome),
+    /// A ping to a peer's paths has come back; the first one counts.
+    PathPing(DiscoPong),
+    /// Somebody is asked to find out what our endpoints are: those known are old, and a peer is about to be told.
+    RefreshEndpoints,
+    /// A STUN datagram has come by UDP.
+    Stun {
+        /// From here.
+        from: SocketAddr,
+        /// As it came.
+        bytes: Box<[u8]>,
+    },
     /// The first handshake with some peer has completed, or the last session of one ended.
     LivePeers(usize),
 }
@@ -54,7 +72,8 @@ pub struct Engine {
     /// Of `config.key`: to work it out takes as long as half a handshake.
     public: NodePublic,
     /// Whether there is UDP over IPv4 and over IPv6.
-    families: (bool, bool),
+    families: Families,
+    disco: Disco,
     outputs: VecDeque<Output>,
     /// Routes or filter differ from what the lines have.
     unpublished: bool,
@@ -64,6 +83,8 @@ pub struct Engine {
     told_live: usize,
     /// Packets from the lines are copied here while they are handled.
     scratch: Vec<u8>,
+    /// The moment told last.
+    now: Mono,
 }
 
 impl Engine {
@@ -83,12 +104,14 @@ impl Engine {
             peers: Peers::default(),
             config: SelfConfig::default(),
             public: NodePublic::ZERO,
-            families: (false, false),
+            families: Families::default(),
+            disco: Disco::new(&mut rng),
             outputs: VecDeque::new(),
             unpublished: false,
             sessions: BTreeMap::new(),
             told_live: 0,
             scratch: Vec::new(),
+            now: Mono::ZERO,
         };
         (engine, tx, rx)
     }
@@ -101,12 +124,14 @@ impl Engine {
     /// When [`Self::handle_timeout`] is to be called, and why.
     pub fn poll_timeout(&self) -> Option<(Mono, &'static str)> {
         let ping = self.host.poll_timeout().map(|at| (at, "ping"));
-        [self.tunnel.poll_timeout(), ping].into_iter().flatten().min_by_key(|(at, _)| *at)
+        let path = self.disco.poll_timeout().map(|at| (at, "path"));
+        [self.tunnel.poll_timeout(), ping, path].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// Does what is due. Bounded work a call: if [`Self::poll_timeout`] is not later than `now` afterwards, let others
     /// run and call again.
     pub fn handle_timeout(&mut self, now: Mono, wall: Wall) {
+        self.now = now;
         let lines = &self.lines;
         self.tunnel.handle_timeout(now, wall, &mut |slot| {
             lines.activity(slot).map(|a| a.moments()).unwrap_or_default()
@@ -116,6 +141,7 @@ impl Engine {
             self.watch_echo();
         }
         self.act();
+        self.look_after_paths(now);
     }
 
     /// Which packet lines have been given something since this was last asked: (tx, rx).

@@ -3,6 +3,8 @@
 use super::Engine;
 use crate::filter::Filter;
 use crate::lines::{Path, PeerFacts, Snapshot};
+use crate::magicsock::Families;
+use crate::magicsock::paths::{Paths, Way};
 use crate::routes::RoutesBuilder;
 use crate::slot::{PeerSlot, make_room};
 use crate::time::{Mono, Wall};
@@ -49,9 +51,10 @@ pub struct PeerConfig {
     pub masq_v4: Option<Ipv4Addr>,
     /// By which IPv6 address it knows us, if not our own.
     pub masq_v6: Option<Ipv6Addr>,
-    /// Where it listens, in order of preference, if it speaks WireGuard and nothing else: neither disco nor relays
-    /// (protocol reference §3.10). Of others only disco tells where they are.
-    pub wireguard_only: Option<Endpoints>,
+    /// Where it says that it listens; in order of preference if it is `wireguard_only`, else just addresses to try.
+    pub endpoints: Endpoints,
+    /// It speaks WireGuard and nothing else: neither disco nor relays (protocol reference §3.10).
+    pub wireguard_only: bool,
 }
 
 /// What the engine knows of a peer, for `status`.
@@ -96,6 +99,8 @@ pub(super) struct Peer {
     heard: RegionId,
     /// Where a peer that speaks nothing but WireGuard is reached: a usable endpoint, then wherever it was last heard.
     direct: Option<Box<SocketAddr>>,
+    /// What there is to say of its direct paths, for one that speaks disco and has been active.
+    pub(super) paths: Option<Box<Paths>>,
     /// Totals of the wrapping counters of the lines.
     rx: Total,
     tx: Total,
@@ -121,8 +126,28 @@ impl Peers {
         self.places.get(slot.index())?.peer.as_deref().filter(|peer| peer.slot == slot)
     }
 
-    fn by_slot_mut(&mut self, slot: PeerSlot) -> Option<&mut Peer> {
+    pub(super) fn by_slot_mut(&mut self, slot: PeerSlot) -> Option<&mut Peer> {
         self.places.get_mut(slot.index())?.peer.as_deref_mut().filter(|peer| peer.slot == slot)
+    }
+
+    /// The peer in a place.
+    pub(super) fn at(&self, place: usize) -> Option<&Peer> {
+        self.places.get(place)?.peer.as_deref()
+    }
+
+    pub(super) fn slot(&self, id: NodeId) -> Option<PeerSlot> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// The disco key of the peer in a place.
+    pub(super) fn disco_key(&self, place: usize) -> Option<&[u8; 32]> {
+        self.at(place).map(|peer| peer.config.disco_key.as_bytes())
+    }
+
+    /// All of whose paths something is known.
+    pub(super) fn with_paths(&self) -> Vec<PeerSlot> {
+        let all = self.places.iter().filter_map(|place| place.peer.as_deref());
+        all.filter(|peer| peer.paths.is_some()).map(|peer| peer.slot).collect()
     }
 
     fn insert(&mut self, config: PeerConfig) -> Option<PeerSlot> {
@@ -140,7 +165,15 @@ impl Peers {
         let slot = PeerSlot::new(index, place.generation);
         self.by_id.insert(config.id, slot);
         let totals = (Total::default(), Total::default());
-        let peer = Peer { slot, config, heard: RegionId::NONE, direct: None, rx: totals.0, tx: totals.1 };
+        let peer = Peer {
+            slot,
+            config,
+            heard: RegionId::NONE,
+            direct: None,
+            paths: None,
+            rx: totals.0,
+            tx: totals.1,
+        };
         place.peer = Some(Box::new(peer));
         Some(slot)
     }
@@ -157,11 +190,29 @@ impl Peers {
 impl Peer {
     /// Where packets to this peer go.
     pub(super) fn path(&self) -> Path {
-        if self.config.wireguard_only.is_some() {
+        if self.config.wireguard_only {
             return self.direct.as_deref().copied().map_or(Path::None, Path::Udp);
         }
-        let region = if self.config.home_derp.is_none() { self.heard } else { self.config.home_derp };
-        if region.is_none() { Path::None } else { Path::Derp { region: region.0 } }
+        let region = self.relay().0;
+        match self.paths.as_ref().map_or(Way::Relay, |paths| paths.way()) {
+            Way::Direct(addr) => Path::Udp(addr),
+            Way::Doubtful(addr) if region == 0 => Path::Udp(addr),
+            Way::Doubtful(addr) => Path::Both { addr, region },
+            Way::Relay if region == 0 => Path::None,
+            Way::Relay => Path::Derp { region },
+        }
+    }
+
+    /// The relay that it listens on; none if that is not known.
+    pub(super) const fn relay(&self) -> RegionId {
+        if self.config.home_derp.is_none() { self.heard } else { self.config.home_derp }
+    }
+
+    /// Whether the next packet to it is to be told.
+    pub(super) fn asleep(&self) -> bool {
+        !self.config.wireguard_only
+            && !self.config.disco_key.is_zero()
+            && !self.paths.as_ref().is_some_and(|paths| paths.is_awake())
     }
 
     fn facts(&self) -> PeerFacts {
@@ -171,29 +222,29 @@ impl Peer {
             jailed: self.config.jailed,
             masq_v4: self.config.masq_v4,
             masq_v6: self.config.masq_v6,
-            roams: self.config.wireguard_only.is_some(),
+            roams: self.config.wireguard_only,
+            asleep: self.asleep(),
         }
     }
+}
+
+/// As the sockets name them.
+pub(super) fn canonical(endpoints: &Endpoints) -> impl Iterator<Item = SocketAddr> + '_ {
+    endpoints.iter().map(|at| SocketAddr::new(at.ip().to_canonical(), at.port()))
 }
 
 impl Engine {
     /// Which families of UDP there are, IPv4 and IPv6: endpoints of the others are passed over. To be told before the
     /// peers; without it there are none.
     pub const fn set_families(&mut self, v4: bool, v6: bool) {
-        self.families = (v4, v6);
+        self.families = Families { v4, v6 };
     }
 
     /// The first endpoint that can be used, of a peer that is reached so.
-    fn usable(&self, endpoints: Option<&Endpoints>) -> Option<Box<SocketAddr>> {
-        let (v4, v6) = self.families;
-        let good = |at: &SocketAddr| {
-            let family = if at.is_ipv4() { v4 } else { v6 };
-            family && at.port() != 0 && !at.ip().is_unspecified() && !at.ip().is_multicast()
-        };
-        endpoints?
-            .iter()
-            .map(|at| SocketAddr::new(at.ip().to_canonical(), at.port()))
-            .find(good)
+    fn usable(&self, config: &PeerConfig) -> Option<Box<SocketAddr>> {
+        config
+            .wireguard_only
+            .then(|| canonical(&config.endpoints).find(|at| self.families.reach(at)))?
             .map(Box::new)
     }
 
@@ -210,6 +261,9 @@ impl Engine {
             && self.config.tun == config.tun
             && self.config.running == config.running;
         self.unpublished |= !same;
+        if !config.running || self.config.key != config.key {
+            self.drop_paths();
+        }
         if self.config.key != config.key {
             self.public = config.key.public();
         }
@@ -220,6 +274,7 @@ impl Engine {
     /// Adds a peer or brings a known one up to date; giving the same again does nothing. Call [`Self::commit`] after
     /// the last of several.
     pub fn set_peer(&mut self, config: PeerConfig, now: Mono, wall: Wall) {
+        self.now = now;
         let known = self.peers.by_id.get(&config.id).copied();
         // Another node with this key, or this node with another key, is another WireGuard peer.
         let rekeyed =
@@ -228,7 +283,7 @@ impl Engine {
         for slot in holder.into_iter().chain(known.filter(|_| rekeyed)) {
             self.forget(slot);
         }
-        let direct = self.usable(config.wireguard_only.as_ref());
+        let direct = self.usable(&config);
         match known.filter(|_| !rekeyed).and_then(|slot| self.peers.by_slot_mut(slot)) {
             Some(peer) => {
                 if peer.config == config {
@@ -238,11 +293,20 @@ impl Engine {
                 let restarted = peer.config.disco_key != config.disco_key && !peer.config.disco_key.is_zero();
                 let rerouted = peer.config.allowed_ips != config.allowed_ips;
                 let before = peer.facts();
-                if peer.config.wireguard_only != config.wireguard_only {
+                let moved = peer.config.endpoints != config.endpoints;
+                let kind = |config: &PeerConfig| (config.wireguard_only, config.disco_key);
+                let other = kind(&peer.config) != kind(&config);
+                if other || moved {
                     peer.direct = direct;
                 }
-                peer.config = config;
+                let paths = if other { peer.paths.take() } else { None };
+                let awake = paths.as_ref().is_some_and(|paths| paths.is_awake());
+                let old = std::mem::replace(&mut peer.config, config);
                 let after = peer.facts();
+                if other {
+                    self.disco.forget(slot, &old.disco_key, paths.as_deref(), &self.peers);
+                    self.disco.learn(slot, &self.peers);
+                }
                 self.unpublished |= rerouted;
                 if before != after {
                     self.lines.set_peer(slot, after);
@@ -253,6 +317,11 @@ impl Engine {
                 if restarted || before.path != after.path {
                     self.tunnel.path_known(slot, now, wall);
                 }
+                if awake {
+                    self.wake_path(slot, now);
+                } else if moved {
+                    self.endpoints_moved(slot, now);
+                }
             }
             None => {
                 let key = config.key;
@@ -260,6 +329,7 @@ impl Engine {
                 let Some(peer) = self.peers.by_slot_mut(slot) else { return };
                 peer.direct = direct;
                 self.lines.set_peer(slot, peer.facts());
+                self.disco.learn(slot, &self.peers);
                 self.tunnel.add_peer(slot, key);
                 self.unpublished = true;
             }
@@ -283,6 +353,9 @@ impl Engine {
         self.tunnel.remove_peer(slot);
         self.act();
         self.lines.clear_peer(slot);
+        if let Some(peer) = self.peers.by_slot(slot) {
+            self.disco.forget(slot, &peer.config.disco_key, peer.paths.as_deref(), &self.peers);
+        }
         self.peers.remove(slot);
         self.unpublished = true;
     }
@@ -316,20 +389,19 @@ impl Engine {
         peer.heard = region;
         let after = peer.path();
         if before != after {
-            self.lines.set_path(slot, after);
+            self.lines.set_path(slot, after, peer.asleep());
         }
     }
 
     /// A peer has proved to be at this address. Only where there is no disco does that say where it is reached:
     /// whoever sends on what a peer has sent can have any address (WireGuard paper §2.1).
     pub(super) fn note_moved(&mut self, slot: PeerSlot, addr: SocketAddr) {
-        let Some(peer) = self.peers.by_slot_mut(slot).filter(|peer| peer.config.wireguard_only.is_some())
-        else {
+        let Some(peer) = self.peers.by_slot_mut(slot).filter(|peer| peer.config.wireguard_only) else {
             return;
         };
         if peer.direct.as_deref() != Some(&addr) {
             peer.direct = Some(Box::new(addr));
-            self.lines.set_path(slot, Path::Udp(addr));
+            self.lines.set_path(slot, Path::Udp(addr), false);
         }
     }
 

@@ -14,9 +14,14 @@ use netmap::RegionId;
 /// Packets from the lines handled in one call, so that a flood does not hold up the control thread.
 const HOST_BUDGET: u32 = 128;
 
+/// The same for disco and STUN: most of them cost a box to open.
+const SIGNAL_BUDGET: u32 = 64;
+
 impl Engine {
-    /// A datagram arrived. Data goes to the receiving line, handshakes are handled here, anything else is dropped.
+    /// A datagram arrived. Data goes to the receiving line, handshakes and disco are handled here, STUN comes out as
+    /// [`Output::Stun`], anything else is dropped.
     pub fn handle_datagram(&mut self, from: Source, datagram: &[u8], now: Mono) {
+        self.now = now;
         match demux::kind(datagram) {
             Kind::Data => {
                 if let Source::Derp { region, peer } = from
@@ -31,8 +36,8 @@ impl Engine {
                 self.handshake(from, datagram, now);
                 self.act();
             }
-            Kind::Disco => self.drops().count(DropReason::Disco),
-            Kind::Stun => self.drops().count(DropReason::Stun),
+            Kind::Disco => self.handle_disco(from, datagram, now),
+            Kind::Stun => self.handle_stun(from, datagram),
             Kind::Unknown => self.drops().count(DropReason::Malformed),
         }
     }
@@ -46,11 +51,14 @@ impl Engine {
     /// Takes what the lines have told since the last call: wishes for sessions, proofs of sessions, handshake
     /// messages, packets for us. True if there is more than one call handles.
     pub fn handle_lines(&mut self, now: Mono, wall: Wall) -> bool {
+        self.now = now;
         self.lines.collect();
         while let Some(event) = self.lines.next_event() {
             match event {
                 LineEvent::NeedHandshake(slot) => self.tunnel.want_session(slot, now, wall),
                 LineEvent::FirstData(local) => self.tunnel.first_data(local, now),
+                LineEvent::Woken(slot) => self.wake_path(slot, now),
+                LineEvent::Unreachable(slot) => self.path_unreachable(slot, now),
                 LineEvent::Moved(slot, addr) => self.note_moved(slot, addr),
             }
         }
@@ -59,6 +67,23 @@ impl Engine {
             scratch.clear();
             scratch.extend_from_slice(message);
             self.handshake(from, &scratch, now);
+        }
+        let mut signals = SIGNAL_BUDGET;
+        while signals > 0
+            && let Some((from, datagram)) = self.lines.next_disco()
+        {
+            signals -= 1;
+            scratch.clear();
+            scratch.extend_from_slice(datagram);
+            self.handle_disco(from, &scratch, now);
+        }
+        while signals > 0
+            && let Some((from, datagram)) = self.lines.next_stun()
+        {
+            signals -= 1;
+            scratch.clear();
+            scratch.extend_from_slice(datagram);
+            self.handle_stun(from, &scratch);
         }
         let mut left = HOST_BUDGET;
         while left > 0
@@ -72,7 +97,7 @@ impl Engine {
         }
         self.scratch = scratch;
         self.act();
-        left == 0
+        left == 0 || signals == 0
     }
 
     fn handshake(&mut self, from: Source, message: &[u8], now: Mono) {
@@ -112,11 +137,7 @@ impl Engine {
                     if let (Some(slot), Some(Source::Udp(addr))) = (slot, to) {
                         self.note_moved(slot, addr);
                     }
-                    let to = to.or_else(|| slot.and_then(|slot| self.way_to(slot)));
-                    match to {
-                        Some(to) => self.outputs.push_back(Output::Transmit { to, bytes }),
-                        None => self.drops().count(DropReason::NoPath),
-                    }
+                    self.transmit(slot, to, bytes);
                 }
                 Action::Install(keys) => {
                     self.lines.install(&keys);
@@ -151,12 +172,31 @@ impl Engine {
         }
     }
 
-    fn way_to(&self, slot: PeerSlot) -> Option<Source> {
-        let peer = self.peers.by_slot(slot)?;
+    /// Sends a handshake message the way that packets go, and an answer also the way that the question came, which works.
+    fn transmit(&mut self, slot: Option<PeerSlot>, back: Option<Source>, bytes: Box<[u8]>) {
+        if let Some(slot) = slot {
+            self.wake_path(slot, self.now);
+        }
+        let (direct, relay) = slot.map_or((None, None), |slot| self.ways_to(slot));
+        let back = back.filter(|back| Some(*back) != direct && Some(*back) != relay);
+        let mut ways = [direct, relay, back].into_iter().flatten();
+        let Some(mut to) = ways.next() else { return self.drops().count(DropReason::NoPath) };
+        for next in ways {
+            self.outputs.push_back(Output::Transmit { to, bytes: bytes.clone() });
+            to = next;
+        }
+        self.outputs.push_back(Output::Transmit { to, bytes });
+    }
+
+    /// Directly and through a relay, as packets to this peer go.
+    fn ways_to(&self, slot: PeerSlot) -> (Option<Source>, Option<Source>) {
+        let Some(peer) = self.peers.by_slot(slot) else { return (None, None) };
+        let relay = |region| Source::Derp { region, peer: peer.config.key };
         match peer.path() {
-            Path::None => None,
-            Path::Derp { region } => Some(Source::Derp { region, peer: peer.config.key }),
-            Path::Udp(addr) => Some(Source::Udp(addr)),
+            Path::None => (None, None),
+            Path::Derp { region } => (None, Some(relay(region))),
+            Path::Udp(addr) => (Some(Source::Udp(addr)), None),
+            Path::Both { addr, region } => (Some(Source::Udp(addr)), Some(relay(region))),
         }
     }
 }

@@ -17,7 +17,8 @@ pub(super) enum TxCommand {
     /// A new peer, or new facts of a known one (its session and staged packets stay).
     Peer(Box<TxPeer>),
     ClearPeer(PeerSlot),
-    Path(PeerSlot, Path),
+    /// Where its packets go, and whether control wants to be told of the next one.
+    Path(PeerSlot, Path, bool),
     /// Send with this one from now on.
     Session(Box<SendSession>),
     Retire(PeerSlot, u32),

@@ -57,6 +57,8 @@ pub(super) struct Ends {
     pub(super) derp: RecordConsumer,
     pub(super) host: RecordConsumer,
     pub(super) handshakes: RecordConsumer,
+    pub(super) disco: RecordConsumer,
+    pub(super) stun: RecordConsumer,
     pub(super) events: [Consumer<LineEvent>; 2],
     pub(super) echo: Arc<AtomicBool>,
     pub(super) drops: Arc<DropCounters>,
@@ -136,6 +138,7 @@ impl Control {
             session: None,
             staged: Queue::default(),
             asked: None,
+            failed: false,
         })));
         self.tell_rx(RxCommand::Peer(Box::new(RxPeer {
             slot,
@@ -146,9 +149,9 @@ impl Control {
         })));
     }
 
-    /// Changes only how a peer is reached.
-    pub fn set_path(&mut self, slot: PeerSlot, path: Path) {
-        self.tell_tx(TxCommand::Path(slot, path));
+    /// Changes only how a peer is reached, and whether that is looked after (see [`PeerFacts::asleep`]).
+    pub fn set_path(&mut self, slot: PeerSlot, path: Path, asleep: bool) {
+        self.tell_tx(TxCommand::Path(slot, path, asleep));
     }
 
     /// Forgets a peer with its sessions and waiting packets.
@@ -307,6 +310,18 @@ impl Control {
     /// The next handshake message that rx let pass.
     pub fn next_handshake(&mut self) -> Option<(Source, &[u8])> {
         let head = self.ends.handshakes.pop(&mut self.scratch)?;
+        record::decode_source(head, &self.scratch)
+    }
+
+    /// The next disco datagram that has come by UDP.
+    pub fn next_disco(&mut self) -> Option<(Source, &[u8])> {
+        let head = self.ends.disco.pop(&mut self.scratch)?;
+        record::decode_source(head, &self.scratch)
+    }
+
+    /// The next STUN datagram that has come by UDP.
+    pub fn next_stun(&mut self) -> Option<(Source, &[u8])> {
+        let head = self.ends.stun.pop(&mut self.scratch)?;
         record::decode_source(head, &self.scratch)
     }
 

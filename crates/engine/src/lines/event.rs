@@ -11,6 +11,10 @@ pub enum LineEvent {
     NeedHandshake(PeerSlot),
     /// The first packet on this session was authentic: the peer has the keys.
     FirstData(u32),
+    /// Something was to be sent to a peer whose path nobody looks after. Told once.
+    Woken(PeerSlot),
+    /// The system has no way to the address of a direct path. Told once a path.
+    Unreachable(PeerSlot),
     /// A peer that may move has been heard, authentically, from this address and not from the one before.
     Moved(PeerSlot, SocketAddr),
 }

@@ -19,6 +19,10 @@ pub struct Limits {
     pub host: usize,
     /// Ring of handshake messages that passed the first check.
     pub handshakes: usize,
+    /// Ring of disco datagrams.
+    pub disco: usize,
+    /// Ring of STUN datagrams.
+    pub stun: usize,
     /// Arena of tx.
     pub tx_arena: usize,
     /// Arena of rx.
@@ -46,7 +50,9 @@ impl Default for Limits {
             derp_in: 128 << 10,
             derp_out: 128 << 10,
             host: 32 << 10,
-            handshakes: 8 << 10,
+            handshakes: 4 << 10,
+            disco: 6 << 10,
+            stun: 1 << 10,
             tx_arena: 32 << 10,
             rx_arena: 32 << 10,
             batch: 64,
@@ -63,7 +69,8 @@ impl Default for Limits {
 impl Limits {
     /// Memory that the lines take at start, in bytes; tables of peers and sessions come on top.
     pub const fn heap_bytes(&self) -> usize {
-        let rings = self.inject + self.derp_in + self.derp_out + self.host + self.handshakes;
+        let small = self.handshakes + self.disco + self.stun;
+        let rings = self.inject + self.derp_in + self.derp_out + self.host + small;
         let arenas = self.tx_arena + self.rx_arena + 2 * self.batch * size_of::<Packet>();
         // An entry of the flow table is its tuple, a few links and a bucket.
         let flows = self.flows * (size_of::<FlowTuple>() + 16) + self.announcements * size_of::<FlowTuple>();

@@ -61,6 +61,8 @@ pub fn new(limits: &Limits, seeds: [[u8; 16]; 2]) -> (Control, TxLine, RxLine) {
     let (derp_in, derp) = ring::records(limits.derp_out);
     let (host_in, host) = ring::records(limits.host);
     let (handshakes_in, handshakes) = ring::records(limits.handshakes);
+    let (disco_in, disco) = ring::records(limits.disco);
+    let (stun_in, stun) = ring::records(limits.stun);
     let (flows_in, flows) = RingBuffer::new(limits.announcements);
     let (tx_events_in, tx_events) = RingBuffer::new(limits.events);
     let (rx_events_in, rx_events) = RingBuffer::new(limits.events);
@@ -86,7 +88,7 @@ pub fn new(limits: &Limits, seeds: [[u8; 16]; 2]) -> (Control, TxLine, RxLine) {
             inject: rx_injected,
             flows,
             host: host_in,
-            handshakes: handshakes_in,
+            upward: rx::Upward { handshakes: handshakes_in, disco: disco_in, stun: stun_in },
             events: rx_events_in,
             echo: Arc::clone(&echo),
             drops: Arc::clone(&drops),
@@ -100,6 +102,8 @@ pub fn new(limits: &Limits, seeds: [[u8; 16]; 2]) -> (Control, TxLine, RxLine) {
         derp,
         host,
         handshakes,
+        disco,
+        stun,
         events: [tx_events, rx_events],
         echo,
         drops,

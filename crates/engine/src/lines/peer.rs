@@ -26,6 +26,13 @@ pub enum Path {
     },
     /// Directly.
     Udp(SocketAddr),
+    /// Directly by a path that has not been confirmed of late, and through a relay: what arrives twice is dropped.
+    Both {
+        /// The address.
+        addr: SocketAddr,
+        /// The relay's region.
+        region: u16,
+    },
 }
 
 /// What control says about a peer.
@@ -43,6 +50,8 @@ pub struct PeerFacts {
     pub masq_v6: Option<Ipv6Addr>,
     /// Its packets are followed: control is told the address they come from.
     pub roams: bool,
+    /// Nobody looks after the path to it: control is told once when something is to be sent.
+    pub asleep: bool,
 }
 
 impl PeerFacts {
@@ -80,6 +89,8 @@ pub(super) struct TxPeer {
     pub(super) staged: Queue,
     /// When control was asked for a session that has not come yet.
     pub(super) asked: Option<Tick>,
+    /// Control has been told that the path leads nowhere.
+    pub(super) failed: bool,
 }
 
 /// rx's entry.

@@ -1,7 +1,7 @@
 //! The line from peers to this machine: demux, open in place, source check, filter, deliver.
 //!
 //! Owns: the receiving sessions with their replay windows, and the flow table of the filter.
-//! Leaves out: handshakes and disco beyond telling them apart, sockets (a [`UdpSource`] stands for them) and the TUN
+//! Leaves out: handshakes, disco and STUN beyond telling them apart, sockets (a [`UdpSource`] stands for them) and the TUN
 //! (a [`TunSink`] does).
 //!
 //! Order matters twice: a turn first looks how much has been injected, then takes commands and announced flows; and
@@ -56,10 +56,18 @@ pub(super) struct RxEnds {
     pub(super) inject: RecordConsumer,
     pub(super) flows: Consumer<FlowTuple>,
     pub(super) host: RecordProducer,
-    pub(super) handshakes: RecordProducer,
+    pub(super) upward: Upward,
     pub(super) events: Producer<LineEvent>,
     pub(super) echo: Arc<AtomicBool>,
     pub(super) drops: Arc<DropCounters>,
+}
+
+/// What control handles, a queue for each kind: a flood of one leaves the others alone.
+#[derive(Debug)]
+pub(super) struct Upward {
+    pub(super) handshakes: RecordProducer,
+    pub(super) disco: RecordProducer,
+    pub(super) stun: RecordProducer,
 }
 
 /// The line.
@@ -74,7 +82,7 @@ pub struct RxLine {
     most: usize,
     sessions: SessionTable,
     snapshot: Option<Box<InForce>>,
-    handshakes: RecordProducer,
+    upward: Upward,
     events: Producer<LineEvent>,
     hall: Hall,
 }
@@ -103,7 +111,7 @@ impl RxLine {
             most: limits.batch.max(1),
             sessions: SessionTable::default(),
             snapshot: None,
-            handshakes: ends.handshakes,
+            upward: ends.upward,
             events: ends.events,
             hall: Hall {
                 peers: PeerTable::default(),
@@ -249,7 +257,7 @@ impl RxLine {
             }
             let source = source.get(..source_len).unwrap_or_default();
             let force = self.snapshot.as_deref();
-            match hand_up(kind, head, source, room, force, &mut self.handshakes) {
+            match self.upward.hand_up(kind, head, source, room, force) {
                 Ok(()) => self.hall.wake = true,
                 Err(reason) => self.hall.drops.count(reason),
             }
@@ -270,7 +278,7 @@ impl RxLine {
             }
             let (head, start, len) = record::encode_source(&Source::Udp(arrival.from));
             let source = start.get(..len).unwrap_or_default();
-            match hand_up(kind, head, source, datagram, self.snapshot.as_deref(), &mut self.handshakes) {
+            match self.upward.hand_up(kind, head, source, datagram, self.snapshot.as_deref()) {
                 Ok(()) => self.hall.wake = true,
                 Err(reason) => self.hall.drops.count(reason),
             }
@@ -305,26 +313,31 @@ impl RxLine {
     }
 }
 
-/// A handshake message goes to control if its mac1 is right; whatever else is not data is refused.
-fn hand_up(
-    kind: Kind,
-    head: Head,
-    source: &[u8],
-    datagram: &[u8],
-    force: Option<&InForce>,
-    handshakes: &mut RecordProducer,
-) -> Result<(), DropReason> {
-    match kind {
-        Kind::Handshake => match force.filter(|force| force.snapshot.running) {
-            None => Err(DropReason::Acl),
-            Some(force) if !force.mac1.ok(datagram) => Err(DropReason::BadMac),
-            Some(_) if !handshakes.push(head, &[source, datagram]) => Err(DropReason::RingFull),
-            Some(_) => Ok(()),
-        },
-        Kind::Disco => Err(DropReason::Disco),
-        Kind::Stun => Err(DropReason::Stun),
-        Kind::Data | Kind::Unknown if datagram.len() < super::open::SHORTEST => Err(DropReason::TooShort),
-        Kind::Data | Kind::Unknown => Err(DropReason::Malformed),
+impl Upward {
+    /// A handshake message goes to control if its mac1 is right, and so do disco and STUN; whatever else is not data is
+    /// refused.
+    fn hand_up(
+        &mut self,
+        kind: Kind,
+        head: Head,
+        source: &[u8],
+        datagram: &[u8],
+        force: Option<&InForce>,
+    ) -> Result<(), DropReason> {
+        let queue = match kind {
+            Kind::Handshake => match force.filter(|force| force.snapshot.running) {
+                None => return Err(DropReason::Acl),
+                Some(force) if !force.mac1.ok(datagram) => return Err(DropReason::BadMac),
+                Some(_) => &mut self.handshakes,
+            },
+            Kind::Disco => &mut self.disco,
+            Kind::Stun => &mut self.stun,
+            Kind::Data | Kind::Unknown if datagram.len() < super::open::SHORTEST => {
+                return Err(DropReason::TooShort);
+            }
+            Kind::Data | Kind::Unknown => return Err(DropReason::Malformed),
+        };
+        if queue.push(head, &[source, datagram]) { Ok(()) } else { Err(DropReason::RingFull) }
     }
 }
 

@@ -187,9 +187,9 @@ impl TxLine {
                         self.inbox.retire(peer);
                     }
                 }
-                TxCommand::Path(slot, path) => {
+                TxCommand::Path(slot, path, asleep) => {
                     if let Some(peer) = self.desk.peers.entry(slot) {
-                        peer.facts.path = path;
+                        (peer.facts.path, peer.facts.asleep, peer.failed) = (path, asleep, false);
                     }
                 }
                 TxCommand::Session(session) => {
@@ -467,6 +467,10 @@ impl Desk {
         udp: &mut dyn UdpSink,
     ) -> Result<(), DropReason> {
         let peer = self.peers.entry(slot).ok_or(DropReason::UnknownPeer)?;
+        if peer.facts.asleep && self.events.push(LineEvent::Woken(slot)).is_ok() {
+            peer.facts.asleep = false;
+            self.wake = true;
+        }
         // No counter is spent on what cannot be sent.
         if peer.facts.path == Path::None {
             return Err(DropReason::NoPath);
@@ -481,24 +485,34 @@ impl Desk {
         let unsealed = run.len().saturating_sub(sealed);
         self.drops.add(DropReason::Expired, unsealed as u32);
         let bytes = run.iter().fold(0u32, |sum, packet| sum.wrapping_add(packet.len));
-        let refused = match peer.facts.path {
-            Path::None => 0,
-            Path::Derp { region } => {
-                let head = Head { kind: record::DERP, a: u32::from(region), b: 0 };
-                let mut refused = 0u32;
-                for datagram in Run::new(arena, run).iter() {
-                    refused += u32::from(!self.derp.push(head, &[peer.facts.key.as_bytes(), datagram]));
-                }
-                self.drops.add(DropReason::RingFull, refused);
-                self.wake = true;
-                refused
-            }
-            Path::Udp(to) => {
-                let taken = udp.send(to, Run::new(arena, run), &self.drops);
-                sealed.saturating_sub(taken) as u32
-            }
+        let sealed_run = Run::new(arena, run);
+        let (direct, region) = match peer.facts.path {
+            Path::None => (None, None),
+            Path::Derp { region } => (None, Some(region)),
+            Path::Udp(to) => (Some(to), None),
+            Path::Both { addr, region } => (Some(addr), Some(region)),
         };
-        let sent = (sealed as u32).saturating_sub(refused);
+        let mut sent = 0;
+        if let Some(to) = direct {
+            let before = self.drops.get(DropReason::Unreachable);
+            sent = udp.send(to, sealed_run, &self.drops);
+            let failed = sent == 0 && self.drops.get(DropReason::Unreachable) != before;
+            if failed && !peer.failed && self.events.push(LineEvent::Unreachable(slot)).is_ok() {
+                peer.failed = true;
+                self.wake = true;
+            }
+        }
+        if let Some(region) = region {
+            let head = Head { kind: record::DERP, a: u32::from(region), b: 0 };
+            let mut refused = 0u32;
+            for datagram in sealed_run.iter() {
+                refused += u32::from(!self.derp.push(head, &[peer.facts.key.as_bytes(), datagram]));
+            }
+            self.drops.add(DropReason::RingFull, refused);
+            self.wake = true;
+            sent = sent.max(sealed.saturating_sub(refused as usize));
+        }
+        let sent = sent as u32;
         if sent > 0 {
             peer.activity.note_sent(now, sent, bytes, data);
         }

@@ -14,7 +14,6 @@
 //! Sources: the WireGuard paper (sections in brackets, as "WireGuard paper §5.4") and protocol reference §6.
 
 mod action;
-mod by_key;
 #[cfg(test)]
 mod hand_line;
 mod hash;

@@ -3,7 +3,6 @@
 //! What arrives from the network is in [`super::receive`].
 
 use super::action::{Action, SessionState};
-use super::by_key::ByKey;
 use super::identity::Identity;
 use super::index::IndexTable;
 use super::limit::Limit;
@@ -16,6 +15,7 @@ use super::timers::{
     TURN_INITIATIONS,
 };
 use super::watch::Activity;
+use crate::by_key::ByKey;
 use crate::session::SessionKeys;
 use crate::slot::{PeerSlot, make_room};
 use crate::time::{Mono, Wall};
@@ -116,20 +116,20 @@ impl Tunnel {
         }
         if let Some(place) = self.peers.get_mut(slot.index()) {
             *place = Some(Peer::new(slot, key));
-            self.by_key.insert(&key, slot.index(), |at| key_in(&self.peers, at));
+            self.by_key.insert(key.as_bytes(), slot.index(), |at| key_in(&self.peers, at));
         }
     }
 
     /// Which peer has this key.
     pub fn slot_of(&self, key: &NodePublic) -> Option<PeerSlot> {
-        let place = self.by_key.find(key, |at| key_in(&self.peers, at))?;
+        let place = self.by_key.find(key.as_bytes(), |at| key_in(&self.peers, at))?;
         self.peers.get(place)?.as_ref().map(|peer| peer.slot)
     }
 
     /// Removes a peer and ends its sessions. Nothing happens if the slot's generation is not the living one.
     pub fn remove_peer(&mut self, slot: PeerSlot) {
         let Some(key) = self.peer(slot).map(|peer| peer.key) else { return };
-        self.by_key.remove(&key, slot.index(), |at| key_in(&self.peers, at));
+        self.by_key.remove(key.as_bytes(), slot.index(), |at| key_in(&self.peers, at));
         if let Some(mut peer) = self.peers.get_mut(slot.index()).and_then(Option::take) {
             self.core.end_run(&mut peer);
         }
@@ -341,8 +341,8 @@ fn peer_in(peers: &mut [Option<Peer>], slot: PeerSlot) -> Option<&mut Peer> {
 }
 
 /// The key of the peer in a place.
-fn key_in(peers: &[Option<Peer>], place: usize) -> Option<&NodePublic> {
-    peers.get(place)?.as_ref().map(|peer| &peer.key)
+fn key_in(peers: &[Option<Peer>], place: usize) -> Option<&[u8; 32]> {
+    peers.get(place)?.as_ref().map(|peer| peer.key.as_bytes())
 }
 
 /// Makes a run for a peer that has none; false if there can be no session with it.

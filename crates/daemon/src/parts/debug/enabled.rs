@@ -68,13 +68,14 @@ pub async fn action(shared: &Rc<Shared>, request: &Request) -> Response {
         // There is nobody to relay for us but DERP, and no map on flash.
         "peer-relay-servers" => Response::text("[]\n"),
         "clear-netmap-cache" => done(),
-        // Without direct paths the way out is the way to the relays.
         "restun" => {
             shared.plane.measure_relays();
+            shared.plane.refresh_endpoints();
             done()
         }
         "rebind" => {
             shared.plane.check_relays();
+            shared.plane.network_changed();
             done()
         }
         "break-derp-conns" => {

@@ -279,8 +279,9 @@ fn handshakes_and_disco_are_told_apart() {
     b.receive(1, &disco);
     b.turn(NOW);
     assert_eq!(b.dropped(DropReason::BadMac), 1);
-    assert_eq!(b.dropped(DropReason::Disco), 1);
     let from = Source::Derp { region: 900, peer: key(1) };
+    assert_eq!(b.control.next_disco(), Some((from, &disco[..])));
+    assert_eq!(b.control.next_disco(), None);
     assert_eq!(b.control.next_handshake(), Some((from, &cookie[..])));
     assert_eq!(b.control.next_handshake(), None);
 }
@@ -410,9 +411,10 @@ fn datagrams_from_sockets() {
     let report = b.rx.turn_with(NOW, BUDGET, &mut NoTun, &mut socket);
     assert!(!report.more);
     assert_eq!(b.hosted().into_iter().map(|(_, _, packet)| packet).collect::<Vec<_>>(), packets);
-    for reason in
-        [DropReason::Disco, DropReason::Stun, DropReason::Malformed, DropReason::TooShort, DropReason::BadMac]
-    {
+    let from = Source::Udp("192.0.2.1:41641".parse().expect("addr"));
+    assert_eq!(b.control.next_disco(), Some((from, &datagrams[3][..])));
+    assert_eq!(b.control.next_stun(), Some((from, &datagrams[9][..])));
+    for reason in [DropReason::Malformed, DropReason::TooShort, DropReason::BadMac] {
         assert_eq!(b.dropped(reason), 1, "{reason:?}");
     }
     assert_eq!(b.dropped(DropReason::Replay), 1);

@@ -189,12 +189,12 @@ fn paths() {
         }
     }
     let (mut a, _) = joined();
-    a.control.set_path(slot(2), Path::None);
+    a.control.set_path(slot(2), Path::None, false);
     a.control.inject_tx(&echo(1, 2), None).expect("room");
     a.turn(NOW);
     assert_eq!(a.dropped(DropReason::NoPath), 1);
     let to: SocketAddr = "192.0.2.7:41641".parse().expect("address");
-    a.control.set_path(slot(2), Path::Udp(to));
+    a.control.set_path(slot(2), Path::Udp(to), false);
     for _ in 0..3 {
         a.control.inject_tx(&echo(1, 2), None).expect("room");
     }

@@ -1,11 +1,10 @@
-//! Which place in the table of peers has which key: a hash table of four bytes a place, because the keys themselves
-//! are in the table of peers already.
+//! Which place in a table of peers has which key: a hash table of four bytes a place, because the keys themselves
+//! are in the table of peers already. Several places may have the same key.
 //!
 //! Open addressing with linear probing, never more than three quarters full. The hash is keyed: whoever chooses keys
 //! cannot make them collide.
 
 use crate::filter::SipKey;
-use keys::NodePublic;
 
 /// No place has this number: those of peers have 24 bits.
 const FREE: u32 = u32::MAX;
@@ -15,7 +14,7 @@ const FEWEST: usize = 16;
 
 /// The table. Every method is told how to find the key of a place.
 #[derive(Debug)]
-pub(super) struct ByKey {
+pub(crate) struct ByKey {
     hash: SipKey,
     /// Places; their number is a power of two or zero.
     cells: Box<[u32]>,
@@ -23,31 +22,37 @@ pub(super) struct ByKey {
 }
 
 impl ByKey {
-    pub(super) fn new(seed: [u8; 16]) -> Self {
+    pub(crate) fn new(seed: [u8; 16]) -> Self {
         Self { hash: SipKey::new(seed), cells: Box::default(), len: 0 }
     }
 
     /// How many keys there are.
-    pub(super) const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
-    /// The place that has `key`.
-    pub(super) fn find<'a>(
+    /// A place that has `key`.
+    pub(crate) fn find<'a>(
         &self,
-        key: &NodePublic,
-        key_at: impl Fn(usize) -> Option<&'a NodePublic>,
+        key: &[u8; 32],
+        key_at: impl Fn(usize) -> Option<&'a [u8; 32]>,
     ) -> Option<usize> {
         let at = self.cell_of(key, |place| key_at(place) == Some(key))?;
         self.cells.get(at).map(|place| *place as usize)
     }
 
-    /// Notes that `place` has `key`, which no place had.
-    pub(super) fn insert<'a>(
+    /// A place that has `key` and that `is_it` wants.
+    pub(crate) fn find_where(&self, key: &[u8; 32], is_it: impl Fn(usize) -> bool) -> Option<usize> {
+        let at = self.cell_of(key, is_it)?;
+        self.cells.get(at).map(|place| *place as usize)
+    }
+
+    /// Notes that `place` has `key`.
+    pub(crate) fn insert<'a>(
         &mut self,
-        key: &NodePublic,
+        key: &[u8; 32],
         place: usize,
-        key_at: impl Fn(usize) -> Option<&'a NodePublic>,
+        key_at: impl Fn(usize) -> Option<&'a [u8; 32]>,
     ) {
         if (self.len + 1) * 4 > self.cells.len() * 3 {
             let larger = vec![FREE; (self.cells.len() * 2).max(FEWEST)].into();
@@ -63,11 +68,11 @@ impl ByKey {
     }
 
     /// Forgets `place`, which has `key`.
-    pub(super) fn remove<'a>(
+    pub(crate) fn remove<'a>(
         &mut self,
-        key: &NodePublic,
+        key: &[u8; 32],
         place: usize,
-        key_at: impl Fn(usize) -> Option<&'a NodePublic>,
+        key_at: impl Fn(usize) -> Option<&'a [u8; 32]>,
     ) {
         let Some(mut hole) = self.cell_of(key, |other| other == place) else { return };
         self.len -= 1;
@@ -91,7 +96,7 @@ impl ByKey {
     }
 
     /// The first cell from where `key` belongs whose place is the right one.
-    fn cell_of(&self, key: &NodePublic, is_it: impl Fn(usize) -> bool) -> Option<usize> {
+    fn cell_of(&self, key: &[u8; 32], is_it: impl Fn(usize) -> bool) -> Option<usize> {
         if self.cells.is_empty() {
             return None;
         }
@@ -106,7 +111,7 @@ impl ByKey {
     }
 
     /// There is a free cell.
-    fn put(&mut self, key: &NodePublic, place: u32) {
+    fn put(&mut self, key: &[u8; 32], place: u32) {
         let mut at = self.home(key);
         while self.get(at) != FREE {
             at = self.next(at);
@@ -115,8 +120,8 @@ impl ByKey {
     }
 
     /// Where `key` belongs; there are cells.
-    fn home(&self, key: &NodePublic) -> usize {
-        self.hash.hash_bytes(key.as_bytes()) as usize & (self.cells.len() - 1)
+    fn home(&self, key: &[u8; 32]) -> usize {
+        self.hash.hash_bytes(key) as usize & (self.cells.len() - 1)
     }
 
     fn next(&self, at: usize) -> usize {
@@ -140,8 +145,8 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    fn key(n: u8) -> NodePublic {
-        NodePublic::from_bytes([n; 32])
+    const fn key(n: u8) -> [u8; 32] {
+        [n; 32]
     }
 
     proptest! {
@@ -170,5 +175,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn several_places_may_have_one_key() {
+        let keys = [key(1), key(2), key(1), key(1)];
+        let at = |place: usize| keys.get(place);
+        let mut table = ByKey::new([7; 16]);
+        (0..4).for_each(|place| table.insert(&keys[place], place, at));
+        for gone in [0, 3, 2] {
+            assert!(table.find(&key(1), at).is_some());
+            table.remove(&key(1), gone, at);
+        }
+        assert_eq!((table.find(&key(1), at), table.find(&key(2), at)), (None, Some(1)));
     }
 }

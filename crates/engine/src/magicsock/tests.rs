@@ -1,0 +1,334 @@
+//! The paths to one peer in virtual time: who is asked when, what is trusted how long, what is bounded.
+
+use super::boxes::SealedBox;
+use super::disco::TxId;
+use super::paths::{Act, Paths, To, Turn, Way};
+use super::*;
+use crate::drop::DropReason;
+use crate::time::Mono;
+use keys::{DiscoPrivate, DiscoPublic};
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng as _;
+use std::net::SocketAddr;
+
+/// A peer's paths, the moment, and what they want done.
+struct Bench {
+    paths: Paths,
+    now: Mono,
+    rng: ChaCha8Rng,
+    acts: Vec<Act>,
+    /// Traffic goes on by itself.
+    sending: bool,
+}
+
+fn at(n: u8) -> SocketAddr {
+    SocketAddr::from(([198, 51, 100, n], 41641))
+}
+
+impl Bench {
+    fn new(mapped: &[SocketAddr]) -> Self {
+        let own = DiscoPrivate::from_bytes([3; 32]);
+        let sealed = SealedBox::new(&own, &DiscoPublic::from_bytes([9; 32]));
+        let now = Mono::from_millis(1_000_000);
+        Self {
+            paths: Paths::new(sealed, mapped.iter().copied(), now),
+            now,
+            rng: ChaCha8Rng::seed_from_u64(7),
+            acts: Vec::new(),
+            sending: false,
+        }
+    }
+
+    fn act<T>(&mut self, act: impl FnOnce(&mut Paths, &mut Turn<'_>) -> T) -> T {
+        act(&mut self.paths, &mut Turn { now: self.now, rng: &mut self.rng, acts: &mut self.acts })
+    }
+
+    fn wake(&mut self) {
+        self.act(Paths::wake);
+    }
+
+    /// Takes what is to be done: pings by address, and how many calls.
+    fn take(&mut self) -> (Vec<(SocketAddr, TxId)>, usize) {
+        let acts = std::mem::take(&mut self.acts);
+        let calls = acts.iter().filter(|act| **act == Act::Call).count();
+        let pings = acts.into_iter().filter_map(|act| match act {
+            Act::Ping { to: To::Udp(to), tx, .. } => Some((to, tx)),
+            _ => None,
+        });
+        (pings.collect(), calls)
+    }
+
+    fn pong(&mut self, tx: TxId, from: SocketAddr) -> Result<(), DropReason> {
+        self.act(|paths, turn| paths.handle_pong(tx, To::Udp(from), turn))
+    }
+
+    /// Lets time pass. `answers` says after how many milliseconds an address answers, if it does.
+    fn run(&mut self, millis: u64, answers: &dyn Fn(SocketAddr) -> Option<u64>) -> Seen {
+        let end = self.now + Duration::from_millis(millis);
+        let mut pongs: Vec<(Mono, SocketAddr, TxId)> = Vec::new();
+        let mut seen = Seen::default();
+        loop {
+            for act in std::mem::take(&mut self.acts) {
+                match act {
+                    Act::Ping { to: To::Udp(to), tx, .. } => {
+                        seen.pings.push((self.now, to));
+                        if let Some(after) = answers(to) {
+                            pongs.push((self.now + Duration::from_millis(after), to, tx));
+                        }
+                    }
+                    Act::Ping { .. } | Act::Answered { .. } => {}
+                    Act::Call => seen.calls.push(self.now),
+                }
+            }
+            pongs.sort();
+            let next =
+                [self.paths.poll_timeout(), pongs.first().map(|pong| pong.0)].into_iter().flatten().min();
+            let next = next.filter(|next| *next <= end && !self.paths.is_over(self.now.max(*next)));
+            let Some(next) = next else { break };
+            seen.turns += 1;
+            assert!(seen.turns < 10_000, "timeouts without end");
+            self.now = self.now.max(next);
+            if pongs.first().is_some_and(|pong| pong.0 <= self.now) {
+                let (_, from, tx) = pongs.remove(0);
+                let _ = self.pong(tx, from);
+            } else {
+                let sent = self.sending.then(|| self.now.tick());
+                self.act(|paths, turn| paths.handle_timeout(sent, turn));
+            }
+        }
+        self.now = end;
+        seen
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    pings: Vec<(Mono, SocketAddr)>,
+    calls: Vec<Mono>,
+    turns: u32,
+}
+
+const NOBODY: &dyn Fn(SocketAddr) -> Option<u64> = &|_| None;
+
+#[test]
+fn the_first_packet_asks_all_addresses_and_calls() {
+    let mut bench = Bench::new(&[at(1), at(2)]);
+    assert_eq!((bench.paths.way(), bench.paths.is_awake()), (Way::Relay, false));
+    bench.wake();
+    let (pings, calls) = bench.take();
+    assert_eq!((pings.len(), calls), (2, 1));
+    assert_eq!(bench.paths.way(), Way::Relay, "a ping proves nothing");
+    bench.now = bench.now + Duration::from_millis(30);
+    assert_eq!(bench.pong(pings[1].1, at(2)), Ok(()));
+    assert_eq!(bench.paths.way(), Way::Direct(at(2)));
+    // The same one again is none.
+    assert_eq!(bench.pong(pings[1].1, at(2)), Err(DropReason::Pong));
+    // Slower: not better.
+    bench.now = bench.now + Duration::from_millis(30);
+    assert_eq!(bench.pong(pings[0].1, at(1)), Ok(()));
+    assert_eq!(bench.paths.way(), Way::Direct(at(2)));
+    bench.wake();
+    assert_eq!(bench.take().0, [], "there is nothing to look for");
+}
+
+#[test]
+fn pongs_that_prove_nothing() {
+    let mut bench = Bench::new(&[at(1)]);
+    bench.wake();
+    let (pings, _) = bench.take();
+    assert_eq!(bench.pong(TxId([1; 12]), at(1)), Err(DropReason::Pong));
+    let relayed = bench.act(|paths, turn| paths.handle_pong(pings[0].1, To::Relay, turn));
+    assert_eq!(relayed, Err(DropReason::Pong), "not the way it was sent");
+    assert_eq!(bench.paths.way(), Way::Relay);
+    // From another of the peer's addresses: the one that was asked works.
+    assert_eq!(bench.pong(pings[0].1, at(9)), Ok(()));
+    assert_eq!(bench.paths.way(), Way::Direct(at(1)));
+    let mut late = Bench::new(&[at(1)]);
+    late.wake();
+    let (pings, _) = late.take();
+    late.run(5_000, NOBODY);
+    assert_eq!(late.pong(pings[0].1, at(1)), Err(DropReason::Pong), "five seconds late");
+}
+
+#[test]
+fn a_path_is_kept_as_long_as_it_answers_and_left_within_seconds() {
+    let mut bench = Bench::new(&[at(1), at(2)]);
+    bench.sending = true;
+    bench.wake();
+    let good = |to: SocketAddr| (to == at(1)).then_some(4);
+    let seen = bench.run(20_000, &good);
+    assert_eq!(bench.paths.way(), Way::Direct(at(1)));
+    // One heartbeat every three seconds to the path in use, nothing else: it is good enough.
+    let later =
+        seen.pings.iter().filter(|(when, _)| when.since(Mono::from_millis(1_006_000)) > Duration::ZERO);
+    assert_eq!(later.clone().count(), 4);
+    assert!(later.clone().all(|(_, to)| *to == at(1)));
+    assert_eq!(seen.calls.len(), 1);
+    // Silence: both ways after the trust is over, the relay alone when a ping has been in vain, addresses asked again.
+    let mut ways = Vec::new();
+    let mut seen = Seen::default();
+    for _ in 0..140 {
+        let more = bench.run(100, NOBODY);
+        seen.pings.extend(more.pings);
+        seen.calls.extend(more.calls);
+        if ways.last() != Some(&bench.paths.way()) {
+            ways.push(bench.paths.way());
+        }
+    }
+    assert_eq!(ways, [Way::Direct(at(1)), Way::Doubtful(at(1)), Way::Relay]);
+    assert!((2..=5).contains(&seen.calls.len()), "{:?}", seen.calls);
+    // It comes back.
+    bench.run(6_000, &good);
+    assert_eq!(bench.paths.way(), Way::Direct(at(1)));
+}
+
+#[test]
+fn rounds_in_vain_get_rare_and_end_with_the_traffic() {
+    let mut bench = Bench::new(&[at(1), at(2), at(3)]);
+    bench.sending = true;
+    bench.wake();
+    let seen = bench.run(60_000, NOBODY);
+    // 0, 1, 3, then every 5 s.
+    assert!((13..=15).contains(&seen.calls.len()), "{}", seen.calls.len());
+    assert!(seen.pings.len() <= 3 * 15, "{}", seen.pings.len());
+    bench.sending = false;
+    bench.run(60_000, NOBODY);
+    assert!(!bench.paths.is_awake());
+    let seen = bench.run(500_000, NOBODY);
+    assert_eq!((seen.pings.len(), seen.calls.len(), seen.turns), (0, 0, 0), "nobody is woken for it");
+    bench.run(100_000, NOBODY);
+    assert!(bench.paths.is_over(bench.now), "and then it is forgotten");
+}
+
+#[test]
+fn an_idle_path_costs_nothing_and_is_doubted_when_it_is_used_again() {
+    let mut bench = Bench::new(&[at(1)]);
+    bench.wake();
+    let quick = |_: SocketAddr| Some(2);
+    let seen = bench.run(60_000, &quick);
+    assert!(seen.pings.len() <= 17, "{}", seen.pings.len());
+    assert_eq!((bench.paths.way(), bench.paths.is_awake()), (Way::Doubtful(at(1)), false));
+    assert_eq!(bench.run(300_000, &quick).turns, 0);
+    bench.wake();
+    bench.run(10, &quick);
+    assert_eq!(bench.paths.way(), Way::Direct(at(1)));
+}
+
+#[test]
+fn a_better_path_is_looked_for_now_and_then() {
+    let mut bench = Bench::new(&[at(1), at(2)]);
+    bench.sending = true;
+    bench.wake();
+    bench.run(30_000, &|to| (to == at(1)).then_some(80));
+    assert_eq!(bench.paths.way(), Way::Direct(at(1)));
+    bench.run(65_000, &|to| Some(if to == at(1) { 80 } else { 20 }));
+    assert_eq!(bench.paths.way(), Way::Direct(at(2)));
+}
+
+#[test]
+fn a_ping_from_a_new_address_is_returned_while_there_is_no_path() {
+    let mut bench = Bench::new(&[at(1)]);
+    let ping = |bench: &mut Bench, n: u8| bench.act(|paths, turn| paths.handle_ping(To::Udp(at(n)), turn));
+    assert!(ping(&mut bench, 5));
+    assert_eq!(bench.take().0, [], "nobody wants to send anything");
+    bench.wake();
+    assert_eq!(bench.take().0.len(), 2);
+    assert!(ping(&mut bench, 6) && ping(&mut bench, 6));
+    let (pings, _) = bench.take();
+    assert_eq!(pings.iter().map(|ping| ping.0).collect::<Vec<_>>(), [at(6)], "once");
+    assert_eq!(bench.pong(pings[0].1, at(6)), Ok(()));
+    assert!(ping(&mut bench, 7));
+    assert_eq!(bench.take().0, [], "the path is fine");
+}
+
+#[test]
+fn a_call_is_followed_at_once_but_not_answered_with_one() {
+    let mut bench = Bench::new(&[at(1)]);
+    bench.wake();
+    bench.take();
+    let call = |bench: &mut Bench, all: &[SocketAddr]| {
+        bench.act(|paths, turn| paths.handle_call(all.iter().copied(), turn))
+    };
+    assert_eq!(call(&mut bench, &[at(2), at(3)]), Ok(()));
+    let (pings, calls) = bench.take();
+    assert_eq!((pings.len(), calls), (3, 0));
+    // The next one replaces what this one told.
+    assert_eq!(call(&mut bench, &[at(3), at(4)]), Ok(()));
+    assert_eq!(bench.paths.candidates().collect::<Vec<_>>(), [at(1), at(3), at(4)]);
+}
+
+#[test]
+fn hostile_peers_are_bounded() {
+    let mut bench = Bench::new(&[]);
+    let everywhere: Vec<_> = (0..200).map(at).collect();
+    let followed = (0..50)
+        .filter(|_| bench.act(|paths, turn| paths.handle_call(everywhere.iter().copied(), turn)).is_ok())
+        .count();
+    assert_eq!(followed, CALLS_TAKEN as usize);
+    assert!(bench.take().0.len() <= CALLS_TAKEN as usize * CANDIDATES);
+    assert_eq!(bench.paths.candidates().count(), CANDIDATES);
+    let answered =
+        (0..=255).filter(|n| bench.act(|paths, turn| paths.handle_ping(To::Udp(at(*n)), turn))).count();
+    assert_eq!(answered, PINGS_TAKEN as usize);
+    bench.now = bench.now + Duration::from_secs(2);
+    assert!(bench.act(|paths, turn| paths.handle_ping(To::Udp(at(0)), turn)));
+    // All is forgotten in the end.
+    bench.run(700_000, NOBODY);
+    assert!(bench.paths.is_over(bench.now));
+}
+
+#[test]
+fn what_the_system_refuses_is_left_at_once() {
+    let mut bench = Bench::new(&[at(1), at(2)]);
+    bench.sending = true;
+    bench.wake();
+    bench.run(100, &|to| (to == at(1)).then_some(1));
+    assert_eq!(bench.paths.way(), Way::Direct(at(1)));
+    bench.act(Paths::unreachable);
+    assert_eq!(bench.paths.way(), Way::Relay);
+    bench.run(1_000, &|to| (to == at(2)).then_some(1));
+    assert_eq!(bench.paths.way(), Way::Direct(at(2)));
+}
+
+#[test]
+fn another_network_is_asked_at_once() {
+    let mut bench = Bench::new(&[at(1)]);
+    bench.sending = true;
+    bench.wake();
+    bench.run(100, &|_| Some(1));
+    bench.act(Paths::doubt);
+    assert_eq!(bench.paths.way(), Way::Doubtful(at(1)));
+    assert_eq!(bench.take().0.len(), 1);
+    // An idle one waits until it is used.
+    let mut idle = Bench::new(&[at(1)]);
+    idle.act(Paths::doubt);
+    assert_eq!(idle.take(), (Vec::new(), 0));
+}
+
+#[test]
+fn pings_that_somebody_waits_for() {
+    let mut bench = Bench::new(&[at(1), at(2)]);
+    bench.act(|paths, turn| paths.ping(true, 77, 1200, turn));
+    let acts = bench.acts.clone();
+    let pings: Vec<_> = acts
+        .iter()
+        .filter_map(|act| match act {
+            Act::Ping { to, tx, padding: 1200 } => Some((*to, *tx)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        pings.iter().map(|ping| ping.0).collect::<Vec<_>>(),
+        [To::Relay, To::Udp(at(1)), To::Udp(at(2))]
+    );
+    bench.take();
+    bench.now = bench.now + Duration::from_millis(5);
+    assert_eq!(bench.act(|paths, turn| paths.handle_pong(pings[0].1, To::Relay, turn)), Ok(()));
+    assert_eq!(bench.acts, [Act::Answered { token: 77, rtt: Duration::from_millis(5), to: To::Relay }]);
+    // Only the first answer is told, but each proves its path.
+    assert_eq!(bench.pong(pings[2].1, at(2)), Ok(()));
+    assert_eq!((bench.acts.len(), bench.paths.way()), (1, Way::Direct(at(2))));
+    bench.acts.clear();
+    bench.act(|paths, turn| paths.ping(false, 78, 0, turn));
+    assert_eq!(bench.take().0.iter().map(|ping| ping.0).collect::<Vec<_>>(), [at(2)], "the one in use");
+}
