@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo | test | peers | lab | features | build | size | bench | tidy`.
+//! Developer commands: `cargo xtask demo | test | peers | lab | features | build | size | image | publish | bench | tidy`.
 //!
 //! Owns: what a person or CI types. Each command is one file. There is no check that exists only in CI: `.ci/run`
 //! calls `peers` and `test` and nothing else. Leaves out: everything that ships.
@@ -10,10 +10,12 @@ mod demo;
 // Some of it only the commands that build need.
 #[allow(dead_code)]
 mod features;
+mod image;
 mod interactive;
 mod libtest;
 mod metadata;
 mod peers;
+mod publish;
 mod size;
 mod tally;
 mod target;
@@ -65,6 +67,8 @@ fn arguments() -> Command {
                 .args(features::choice())
                 .arg(build::target_argument()),
         )
+        .subcommand(image::command())
+        .subcommand(publish::command())
         .subcommand(bench::command())
         .subcommand(features::command())
         .subcommand(Command::new("tidy").about("Checks of the tree itself"))
@@ -95,6 +99,8 @@ fn run() -> Result<ExitCode> {
         Some(("size", matches)) => {
             size::run(&Request::read(matches)?, &build::targets(matches)).map(|()| ExitCode::SUCCESS)
         }
+        Some(("image", matches)) => image::run(matches).map(|()| ExitCode::SUCCESS),
+        Some(("publish", matches)) => publish::run(matches).map(|()| ExitCode::SUCCESS),
         Some(("bench", matches)) => bench::run(&bench::Choice::new(matches)?),
         Some(("features", matches)) => features::run(matches),
         Some(("tidy", _)) => tidy::run(),

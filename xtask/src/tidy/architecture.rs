@@ -5,8 +5,14 @@ use anyhow::Result;
 use std::path::Path;
 
 /// Documents whose paths are checked.
-const DOCUMENTS: [&str; 5] =
-    ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", "docs/DEVELOPMENT.md", "docs/testing.md"];
+const DOCUMENTS: [&str; 6] = [
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "README.md",
+    "docs/DEVELOPMENT.md",
+    "docs/images.md",
+    "docs/testing.md",
+];
 
 /// A word in code marks is a path of this tree when it starts with one of these.
 const ROOTS: [&str; 9] =

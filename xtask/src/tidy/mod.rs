@@ -42,7 +42,7 @@ pub(crate) struct Tree {
 
 impl Tree {
     /// Folders that are made, not written.
-    const MADE: [&'static str; 5] = ["target", ".git", "corpus", "artifacts", "node_modules"];
+    const MADE: [&'static str; 6] = ["target", "dist", ".git", "corpus", "artifacts", "node_modules"];
 
     fn read(root: &Path) -> Result<Self> {
         let mut files = Vec::new();

@@ -1,0 +1,216 @@
+//! `cargo xtask image`: images that RouterOS and every other container engine take.
+//!
+//! Owns: the way from binaries to `dist/`: an OCI layout with all images, a docker-archive per platform for
+//! `/container/add file=`, and each layer as it is for the `Dockerfile`. The same commit gives the same bytes. Leaves
+//! out: making the binaries (`build`, `busybox`) and bringing images anywhere (`publish`).
+
+pub(crate) mod about;
+mod archive;
+pub(crate) mod config;
+pub(crate) mod digest;
+#[cfg(test)]
+mod dockerfile;
+mod layer;
+pub(crate) mod layout;
+mod make;
+mod rootfs;
+mod store;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+pub(crate) use make::layout;
+
+use crate::build::{self, Spec};
+use crate::features::{self, Closure, Profile, Request};
+use crate::target::Target;
+use about::{About, Commit};
+use anyhow::{Context, Result, ensure};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use config::Platform;
+use rootfs::{Contents, Shell};
+use std::path::PathBuf;
+
+/// What the command line of `image` says.
+pub(crate) fn command() -> Command {
+    let flag = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+    };
+    let list = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(value).action(ArgAction::Append).value_delimiter(',').help(help)
+    };
+    Command::new("image")
+        .about("Make images: an OCI layout and docker-archives in dist/")
+        .arg(list("profiles", "P", "router (default), tiny, full, or all").visible_alias("profile"))
+        .arg(list("features", "F", "these features instead, or on top of one profile"))
+        .arg(
+            list("target", "T", "amd64, arm64, arm/v7, arm/v5; default: this machine's")
+                .conflicts_with("all"),
+        )
+        .arg(flag("all", "all four targets"))
+        .arg(flag("shell", "with busybox in it"))
+        .arg(flag("raw", "do not pack the binary: less memory, more flash"))
+        .arg(
+            Arg::new("source").long("source").value_name("URL").help("where the sources are, for the labels"),
+        )
+        .arg(Arg::new("dist").long("dist").value_name("DIR").help("where to write; default: dist/"))
+}
+
+/// What is to be made.
+struct Choice {
+    requests: Vec<(String, Request)>,
+    targets: Vec<Target>,
+    shell: bool,
+    raw: bool,
+    source: Option<String>,
+    dist: PathBuf,
+}
+
+impl Choice {
+    fn new(matches: &ArgMatches) -> Result<Self> {
+        let list = |name: &str| -> Vec<String> {
+            matches.get_many::<String>(name).into_iter().flatten().cloned().collect()
+        };
+        let mut targets = Vec::new();
+        for name in list("target") {
+            let target = Target::parse(&name)?;
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
+        if matches.get_flag("all") {
+            targets = Target::ALL.to_vec();
+        } else if targets.is_empty() {
+            targets.extend(Target::here());
+            ensure!(
+                !targets.is_empty(),
+                "no image runs on this machine: name one with --target, or give --all"
+            );
+        }
+        // The order in an index is the same, whatever the order of the words.
+        targets.sort_by_key(|target| Target::ALL.iter().position(|other| other == target));
+        Ok(Self {
+            requests: requests(&list("profiles"), &list("features"))?,
+            targets,
+            shell: matches.get_flag("shell"),
+            raw: matches.get_flag("raw"),
+            source: matches.get_one::<String>("source").cloned().or_else(About::default_source),
+            dist: dist(matches),
+        })
+    }
+}
+
+/// Where images are: `--dist`, or `dist` in the workspace.
+pub(crate) fn dist(matches: &ArgMatches) -> PathBuf {
+    matches.get_one::<String>("dist").map_or_else(|| lab::workspace_root().join("dist"), PathBuf::from)
+}
+
+/// The choices of features, each with the word that names its image.
+fn requests(profiles: &[String], features: &[String]) -> Result<Vec<(String, Request)>> {
+    let profiles = match profiles {
+        [one] if one == "all" => Profile::ALL.to_vec(),
+        names => names.iter().map(|name| Profile::parse(name)).collect::<Result<Vec<_>>>()?,
+    };
+    if features.is_empty() {
+        let profiles = if profiles.is_empty() { vec![Profile::Router] } else { profiles };
+        return Ok(profiles.into_iter().map(|one| (one.name().to_owned(), one.into())).collect());
+    }
+    ensure!(profiles.len() <= 1, "--features goes with one profile or none");
+    let request =
+        Request { names: features.to_vec(), profile: profiles.first().copied(), remove: Vec::new() };
+    Ok(vec![("custom".to_owned(), request)])
+}
+
+/// Makes what the command line asks for.
+pub(crate) fn run(matches: &ArgMatches) -> Result<()> {
+    make_all(&Choice::new(matches)?)
+}
+
+/// What the tests need, in a folder of their own: the router's image for amd64 and for ARMv5, whose board is the smallest;
+/// at night every profile for every target.
+///
+/// # Errors
+/// Names what is missing to build them.
+pub(crate) fn for_tests(nightly: bool) -> Result<()> {
+    let targets = if nightly { Target::ALL.to_vec() } else { vec![Target::Amd64, Target::ArmV5] };
+    let profiles = if nightly { Profile::ALL.to_vec() } else { vec![Profile::Router] };
+    make_all(&Choice {
+        requests: profiles.into_iter().map(|one| (one.name().to_owned(), one.into())).collect(),
+        targets,
+        shell: false,
+        raw: false,
+        source: None,
+        dist: lab::target_dir().join("smalltail/dist"),
+    })
+}
+
+fn make_all(choice: &Choice) -> Result<()> {
+    let commit = Commit::load()?;
+    let shells = if choice.shell { shells(&choice.targets)? } else { Vec::new() };
+    let (mut done, all) = (0, choice.requests.len() * choice.targets.len());
+    for (name, request) in &choice.requests {
+        let closure = features::resolve(request)?;
+        let mut parts = Vec::new();
+        for (at, target) in choice.targets.iter().enumerate() {
+            done += 1;
+            println!("[{done}/{all}] {name} for {}", target.short());
+            let binary = binary(*target, &closure, choice.raw)?;
+            parts.push((platform(*target), contents(binary, shells.get(at).cloned())?));
+        }
+        let about = about(choice, name, &commit, &closure);
+        let made = make::make(&about, &parts)?;
+        made.write(&choice.dist)?;
+        made.lines.iter().for_each(|line| println!("{line}"));
+        println!("{} is {} in {}", about.tag(), made.image.digest, choice.dist.join("oci").display());
+        if !closure.missing.is_empty() {
+            println!("not written yet and not in it: {}", closure.missing.join(", "));
+        }
+    }
+    Ok(())
+}
+
+fn about(choice: &Choice, name: &str, commit: &Commit, closure: &Closure) -> About {
+    About {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: commit.clone(),
+        source: choice.source.clone(),
+        profile: name.to_owned(),
+        features: closure.built.clone(),
+        missing: closure.missing.clone(),
+        packed: !choice.raw,
+        shell: choice.shell,
+    }
+}
+
+/// The binary's bytes, packed unless they are wanted raw.
+fn binary(target: Target, features: &Closure, raw: bool) -> Result<Vec<u8>> {
+    let built = build::binary(&Spec { target, features })?;
+    ensure!(
+        raw || built.packed != built.raw,
+        "{}: nothing here can pack the binary (docs/DEVELOPMENT.md); --raw makes images without packing",
+        target.short()
+    );
+    let path = if raw { &built.raw } else { &built.packed };
+    std::fs::read(path).with_context(|| path.display().to_string())
+}
+
+/// Busybox for each target.
+fn shells(_: &[Target]) -> Result<Vec<Shell>> {
+    anyhow::bail!("--shell: this tree cannot build busybox yet")
+}
+
+fn contents(binary: Vec<u8>, shell: Option<Shell>) -> Result<Contents> {
+    let root = lab::workspace_root();
+    let read = |name: &str| {
+        let text = std::fs::read(root.join(name)).with_context(|| format!("reading {name}"))?;
+        Ok::<_, anyhow::Error>((name.to_owned(), text))
+    };
+    Ok(Contents { binary, shell, documents: vec![read("LICENSE")?] })
+}
+
+fn platform(target: Target) -> Platform {
+    let (architecture, variant) = target.platform();
+    Platform { architecture, variant }
+}
