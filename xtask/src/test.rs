@@ -4,7 +4,7 @@
 use crate::libtest::{self, Beside};
 use crate::metadata::{Metadata, cargo};
 use crate::tally::Tally;
-use crate::{build, demo, in_ci, tidy};
+use crate::{build, demo, image, in_ci, tidy};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -33,6 +33,7 @@ pub(crate) fn run(nightly: bool, filter: Option<&str>) -> Result<ExitCode> {
     if !nightly {
         run.part("build", Run::build);
     }
+    run.part("images", Run::images);
     run.part("black box", Run::black_box);
     if filter.is_none() {
         run.part("demo", |run| {
@@ -120,6 +121,17 @@ impl Run<'_> {
         self.tally.pass(1);
         // A scenario gives the daemon another clock, which the static binary does not take.
         self.command("the host's build", cargo_with(&["build", "--quiet", "--package", "daemon"]))
+    }
+
+    /// The images that scenarios read and run. Where the static binaries cannot be built, those say so and are skipped.
+    fn images(&mut self) -> Result<()> {
+        if let Err(missing) = build::shipped() {
+            println!("no images: {missing:#}");
+            return Ok(());
+        }
+        image::for_tests(self.nightly)?;
+        self.tally.pass(1);
+        Ok(())
     }
 
     fn black_box(&mut self) -> Result<()> {

@@ -100,6 +100,11 @@ pub(crate) fn for_tests() -> Result<()> {
     run(&Request { profile: Some(Profile::Router), ..Request::default() }, &[])
 }
 
+/// Whether this machine can build what ships; the error says what is missing.
+pub(crate) fn shipped() -> Result<()> {
+    Target::ALL.into_iter().try_for_each(|target| toolchain::find(target).map(|_| ()))
+}
+
 /// The shipped target that runs on this machine, where its tools are there; says aloud what it is instead.
 fn default_target() -> Result<Option<Target>> {
     let Some(target) = Target::here() else {

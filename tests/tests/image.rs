@@ -1,0 +1,171 @@
+//! The router image with the real binary, as `cargo xtask test` has made it: its archive member by member, and a
+//! container of it.
+//!
+//! Where it is: `SMALLTAIL_DIST`, else `smalltail/dist` in the target directory. Everything else about images is tested
+//! beside the code that makes them (`xtask/src/image/tests.rs`), with small binaries.
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// How long podman may take for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The archive of the router image for `arch`; `None` where it was not made.
+fn archive(arch: &str) -> Option<PathBuf> {
+    let dist = std::env::var_os("SMALLTAIL_DIST")
+        .map_or_else(|| lab::target_dir().join("smalltail/dist"), PathBuf::from);
+    let name = format!("smalltail-{}-router-{arch}.tar", env!("CARGO_PKG_VERSION"));
+    let path = dist.join(name);
+    if !path.exists() {
+        blackbox::skip(&format!("{} is missing: `cargo xtask image --dist …` makes it", path.display()));
+        return None;
+    }
+    Some(path)
+}
+
+/// A tar's members in their order, each of which must be what RouterOS reads.
+fn members(tar: &[u8]) -> Result<Vec<(String, tar::Header, Vec<u8>)>> {
+    let mut found = Vec::new();
+    for entry in tar::Archive::new(tar).entries()? {
+        let mut entry = entry?;
+        let name = String::from_utf8(entry.path_bytes().into_owned())?;
+        ensure!(!name.starts_with(['.', '/']), "{name} is no plain name");
+        let header = entry.header().clone();
+        ensure!(header.uid()? == 0 && header.gid()? == 0, "{name} is not root's");
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content)?;
+        found.push((name, header, content));
+    }
+    Ok(found)
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What RouterOS wants of an archive (`docs/images.md`): docker's classic form, one layer, not compressed.
+fn checked(path: &Path) -> Result<(Value, BTreeMap<String, Vec<u8>>)> {
+    let outer = members(&std::fs::read(path)?)?;
+    for (name, header, _) in &outer {
+        ensure!(header.entry_type() == tar::EntryType::Regular, "{name} is no plain file");
+    }
+    let outer: BTreeMap<_, _> = outer.into_iter().map(|(name, _, content)| (name, content)).collect();
+    let get = |name: &str| outer.get(name).with_context(|| format!("no {name} in {}", path.display()));
+    let manifest: Value = serde_json::from_slice(get("manifest.json")?)?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (config_name, layer_name) = (text(&manifest[0]["Config"]), text(&manifest[0]["Layers"][0]));
+    ensure!(manifest[0]["Layers"].as_array().is_some_and(|layers| layers.len() == 1), "{manifest}");
+    let (config, layer) = (get(&config_name)?, get(&layer_name)?);
+    let id = sha256(layer);
+    ensure!(config_name == format!("{}.json", sha256(config)), "{config_name} has other contents");
+    ensure!(layer_name == format!("{id}/layer.tar"), "{layer_name} has other contents");
+    let config: Value = serde_json::from_slice(config)?;
+    // A compressed layer would not be the one that the configuration names.
+    ensure!(config["rootfs"]["diff_ids"][0] == format!("sha256:{id}"), "{}", config["rootfs"]);
+    for name in [format!("{id}/VERSION"), format!("{id}/json"), "repositories".to_owned()] {
+        get(&name)?;
+    }
+    ensure!(outer.len() == 6, "{:?}", outer.keys());
+    let inner = members(layer)?.into_iter();
+    Ok((config, inner.map(|(name, _, content)| (name, content)).collect()))
+}
+
+#[test]
+fn archives_are_what_routeros_reads() {
+    for (arch, architecture, variant) in [("amd64", "amd64", None), ("armv5", "arm", Some("v5"))] {
+        let Some(path) = archive(arch) else { continue };
+        let (config, inner) = checked(&path).unwrap();
+        assert_eq!(
+            (config["architecture"].as_str(), config["variant"].as_str()),
+            (Some(architecture), variant)
+        );
+        assert_eq!(config["config"]["Entrypoint"][0], "/usr/bin/containerboot");
+        assert_eq!(config["config"]["Labels"]["smalltail.profile"], "router");
+        let binary = &inner["usr/bin/tailscale.combined"];
+        assert!(binary.starts_with(b"\x7fELF"), "{arch}");
+        let packed = binary.windows(4).any(|bytes| bytes == b"UPX!");
+        assert_eq!(packed, config["config"]["Labels"]["smalltail.packed"] == "upx");
+        for name in ["usr/bin/containerboot", "usr/bin/tailscale", "usr/share/doc/smalltail/LICENSE", "tmp/"]
+        {
+            assert!(inner.contains_key(name), "{name} is not in the image");
+        }
+        let bytes: usize = inner.values().map(Vec::len).sum();
+        blackbox::number(&format!("router image {arch}, bytes of files"), bytes);
+    }
+}
+
+/// Podman with a storage of its own, which goes with it.
+struct Podman {
+    dir: tempfile::TempDir,
+}
+
+impl Podman {
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("podman");
+        command
+            .arg("--root")
+            .arg(self.dir.path().join("root"))
+            .arg("--runroot")
+            .arg(self.dir.path().join("run"));
+        command.args(["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "file"]);
+        command.args(["--runtime", "runc"]).args(words);
+        command
+    }
+
+    /// Output of a command that succeeds.
+    fn ok(&self, words: &[&str]) -> Result<String> {
+        Ok(lab::run(self.command(words), PATIENCE)?.ok()?.stdout)
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        lab::run(self.command(&["rm", "--all", "--force", "--time", "0"]), PATIENCE).ok();
+    }
+}
+
+#[test]
+fn a_container_of_the_router_image_starts_answers_and_ends() {
+    let Some(path) = archive("amd64") else { return };
+    if let Some(missing) = ["podman", "runc"].into_iter().find(|name| !installed(name)) {
+        return blackbox::skip(&format!("{missing} is not installed"));
+    }
+    contained(&path).unwrap();
+}
+
+fn contained(path: &Path) -> Result<()> {
+    let podman = Podman { dir: tempfile::tempdir()? };
+    podman.ok(&["load", "--quiet", "--input", &path.display().to_string()])?;
+    let image = format!("smalltail:{}-router", env!("CARGO_PKG_VERSION"));
+    // Limits of its own, since nobody may raise them here; no network, since it joins nothing.
+    let limits = ["--network=none", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000"];
+    let run = |words: &[&str]| podman.ok(&[&["run"], limits.as_slice(), words].concat());
+    let version = run(&["--rm", "--entrypoint=/usr/bin/tailscale", &image, "version"])?;
+    ensure!(version.contains("smalltail"), "tailscale version: {version}");
+    // As careful people run it: nothing to be written but where it must.
+    let careful = ["--read-only", "--tmpfs=/run", "--tmpfs=/tmp", "--env=TS_USERSPACE=true"];
+    run(&[&["--detach", "--name=node"], careful.as_slice(), &[&image]].concat())?;
+    // What `/container/shell … cmd="/usr/bin/tailscale status" no-sh` does.
+    lab::until("an answer of the container's daemon", Duration::from_secs(30), || {
+        let said = lab::run(podman.command(&["exec", "node", "/usr/bin/tailscale", "status"]), PATIENCE)?;
+        let text = format!("{}{}", said.stdout, said.stderr);
+        Ok((!text.contains("failed to connect")).then_some(()))
+    })
+    .with_context(|| podman.ok(&["logs", "node"]).unwrap_or_default())?;
+    podman.ok(&["stop", "--time=10", "node"])?;
+    match podman.ok(&["inspect", "--format={{.State.ExitCode}}", "node"])?.trim() {
+        "0" | "143" => Ok(()),
+        code => bail!("stopped with status {code}: {}", podman.ok(&["logs", "node"])?),
+    }
+}
+
+fn installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
