@@ -13,6 +13,7 @@ mod prefs;
 mod render;
 mod stop;
 
+use localapi::types::OptionalFeatures;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
@@ -55,6 +56,8 @@ pub struct VersionInfo {
     pub commit: String,
     /// Capability version we declare to control.
     pub capability: u32,
+    /// Which features of the node are in this build.
+    pub features: OptionalFeatures,
 }
 
 /// Runs one command line. `args` are the words after the program name; the result is the exit status: 0 fine, 1

@@ -221,6 +221,36 @@ fn version() {
     );
     check(
         &recorded(),
+        "version --features",
+        expect![[r#"
+        -- out
+        health
+        osrouter
+        dns (not written yet)
+        -- status 0
+    "#]],
+    );
+    let told = "{\"Features\":{\"c2n\":true,\"dns\":false},\"Missing\":[\"gro\"]}";
+    check(
+        &recorded().answer("GET debug-optional-features", 200, told),
+        "version --features --daemon --json",
+        expect![[r#"
+        > GET debug-optional-features
+        -- out
+        {
+        	"Features": {
+        		"c2n": true,
+        		"dns": false
+        	},
+        	"Missing": [
+        		"gro"
+        	]
+        }
+        -- status 0
+    "#]],
+    );
+    check(
+        &recorded(),
         "version --upstream",
         expect![[r#"
         -- err

@@ -1,7 +1,7 @@
 //! Which program this is today: `tailscaled` or `tailscale`, told by the name it is called by.
 
 use crate::flags::{self, Flags, Parsed, StatePlace, Surroundings};
-use crate::parts::osrouter;
+use crate::parts::{self, osrouter};
 use crate::{clock, host, logging, node, version};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,6 +37,7 @@ fn command_line(args: &[String]) -> ExitCode {
             long: version::LONG.to_owned(),
             commit: option_env!("SMALLTAIL_COMMIT").unwrap_or("").to_owned(),
             capability: u32::from(control::CAPABILITY_VERSION),
+            features: parts::told(),
         },
         dialer,
     };
@@ -92,6 +93,9 @@ fn serve(flags: Flags) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if let Some(why) = parts::carries_nothing(interface.is_some()) {
+        log::warn!("{why}");
+    }
     for note in &flags.notes {
         log::info!("{note}");
     }

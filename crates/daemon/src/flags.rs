@@ -79,6 +79,7 @@ const FLAGS: &[Spec] = &[
         value: "path",
         about: "JSON file with settings (alpha0); with 'optional:' before the path the node also starts without the file",
     },
+    Spec { name: "features", value: "", about: "print which features are in this build and exit" },
     Spec {
         name: "no-logs-no-support",
         value: "",
@@ -245,6 +246,9 @@ impl Raw {
                 crate::version::LONG
             )));
         }
+        if self.on("features") {
+            return Ok(Parsed::Print(features()));
+        }
         let number = |name: &str, var: &str| {
             let text =
                 self.value(name).map(str::to_owned).or_else(|| (around.var)(var)).filter(|s| !s.is_empty());
@@ -357,6 +361,13 @@ fn edits(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or(0)
 }
 
+/// A name a line, as `tailscale version --features` prints them.
+fn features() -> String {
+    let built = crate::parts::built().into_iter().map(|name| format!("{name}\n"));
+    let missing = crate::parts::missing().into_iter().map(|name| format!("{name} (not written yet)\n"));
+    built.chain(missing).collect()
+}
+
 fn help() -> String {
     let mut text = "Usage of tailscaled:\n".to_owned();
     for spec in FLAGS {
@@ -427,6 +438,13 @@ mod tests {
         assert_eq!(flags(&["--encrypt-state=false"], &[]).notes.len(), 0);
         assert_eq!(failure(&["--state=kube:x"]).1, 1);
         assert_eq!(failure(&["--config=vm:user-data"]).1, 1);
+    }
+
+    #[test]
+    fn features_are_printed() {
+        let Parsed::Print(text) = run(&["--features"], &[]) else { panic!("printed") };
+        let built: Vec<_> = text.lines().filter(|line| !line.contains(' ')).collect();
+        assert_eq!(built, crate::parts::built());
     }
 
     #[test]

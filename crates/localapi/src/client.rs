@@ -6,8 +6,9 @@ use crate::error::{Error, system_words};
 use crate::server::encode;
 use crate::types::{
     CheckWarning, ClientVersion, DerpMap, DnsConfig, DnsOsConfig, DnsQueryResponse, ErrorBody,
-    ExitNodeSuggestion, Indent, LoginProfile, MaskedPrefs, Node, Options, PingKind, PingResult, Prefs, Raw,
-    ReloadConfigResponse, ServiceDetails, Status, UseSoMark, UserProfile, WhoIs, to_go_json,
+    ExitNodeSuggestion, Indent, LoginProfile, MaskedPrefs, Node, OptionalFeatures, Options, PingKind,
+    PingResult, Prefs, Raw, ReloadConfigResponse, ServiceDetails, Status, UseSoMark, UserProfile, WhoIs,
+    to_go_json,
 };
 use bytes::Bytes;
 use http::Method;
@@ -160,6 +161,11 @@ impl Client {
         let answer: ReloadConfigResponse =
             self.json(Method::POST, "reload-config", 200, Bytes::new()).await?;
         if answer.err.is_empty() { Ok(answer.reloaded) } else { Err(Error::Refused(answer.err)) }
+    }
+
+    /// Which features are in the daemon's build.
+    pub async fn features(&self) -> Result<OptionalFeatures, Error> {
+        self.get("debug-optional-features").await
     }
 
     /// The DNS settings of the tailnet.

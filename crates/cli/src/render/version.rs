@@ -2,6 +2,7 @@
 
 use crate::VersionInfo;
 use crate::render::json;
+use localapi::types::OptionalFeatures;
 
 /// The block of lines, without a newline at the end.
 pub(crate) fn text(version: &VersionInfo) -> String {
@@ -29,4 +30,11 @@ pub(crate) fn as_json(version: &VersionInfo, daemon: Option<&str>) -> String {
     }
     members.push(format!("\"cap\": {}", version.capability));
     format!("{{\n\t{}\n}}\n", members.join(",\n\t"))
+}
+
+/// What is in a build, a name a line; what it lacks although it was wanted comes last and says so.
+pub(crate) fn features(features: &OptionalFeatures) -> String {
+    let built = features.features.iter().filter(|(_, on)| **on).map(|(name, _)| format!("{name}\n"));
+    let missing = features.missing.iter().map(|name| format!("{name} (not written yet)\n"));
+    built.chain(missing).collect()
 }

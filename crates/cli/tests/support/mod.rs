@@ -16,6 +16,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, SystemTime};
 
 use expect_test::Expect;
+use localapi::types::OptionalFeatures;
 use serde_json::{Value, json};
 
 /// What the daemon answers.
@@ -109,6 +110,10 @@ pub fn env(socket: PathBuf) -> cli::Env {
             long: "1.102.5-test".to_owned(),
             commit: "0123abcd".to_owned(),
             capability: 119,
+            features: OptionalFeatures {
+                features: ["health", "osrouter"].map(|name| (name.to_owned(), true)).into(),
+                missing: vec!["dns".to_owned()],
+            },
         },
         dialer: || Err("no way out of a test".to_owned()),
     }

@@ -155,7 +155,7 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> Response {
         "bugreport" => debug::bug_report(&request),
         "component-debug-logging" => debug::component_logging(),
         "debug" => debug::action(shared, &request).await,
-        "debug-optional-features" => debug::features(),
+        "debug-optional-features" => Response::json(&crate::parts::told(), Indent::None),
         _ => Response::not_found(),
     }
 }

@@ -1,7 +1,7 @@
 //! Which endpoints this build has. The others are 404 for everybody, with any method, as in a build of upstream's
 //! that omits them; clients are made for that.
 
-use crate::parts::{debug, ipnbus};
+use crate::parts::{advertiseroutes, debug, ipnbus};
 
 /// Endpoints of parts that are not in the tree yet, and of those that never will be.
 const ABSENT: [&str; 20] = [
@@ -31,7 +31,11 @@ const ABSENT: [&str; 20] = [
 pub(super) fn in_this_build(name: &str) -> bool {
     let gated = match name {
         "watch-ipn-bus" => ipnbus::FEATURE,
-        "bugreport" | "component-debug-logging" | "debug" | "debug-optional-features" => debug::FEATURE,
+        "bugreport" | "component-debug-logging" | "debug" => debug::FEATURE,
+        "check-ip-forwarding" | "check-udp-gro-forwarding" => advertiseroutes::FEATURE,
+        "disconnect-control" => advertiseroutes::FEATURE.or(debug::FEATURE),
+        // Upstream's belongs to `debug`; here every build tells what it is.
+        "debug-optional-features" => Some(""),
         name if name.starts_with("debug-") => debug::FEATURE,
         _ => Some(""),
     };
@@ -51,6 +55,8 @@ mod tests {
         }
         assert!(in_this_build("status") && in_this_build("profiles/"));
         assert_eq!(in_this_build("bugreport"), debug::FEATURE.is_some());
+        assert_eq!(in_this_build("check-ip-forwarding"), advertiseroutes::FEATURE.is_some());
+        assert!(in_this_build("debug-optional-features"));
         assert_eq!(in_this_build("watch-ipn-bus"), ipnbus::FEATURE.is_some());
     }
 }

@@ -1,5 +1,6 @@
 //! Changing settings: what is refused, and what a change brings with it (features reference §5.2).
 
+use crate::parts::wishes;
 use ipnet::IpNet;
 use localapi::types::{Addr, LoginProfile, MaskedPrefs, OptBool, Prefs};
 
@@ -38,6 +39,7 @@ pub(super) fn check(
     ];
     let wanted = missing.into_iter().filter(|(wanted, ..)| *wanted);
     reasons.extend(wanted.map(|(_, what, flag)| format!("{what} is not in this build; leave --{flag} out")));
+    reasons.extend(wishes::refused(prefs, old));
     let uses_exit =
         !prefs.exit_node_id.is_empty() || prefs.exit_node_ip.0.is_some() || !prefs.auto_exit_node.is_empty();
     if uses_exit && advertises_exit(prefs) {

@@ -6,6 +6,7 @@
 
 use super::{Backend, Moment, State, convert};
 use crate::parts::health::{Severity, Unhealthy, Warnable};
+use crate::parts::useroutes;
 use localapi::types::Notify;
 use netmap::{NetMap, Timestamp};
 
@@ -81,15 +82,14 @@ impl Backend {
     pub fn health_texts(&self, now: Moment) -> Option<Vec<String>> {
         crate::parts::health::FEATURE?;
         let mut texts: Vec<String> = self.health(now).into_iter().map(|u| u.text).collect();
-        let prefs = self.prefs();
         let offers = |node: &netmap::Node| {
             node.allowed_ips.iter().any(|net| net.prefix_len() != 0 && !node.addresses.contains(net))
         };
         if self.state == State::Running
-            && !prefs.route_all
-            && self.netmap().is_some_and(|m| m.peers().any(offers))
+            && let Some(advice) = useroutes::advice(self.prefs())
+            && self.netmap().is_some_and(|map| map.peers().any(offers))
         {
-            texts.push("Some peers are advertising routes but --accept-routes is false".to_owned());
+            texts.push(advice.to_owned());
         }
         Some(texts)
     }

@@ -1,6 +1,7 @@
 //! News of the control client and of the relays: what they change and whom it concerns.
 
 use super::{Backend, Effect, Moment, PeerSet, RelayConfig, RouterConfig, TAILNET, convert};
+use crate::parts::advertiseroutes;
 use crate::parts::health::Warnable;
 use control::{Activity, Event, MapItem, MapMessage};
 use engine::filter::{Filter, FilterInput, local_set};
@@ -295,7 +296,7 @@ impl Backend {
         let active = self.engine_active && self.have_netmap;
         let filter = if active && self.netmap.packet_filters.is_some() {
             let rules: Vec<_> = self.netmap.filter_rules().collect();
-            let advertised = prefs.advertise_routes.clone().unwrap_or_default();
+            let advertised = advertiseroutes::networks(prefs);
             let local = local_set(&node.addresses, &advertised, &[]);
             let holders = |cap: &str, add: &mut dyn FnMut(netmap::IpNet)| {
                 for peer in self.netmap.peers().filter(|peer| peer.has_cap(cap)) {

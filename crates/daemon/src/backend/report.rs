@@ -1,6 +1,7 @@
 //! What we tell control about ourselves.
 
 use super::Backend;
+use crate::parts::advertiseroutes;
 use control::{Command, Hostinfo, NetInfo, SelfReport};
 
 /// What does not change while the process runs.
@@ -31,7 +32,7 @@ impl Backend {
 
     fn self_report(&self) -> SelfReport {
         let prefs = self.prefs();
-        let routes = prefs.advertise_routes.clone().unwrap_or_default();
+        let routes = advertiseroutes::networks(prefs);
         let mut tags = prefs.advertise_tags.clone().unwrap_or_default();
         tags.sort_unstable();
         let label = self.hostname().split('.').next().unwrap_or("").to_owned();
@@ -54,9 +55,6 @@ impl Backend {
             net_info: (!self.home.is_none()).then(|| self.net_info()),
             userspace: Some(!self.tun),
             userspace_router: Some(!self.tun),
-            exit_node_id: Some(prefs.exit_node_id.clone())
-                .filter(|id| !id.starts_with("auto:"))
-                .unwrap_or_default(),
             state_encrypted: Some(false),
             ..Hostinfo::default()
         };

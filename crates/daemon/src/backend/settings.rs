@@ -2,6 +2,7 @@
 
 use super::input::{Command, Reply};
 use super::{Backend, Effect, Moment, PeerSet, edit};
+use crate::parts::wishes;
 use crate::state::Store;
 use localapi::types::{MaskedPrefs, Prefs};
 
@@ -73,6 +74,9 @@ impl Backend {
         let old = self.prefs().clone();
         let mut next = edit::apply(&old, edit)?;
         self.check(&next)?;
+        if let Some(refusal) = wishes::refused_dns(edit, &old) {
+            return Err(refusal);
+        }
         self.resolve_exit_node(&mut next);
         if next == old {
             return Ok(next.redacted());

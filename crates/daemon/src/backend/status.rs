@@ -3,6 +3,7 @@
 //! Owns: which fact goes into which field. Leaves out: writing the JSON (`localapi`), counting packets (`engine`).
 
 use super::{Backend, convert, machine};
+use crate::parts::useroutes;
 use ipnet::IpNet;
 use localapi::types::{ExitNodeStatus, PeerStatus, Status, TailnetStatus, Time};
 use netmap::{Node, RegionId};
@@ -192,14 +193,10 @@ impl Backend {
         routed.max_by_key(|(len, node)| (*len, std::cmp::Reverse(node.id))).map(|(_, node)| (node, false))
     }
 
-    /// Whether traffic for `net` goes to `node` under our settings: its own addresses always, subnets if accepted,
-    /// default routes if it is our exit node.
+    /// Whether traffic for `net` goes to `node` under our settings: its own addresses always, subnets if accepted.
+    /// Default routes never: an exit node is used by feature `useexitnode` alone, which is to come.
     pub fn uses_route(&self, node: &Node, net: &IpNet) -> bool {
-        let prefs = self.profiles.prefs();
-        if net.prefix_len() == 0 {
-            return !prefs.exit_node_id.is_empty() && *prefs.exit_node_id == *node.stable_id.0;
-        }
-        prefs.route_all || is_own(node, net)
+        net.prefix_len() != 0 && (useroutes::accepts(self.profiles.prefs()) || is_own(node, net))
     }
 
     /// What `nextState` looks at.

@@ -38,7 +38,9 @@ pub use netmap::{NetMapHead, NetMapWriter};
 pub use node::{CapMap, Node, PeerChange};
 pub use notify::{Empty, EngineStatus, Notify, PeerState, PeerStatusLite, State, mask};
 pub use object::Extra;
-pub use options::{CheckWarning, ErrorBody, Options, ReloadConfigResponse, ServiceDetails, UseSoMark};
+pub use options::{
+    CheckWarning, ErrorBody, OptionalFeatures, Options, ReloadConfigResponse, ServiceDetails, UseSoMark,
+};
 pub use persist::Persist;
 pub use ping::{PingKind, PingResult};
 pub use prefs::{AppConnectorPrefs, AutoUpdatePrefs, DEFAULT_CONTROL_URL, NetfilterMode, Prefs};

@@ -2,6 +2,7 @@
 
 use super::prefs::Prefs;
 use super::scalar::Raw;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 go_object! {
@@ -32,6 +33,16 @@ go_object! {
     /// The answer of `check-so-mark-in-use`.
     pub struct UseSoMark {
         pub use_so_mark: bool => "UseSOMark",
+    }
+}
+
+go_object! {
+    /// The answer of `debug-optional-features`: what is in the daemon's build.
+    pub struct OptionalFeatures {
+        /// By upstream's name; one that is not listed is not in.
+        pub features: BTreeMap<String, bool> => "Features",
+        /// Wanted in this build and not written yet. Our daemon's alone.
+        pub missing: Vec<String> => "Missing" omit,
     }
 }
 

@@ -9,11 +9,6 @@ use std::rc::Rc;
 pub const FEATURE: Option<&str> = None;
 
 /// 404, as upstream.
-pub fn features() -> Response {
-    Response::not_found()
-}
-
-/// 404, as upstream.
 pub fn bug_report(_request: &Request) -> Response {
     Response::not_found()
 }

@@ -32,12 +32,6 @@ const TRIES: u32 = 20;
 /// Most that one transfer carries.
 const MOST: usize = 256 << 20;
 
-/// The names of what is in this build.
-pub fn features() -> Response {
-    let names = crate::parts::built().into_iter().map(|name| (name, true)).collect();
-    Response::json(&BTreeMap::<&str, BTreeMap<&str, bool>>::from([("Features", names)]), Indent::None)
-}
-
 /// The log has levels, but no components.
 pub fn component_logging() -> Response {
     Response::json(&no_component_logging(), Indent::None)

@@ -1,6 +1,5 @@
-//! Without feature `osrouter` there is only userspace networking.
+//! Without feature `osrouter` there is no kernel interface: the node starts and carries nothing through one.
 
-use super::USERSPACE;
 use crate::backend::RouterConfig;
 use engine::lines::batch::Run;
 use std::os::fd::BorrowedFd;
@@ -15,18 +14,12 @@ pub enum Interface {}
 #[derive(Clone)]
 pub enum Packets {}
 
-/// Nothing, if userspace networking is asked for.
+/// Nothing, whatever the names.
 ///
 /// # Errors
-/// That this build has no interface, and what to do.
-pub fn open(names: &[String]) -> Result<Option<(Interface, Packets)>, String> {
-    if names.iter().any(|name| name == USERSPACE) {
-        return Ok(None);
-    }
-    let names = names.join(",");
-    Err(format!(
-        "--tun={names}: this build has no osrouter and cannot use a kernel interface; start it with --tun={USERSPACE}"
-    ))
+/// None.
+pub fn open(_names: &[String]) -> Result<Option<(Interface, Packets)>, String> {
+    Ok(None)
 }
 
 /// There is nothing to clean up.
