@@ -57,7 +57,7 @@ impl Faked {
 
 #[test]
 fn a_clock_in_1970_and_jumps_of_fifty_years_change_nothing() {
-    let build = lab::target_dir().join("debug").join("tailscale-combined");
+    let build = lab::debug_build();
     let Some(library) = LIBRARIES.iter().map(Path::new).find(|path| path.exists()) else {
         return skip("libfaketime is missing (package libfaketime)");
     };

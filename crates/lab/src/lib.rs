@@ -47,7 +47,9 @@ pub use network::Lab;
 pub use node::{Node, Ping, Pings};
 pub use priority::Preferred;
 pub use process::Process;
-pub use programs::{Flavour, Need, missing, ours_dir, peers_dir, target_dir, wireguard_go, workspace_root};
+pub use programs::{
+    Flavour, Need, debug_build, missing, ours_dir, peers_dir, target_dir, wireguard_go, workspace_root,
+};
 pub use relay::Relay;
 pub use router::{Nat, Router};
 pub use wait::{now, until};

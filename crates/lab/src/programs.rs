@@ -11,8 +11,10 @@ pub enum Flavour {
     Go,
     /// The same version as routers run it today: one combined program, built without most features and packed.
     Incumbent,
-    /// The binary of this workspace.
+    /// The binary of this workspace, as it ships.
     Ours,
+    /// The quickly built one for this machine. It has feature `debug`, too, which what ships leaves out.
+    OursDebug,
 }
 
 impl Flavour {
@@ -31,6 +33,7 @@ impl Flavour {
             Self::Go => peers_dir(),
             Self::Incumbent => peers_dir().join("incumbent"),
             Self::Ours => ours_dir(),
+            Self::OursDebug => debug_dir(),
         }
     }
 }
@@ -50,6 +53,8 @@ pub enum Need {
     Incumbent,
     /// Our own build.
     Ours,
+    /// Our own build as [`Flavour::OursDebug`].
+    OursDebug,
     /// WireGuard's own userspace program.
     WireguardGo,
 }
@@ -72,6 +77,29 @@ pub fn target_dir() -> PathBuf {
 /// `smalltail` in the target directory, where `cargo xtask build` puts it.
 pub fn ours_dir() -> PathBuf {
     std::env::var_os("SMALLTAIL_BIN_DIR").map_or_else(|| target_dir().join("smalltail"), PathBuf::from)
+}
+
+/// Cargo's plain build of our binary for this machine.
+pub fn debug_build() -> PathBuf {
+    target_dir().join("debug").join("tailscale-combined")
+}
+
+/// The folder with its names.
+fn debug_dir() -> PathBuf {
+    target_dir().join("smalltail").join("debug")
+}
+
+/// Makes the names; they are links, so that the next build is meant by them, too.
+fn name_debug_build() -> std::io::Result<()> {
+    let dir = debug_dir();
+    std::fs::create_dir_all(&dir)?;
+    for name in ["tailscaled", "tailscale"] {
+        match std::os::unix::fs::symlink(debug_build(), dir.join(name)) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            result => result?,
+        }
+    }
+    Ok(())
 }
 
 /// Directory of the installed peers: `PEERS_DIR`, else `smalltail/peers` in the user's cache directory.
@@ -99,6 +127,8 @@ pub fn missing(needs: &[Need]) -> Option<String> {
             .or_else(|| absent(&Flavour::Go.cli(), "cargo xtask peers")),
         Need::Incumbent => absent(&Flavour::Incumbent.daemon(), "cargo xtask peers --incumbent"),
         Need::WireguardGo => absent(&wireguard_go(), "cargo xtask peers"),
+        Need::OursDebug => absent(&debug_build(), "cargo build -p daemon")
+            .or_else(|| name_debug_build().err().map(|error| format!("{}: {error}", debug_dir().display()))),
         Need::Ours => absent(&Flavour::Ours.daemon(), "cargo xtask build")
             .or_else(|| absent(&Flavour::Ours.cli(), "cargo xtask build")),
     })
