@@ -29,8 +29,6 @@ pub(crate) struct Package {
 #[derive(Debug)]
 pub(crate) struct Metadata {
     packages: BTreeMap<String, Package>,
-    /// Names of the daemon's features.
-    pub(crate) daemon_features: Vec<String>,
 }
 
 impl Metadata {
@@ -49,14 +47,9 @@ impl Metadata {
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
         let members: BTreeSet<_> = list(&json["workspace_members"]).iter().map(text).collect();
         let mut packages = BTreeMap::new();
-        let mut daemon_features = Vec::new();
         for package in list(&json["packages"]) {
             let id = text(&package["id"]);
             let ours = members.contains(&id);
-            if ours && package["name"] == "daemon" {
-                let features = package["features"].as_object();
-                daemon_features = features.into_iter().flatten().map(|(name, _)| name.clone()).collect();
-            }
             let found = Package {
                 name: text(&package["name"]),
                 version: text(&package["version"]),
@@ -82,7 +75,7 @@ impl Metadata {
         }
         packages.retain(|id, _| used.contains(id));
         ensure!(!packages.is_empty(), "cargo metadata names no packages");
-        Ok(Self { packages, daemon_features })
+        Ok(Self { packages })
     }
 
     /// Every package of the graph.
@@ -115,7 +108,7 @@ mod tests {
             "workspace_members": ["a", "daemon"],
             "packages": [
                 {"id": "a", "name": "a", "version": "1"},
-                {"id": "daemon", "name": "daemon", "version": "1", "features": {"dns": [], "debug": []}},
+                {"id": "daemon", "name": "daemon", "version": "1"},
                 {"id": "b", "name": "b", "version": "1", "license": "MIT"},
                 {"id": "t", "name": "t", "version": "1", "license": "MIT"},
                 {"id": "unused", "name": "unused", "version": "1"},
@@ -130,7 +123,6 @@ mod tests {
         });
         let metadata = Metadata::parse(&json).unwrap();
         assert_eq!(metadata.closure("a").into_iter().collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(metadata.daemon_features, ["debug", "dns"]);
         assert_eq!(metadata.packages().count(), 4);
     }
 }

@@ -72,6 +72,8 @@ fn programs() -> Vec<(&'static str, Recipe)> {
         ("tailscaled", tailscale("tailscale.com/cmd/tailscaled")),
         ("tailscale", tailscale("tailscale.com/cmd/tailscale")),
         ("derper", tailscale("tailscale.com/cmd/derper")),
+        // Not to talk to: it says which features upstream has.
+        ("featuretags", tailscale("tailscale.com/cmd/featuretags")),
         (
             "headscale",
             Recipe::Scratch {

@@ -2,9 +2,9 @@
 //! skipped and why, and the three numbers. At night what only waits (the soaks) runs beside all of it.
 
 use crate::libtest::{self, Beside};
-use crate::metadata::{Metadata, cargo};
+use crate::metadata::cargo;
 use crate::tally::Tally;
-use crate::{build, demo, image, in_ci, tidy};
+use crate::{build, demo, features, image, in_ci, tidy};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -41,7 +41,7 @@ pub(crate) fn run(nightly: bool, filter: Option<&str>) -> Result<ExitCode> {
             run.tally.pass(1);
             Ok(())
         });
-        run.part("features", Run::features);
+        run.part("features", |run| features::alone::checks(&mut run.tally));
     }
     if nightly && filter.is_none() {
         run.part("packet line speed", |run| {
@@ -49,6 +49,13 @@ pub(crate) fn run(nightly: bool, filter: Option<&str>) -> Result<ExitCode> {
             let mut command = cargo_with(&words);
             command.args(["--", "--check"]);
             run.command("packet line speed", command)
+        });
+    }
+    if nightly && filter.is_none() {
+        run.part("bytes of features", |run| {
+            features::measure::check()?;
+            run.tally.pass(1);
+            Ok(())
         });
     }
     if let Some(soaks) = soaks {
@@ -154,20 +161,6 @@ impl Run<'_> {
             value.map(|value| command.env(name, value));
         }
         Beside::start(command, self.notes.soaks.clone())
-    }
-
-    /// The daemon must build with no feature and with each alone: a whole-workspace build hides a missing edge.
-    fn features(&mut self) -> Result<()> {
-        let base = ["check", "--quiet", "--package", "daemon", "--no-default-features"];
-        self.command("no feature", cargo_with(&base))?;
-        for feature in Metadata::load()?.daemon_features {
-            if feature != "default" {
-                let mut command = cargo_with(&base);
-                command.args(["--features", &feature]);
-                self.command(&format!("feature {feature} alone"), command)?;
-            }
-        }
-        Ok(())
     }
 
     fn tests(&self, words: &[&str]) -> Command {

@@ -3,16 +3,21 @@
 //! Owns: the questions asked of the graph and their answers as values: [`Request`] in, [`Closure`] out. The graph itself
 //! stands in `crates/daemon/Cargo.toml` (`[package.metadata]`). Leaves out: building (`build`), images (`image`).
 
+pub(crate) mod alone;
 mod closure;
+mod docs;
 mod graph;
+pub(crate) mod measure;
 mod names;
 mod print;
 #[cfg(test)]
 mod tests;
+mod upstream;
 
 pub(crate) use closure::Closure;
 pub(crate) use graph::Graph;
 
+use crate::tally::Tally;
 use anyhow::{Result, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::process::ExitCode;
@@ -95,6 +100,9 @@ pub(crate) fn command() -> Command {
         .arg(switch("explain", "the reason of every edge"))
         .arg(switch("json", "for programs"))
         .arg(switch("check", "fail if `cargo xtask build` would refuse the choice"))
+        .arg(switch("alone", "compile and start features by themselves, as `cargo xtask test` does"))
+        .arg(switch("docs", "write docs/features.md"))
+        .arg(switch("measure", "build every feature for arm/v7 and write docs/features.json (half an hour)"))
 }
 
 /// Arguments that choose features, for every command that builds: [`Request::read`] reads them.
@@ -132,7 +140,23 @@ impl Request {
 
 /// Answers `cargo xtask features`.
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
+    if matches.get_flag("alone") {
+        let mut tally = Tally::default();
+        alone::checks(&mut tally)?;
+        println!("{}", tally.summary());
+        return Ok(if tally.good(false) { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let graph = Graph::load()?;
+    let (measure, docs) = (matches.get_flag("measure"), matches.get_flag("docs"));
+    if measure {
+        measure::write(&graph)?;
+    }
+    if docs {
+        docs::write(&graph)?;
+    }
+    if measure || docs {
+        return Ok(ExitCode::SUCCESS);
+    }
     let request = Request::read(matches)?;
     let json = matches.get_flag("json");
     if request == Request::default() && !matches.get_flag("check") && !matches.get_flag("explain") {
