@@ -1,4 +1,5 @@
-//! Developer commands: `cargo xtask demo | test | peers | lab | features | build | size | image | publish | bench | tidy`.
+//! Developer commands: `cargo xtask demo | test | peers | lab | features | build | size | image | publish | bench |
+//! busybox | third-party | tidy`.
 //!
 //! Owns: what a person or CI types. Each command is one file. There is no check that exists only in CI: `.ci/run`
 //! calls `peers` and `test` and nothing else. Leaves out: everything that ships.
@@ -6,6 +7,7 @@
 
 mod bench;
 mod build;
+mod busybox;
 mod demo;
 // Some of it only the commands that build need.
 #[allow(dead_code)]
@@ -20,6 +22,7 @@ mod size;
 mod tally;
 mod target;
 mod test;
+mod third_party;
 mod tidy;
 
 use anyhow::Result;
@@ -69,6 +72,8 @@ fn arguments() -> Command {
         )
         .subcommand(image::command())
         .subcommand(publish::command())
+        .subcommand(busybox::command())
+        .subcommand(third_party::command())
         .subcommand(bench::command())
         .subcommand(features::command())
         .subcommand(Command::new("tidy").about("Checks of the tree itself"))
@@ -101,6 +106,8 @@ fn run() -> Result<ExitCode> {
         }
         Some(("image", matches)) => image::run(matches).map(|()| ExitCode::SUCCESS),
         Some(("publish", matches)) => publish::run(matches).map(|()| ExitCode::SUCCESS),
+        Some(("busybox", matches)) => busybox::run(matches).map(|()| ExitCode::SUCCESS),
+        Some(("third-party", matches)) => third_party::run(matches).map(|()| ExitCode::SUCCESS),
         Some(("bench", matches)) => bench::run(&bench::Choice::new(matches)?),
         Some(("features", matches)) => features::run(matches),
         Some(("tidy", _)) => tidy::run(),

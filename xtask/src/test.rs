@@ -4,7 +4,8 @@
 use crate::libtest::{self, Beside};
 use crate::metadata::cargo;
 use crate::tally::Tally;
-use crate::{build, demo, features, image, in_ci, tidy};
+use crate::target::Target;
+use crate::{build, busybox, demo, features, image, in_ci, tidy};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -42,6 +43,7 @@ pub(crate) fn run(nightly: bool, filter: Option<&str>) -> Result<ExitCode> {
             Ok(())
         });
         run.part("features", |run| features::alone::checks(&mut run.tally));
+        run.part("busybox", Run::busybox);
     }
     if nightly && filter.is_none() {
         run.part("packet line speed", |run| {
@@ -161,6 +163,23 @@ impl Run<'_> {
             value.map(|value| command.env(name, value));
         }
         Beside::start(command, self.notes.soaks.clone())
+    }
+
+    /// The shell of images answers on every processor. Building it takes a minute for each, so that is for the night;
+    /// otherwise what an image has been made with is asked.
+    fn busybox(&mut self) -> Result<()> {
+        for target in Target::ALL {
+            match busybox::test(target, self.nightly) {
+                Ok(None) => {}
+                Ok(Some(busybox::Tested::Passed(answers))) => {
+                    println!("busybox for {}: {answers} answers are right", target.short());
+                    self.tally.pass(1);
+                }
+                Ok(Some(busybox::Tested::Skipped(reason))) => self.tally.skip(format!("busybox: {reason}")),
+                Err(error) => self.tally.fail(format!("busybox for {}: {error:#}", target.short())),
+            }
+        }
+        Ok(())
     }
 
     fn tests(&self, words: &[&str]) -> Command {
