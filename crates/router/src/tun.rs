@@ -2,13 +2,13 @@
 //!
 //! The device lives as long as its descriptor, so a killed process leaves neither device nor addresses nor routes
 //! behind. Packets are bare IP packets, one a read or write; behind a header (`VNET_HDR`) one may be written that stands
-//! for several. The kernel is not asked for such packets yet.
-#![expect(unsafe_code, reason = "the one ioctl that names the device has no safe wrapper")]
+//! for several, and the kernel hands such packets over where it was asked to ([`Tun::ask_for_large`]).
+#![expect(unsafe_code, reason = "the two ioctls that name the device and its offloads have no safe wrapper")]
 
 use crate::Error;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::ioctl::{Updater, ioctl, opcode};
+use rustix::ioctl::{IntegerSetter, Updater, ioctl, opcode};
 use std::ffi::c_int;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -28,6 +28,14 @@ const HEADER: usize = 10;
 
 /// `TUNSETIFF`.
 const SET_INTERFACE: rustix::ioctl::Opcode = opcode::write::<c_int>(b'T', 202);
+
+/// `TUNSETOFFLOAD`.
+const SET_OFFLOADS: rustix::ioctl::Opcode = opcode::write::<std::ffi::c_uint>(b'T', 208);
+
+/// `TUN_F_CSUM`, `TUN_F_TSO4`, `TUN_F_TSO6`: packets may come with unfinished checksums, and as large TCP segments.
+const LARGE_TCP: usize = 0x01 | 0x02 | 0x04;
+/// `TUN_F_USO4`, `TUN_F_USO6`: large datagrams; Linux 6.2.
+const LARGE_UDP: usize = 0x20 | 0x40;
 
 /// `struct ifreq`, as large as it is anywhere.
 #[repr(C)]
@@ -82,6 +90,17 @@ impl Tun {
         self.headed
     }
 
+    /// Asks the kernel for large packets and unfinished checksums; from then on [`Self::read_large`] is the one to read
+    /// with. False where it has none.
+    pub fn ask_for_large(&self) -> bool {
+        self.headed && [LARGE_TCP | LARGE_UDP, LARGE_TCP].into_iter().any(|offloads| self.offload(offloads))
+    }
+
+    fn offload(&self, offloads: usize) -> bool {
+        // SAFETY: TUNSETOFFLOAD takes a number, not a pointer.
+        unsafe { ioctl(&self.fd, IntegerSetter::<SET_OFFLOADS>::new_usize(offloads)) }.is_ok()
+    }
+
     /// The interface's name.
     pub fn name(&self) -> &str {
         &self.name
@@ -98,6 +117,18 @@ impl Tun {
         let mut header = [0; HEADER];
         let len = rustix::io::readv(&self.fd, &mut [IoSliceMut::new(&mut header), IoSliceMut::new(room)])?;
         Ok(len.saturating_sub(HEADER))
+    }
+
+    /// Reads one packet that may stand for several, into `room` and what does not fit into `more`: the ten bytes before
+    /// it, which tell, and its length. What fits in neither is lost.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_large(&self, room: &mut [u8], more: &mut [u8]) -> Result<([u8; HEADER], usize), Errno> {
+        let mut header = [0; HEADER];
+        let mut places = [IoSliceMut::new(&mut header), IoSliceMut::new(room), IoSliceMut::new(more)];
+        let len = rustix::io::readv(&self.fd, &mut places)?;
+        Ok((header, len.saturating_sub(HEADER)))
     }
 
     /// Writes one packet.

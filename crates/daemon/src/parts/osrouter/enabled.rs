@@ -3,6 +3,7 @@
 //! Leaves out: how the kernel is told (`router`), what happens to packets (`engine`).
 
 use super::USERSPACE;
+use super::reader::Reader;
 use super::writer::Writer;
 use crate::backend::{RouterConfig, TAILNET};
 use engine::lines::batch::Run;
@@ -34,6 +35,7 @@ pub struct Interface {
 pub struct Packets {
     tun: Arc<Tun>,
     mtu: usize,
+    reader: Reader,
     writer: Writer,
 }
 
@@ -71,7 +73,8 @@ fn open_one(name: &str) -> Result<(Interface, Packets), Error> {
     if !router.has_ipv6() {
         log::info!("this machine has no IPv6: {} gets IPv4 only", tun.name());
     }
-    let packets = Packets { tun: tun.clone(), mtu: mtu as usize, writer: Writer::new(tun.takes_large()) };
+    let (reader, writer) = (Reader::new(&tun), Writer::new(tun.takes_large()));
+    let packets = Packets { tun: tun.clone(), mtu: mtu as usize, reader, writer };
     let mut interface = Interface { tun, router, mtu, applied: None };
     // Away with what a killed run may have left on an interface that outlived it.
     interface.apply(&RouterConfig::default());
@@ -140,17 +143,12 @@ impl Packets {
         self.tun.as_fd()
     }
 
-    /// Reads one packet; `WouldBlock` when there is none now.
+    /// Reads one packet; `WouldBlock` when there is none now. An empty one is one that could not be taken.
     ///
     /// # Errors
     /// What the kernel says; other than `WouldBlock` it means that the interface is gone.
     pub fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
-        loop {
-            match self.tun.read(room) {
-                Err(rustix::io::Errno::INTR) => {}
-                result => return result.map_err(Into::into),
-            }
-        }
+        self.reader.read(&self.tun, room).map_err(Into::into)
     }
 
     /// Writes packets, neighbours of one TCP stream as one; how many the kernel took.

@@ -7,6 +7,8 @@ mod imp;
 #[path = "disabled.rs"]
 mod imp;
 #[cfg(feature = "osrouter")]
+mod reader;
+#[cfg(feature = "osrouter")]
 mod writer;
 
 pub use imp::*;
