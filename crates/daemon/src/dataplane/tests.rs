@@ -117,6 +117,27 @@ proptest! {
     }
 }
 
+/// Long enough for merging to begin, and with single ones in between for it to end again.
+#[test]
+fn a_stream_comes_as_it_was_sent() {
+    let (from, to) = (Arc::new(Sockets::open(0)), Arc::new(Sockets::open(0)));
+    let mut receiver = Receiver::new(to.clone(), MTU);
+    let drops = DropCounters::default();
+    let there = loopbacks(&to)[0];
+    for round in 0..60usize {
+        let (count, len) = if round % 30 < 20 { (24, 1312) } else { (12, 100 + round) };
+        let packets: Vec<Vec<u8>> = (0..count)
+            .map(|n| {
+                (0..if round < 20 { len } else { len + n }).map(|at| (round + n * 7 + at) as u8).collect()
+            })
+            .collect();
+        assert_eq!(send(&from, there, &packets, &drops), count);
+        let got = receive(&to, &mut receiver, count, 64 << 10, &drops);
+        assert!(got.into_iter().map(|(_, bytes)| bytes).eq(packets), "round {round}");
+    }
+    assert!(DropReason::ALL.iter().all(|reason| drops.get(*reason) == 0));
+}
+
 #[test]
 fn a_family_that_is_flooded_does_not_silence_the_other() {
     let (from, to) = (Arc::new(Sockets::open(0)), Arc::new(Sockets::open(0)));

@@ -76,11 +76,14 @@ impl PacketThreads {
         };
         let mtu = packets.as_ref().map_or(MTU, Packets::mtu);
         let (reader, writer) = port::ends(packets);
-        let udp = Sender::new(sockets.clone());
         let had_tun = reader.fd().is_some();
-        let sending = Sending { line: tx, had_tun, tun: reader, udp, rx_bell: two.then(|| rx_bell.clone()) };
+        // The tables of both stay on the thread that makes them.
+        let (rx_bell_for_tx, out) = (two.then(|| rx_bell.clone()), sockets.clone());
+        let sending = move || {
+            let udp = Sender::new(out);
+            Sending { line: tx, had_tun, tun: reader, udp, rx_bell: rx_bell_for_tx }
+        };
         let sockets = sockets.clone();
-        // Its tables stay on the thread that makes them.
         let receiving = move || {
             let udp = Receiver::new(sockets.clone(), mtu);
             Receiving { line: rx, tun: writer, udp, sockets }
@@ -89,7 +92,8 @@ impl PacketThreads {
         if two {
             let (same_clock, same_signs) = (clock.clone(), signs.clone());
             started.spawn("packets-out", move || {
-                Worker { bell: tx_bell, sending: Some(sending), receiving: None, clock, signs }.run();
+                let sending = Some(sending());
+                Worker { bell: tx_bell, sending, receiving: None, clock, signs }.run();
             })?;
             started.spawn("packets-in", move || {
                 let receiving = Some(receiving());
@@ -98,8 +102,8 @@ impl PacketThreads {
             })?;
         } else {
             started.spawn("packets", move || {
-                let receiving = Some(receiving());
-                Worker { bell: tx_bell, sending: Some(sending), receiving, clock, signs }.run();
+                let (sending, receiving) = (Some(sending()), Some(receiving()));
+                Worker { bell: tx_bell, sending, receiving, clock, signs }.run();
             })?;
         }
         Ok(started)

@@ -59,6 +59,17 @@ impl<'a> Run<'a> {
         self.packets.len()
     }
 
+    /// Their lengths; zero for those that were given up.
+    pub fn lengths(self) -> impl Iterator<Item = usize> + use<'a> {
+        self.packets.iter().map(|packet| packet.len as usize)
+    }
+
+    /// The first `count` of them, and the others.
+    pub fn split_at(self, count: usize) -> (Self, Self) {
+        let (first, rest) = self.packets.split_at(count.min(self.packets.len()));
+        (Self::new(self.arena, first), Self::new(self.arena, rest))
+    }
+
     /// Whether there are none.
     pub const fn is_empty(self) -> bool {
         self.packets.is_empty()

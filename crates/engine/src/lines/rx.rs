@@ -154,8 +154,7 @@ impl RxLine {
         while left > 0 {
             self.batch.clear();
             self.arrivals.clear();
-            let most = self.most.min(left as usize);
-            more = udp.receive(&mut self.batch.arena, most, &mut self.arrivals, &self.hall.drops);
+            more = udp.receive(&mut self.batch.arena, self.most, &mut self.arrivals, &self.hall.drops);
             if !self.arrivals.is_empty() {
                 let taken = self.arrivals.len() as u32;
                 left = left.saturating_sub(taken);

@@ -166,8 +166,13 @@ impl Shape {
         }
         let transport = if tcp { usize::from(packet.get(l4 + 12)? >> 4) * 4 } else { 8 };
         let data = l4 + transport;
-        (transport >= if tcp { 20 } else { 8 } && data <= HEADER && data <= packet.len())
-            .then_some(Self { v6, tcp, l4, data, size })
+        (transport >= if tcp { 20 } else { 8 } && data <= HEADER && data <= packet.len()).then_some(Self {
+            v6,
+            tcp,
+            l4,
+            data,
+            size,
+        })
     }
 
     /// Makes headers of packet `number` true.
@@ -321,7 +326,8 @@ mod tests {
             let mut packet = Vec::new();
             build::udp(&mut packet, src, dst, b"question").expect("datagram");
             let wanted = packet.clone();
-            let pseudo = !Sum::new().pseudo_header(src.ip(), dst.ip(), proto::UDP, packet.len() - l4).finish();
+            let pseudo =
+                !Sum::new().pseudo_header(src.ip(), dst.ip(), proto::UDP, packet.len() - l4).finish();
             put(&mut packet, l4 + 6, pseudo);
             let mut cut = [0; CUT];
             cut[0] = NEEDS_CHECKSUM;
