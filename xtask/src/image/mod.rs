@@ -24,6 +24,7 @@ mod tree;
 pub(crate) use make::layout;
 
 use crate::build::{self, Spec};
+use crate::busybox;
 use crate::features::{self, Closure, Profile, Request};
 use crate::target::Target;
 use about::{About, Commit};
@@ -148,7 +149,7 @@ pub(crate) fn for_tests(nightly: bool) -> Result<()> {
 
 fn make_all(choice: &Choice) -> Result<()> {
     let commit = Commit::load()?;
-    let shells = if choice.shell { shells(&choice.targets)? } else { Vec::new() };
+    let shells = if choice.shell { shells(&choice.targets, choice.raw)? } else { Vec::new() };
     let (mut done, all) = (0, choice.requests.len() * choice.targets.len());
     for (name, request) in &choice.requests {
         let closure = features::resolve(request)?;
@@ -197,8 +198,14 @@ fn binary(target: Target, features: &Closure, raw: bool) -> Result<Vec<u8>> {
 }
 
 /// Busybox for each target.
-fn shells(_: &[Target]) -> Result<Vec<Shell>> {
-    anyhow::bail!("--shell: this tree cannot build busybox yet")
+fn shells(targets: &[Target], raw: bool) -> Result<Vec<Shell>> {
+    let links = busybox::links()?;
+    let shell = |target: &Target| {
+        let path = if raw { busybox::build_raw(*target)? } else { busybox::build(*target)? };
+        let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        Ok(Shell { busybox: bytes, links: links.clone() })
+    };
+    targets.iter().map(shell).collect()
 }
 
 fn contents(binary: Vec<u8>, shell: Option<Shell>) -> Result<Contents> {
