@@ -2,13 +2,12 @@
 
 use super::choice::{Choice, Named, Path, Who};
 use super::stop;
-use super::wireguard::Control;
 use anyhow::{Context, Result, bail};
 use lab::{Flavour, Headscale, Host, Lab, Need, Node};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// How long two nodes may take to answer each other, and Go's to find a direct path.
+/// How long two nodes may take to answer each other, and to find a direct path.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Two hosts, with a node each unless it is the bare cable.
@@ -72,8 +71,6 @@ impl Pair {
 pub(crate) struct Field {
     /// Dropped in this order: nodes, headscale, network.
     pub(crate) pairs: Vec<Pair>,
-    /// Control of the pairs that do not use headscale.
-    control: Option<Control>,
     headscale: Headscale,
     lab: Lab,
 }
@@ -87,11 +84,6 @@ pub(crate) fn missing(who: Who) -> Option<String> {
         Who::Raw => return None,
     };
     lab::missing(&[need])
-}
-
-/// Ours finds no direct path by itself yet, so it is told.
-fn plain_wireguard(who: Who, path: Path) -> bool {
-    who == Who::Ours && path == Path::Direct
 }
 
 /// The pairs to be made: one of the bare cable, whatever the path is.
@@ -113,11 +105,7 @@ impl Field {
         let lab = Lab::new()?;
         tell("headscale starts");
         let headscale = lab.headscale()?;
-        let mut control = None;
-        if pairs.iter().any(|(path, who)| plain_wireguard(*who, *path)) {
-            control = Some(Control::start(&lab)?);
-        }
-        let mut field = Self { pairs: Vec::new(), control, headscale, lab };
+        let mut field = Self { pairs: Vec::new(), headscale, lab };
         for (path, who) in pairs {
             stop::check()?;
             tell(&format!("{}, {}: two hosts", who.title(), path.word()));
@@ -135,7 +123,7 @@ impl Field {
             let address = hosts[1].ipv4.into();
             return Ok(Pair { who, path, ends: Ends::Cable(hosts), address });
         };
-        let [a, b] = names.each_ref().map(|name| self.node(name, path, who, flavour));
+        let [a, b] = names.each_ref().map(|name| self.node(name, path, flavour));
         let nodes = Box::new([a?, b?]);
         let [from, to] = &*nodes;
         let address = to.ipv4()?;
@@ -159,10 +147,7 @@ impl Field {
         Ok(pair)
     }
 
-    fn node(&self, name: &str, path: Path, who: Who, flavour: Flavour) -> Result<Node> {
-        if let Some(control) = self.control.as_ref().filter(|_| plain_wireguard(who, path)) {
-            return control.node(&self.lab, name, flavour);
-        }
+    fn node(&self, name: &str, path: Path, flavour: Flavour) -> Result<Node> {
         let mut node = self.lab.node(name, flavour)?;
         node.tun = "tailscale0".to_owned();
         if path == Path::Relay {

@@ -15,7 +15,6 @@ mod stats;
 mod stop;
 mod svg;
 mod usage;
-mod wireguard;
 
 pub(crate) use choice::{Choice, command};
 
