@@ -1,11 +1,12 @@
 //! The real dialler: name lookup, TCP, TLS.
 
 use crate::lookup::Lookup;
+use crate::provider;
 use crate::roots::{self, Error};
 use crate::verify::{Judge, Trust, explain, server_name_of};
 use crate::{BoxStream, Dial, LocalFuture, Target, Verify, WallClock, race};
 use rustls::ClientConfig;
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use std::io;
 use std::net::IpAddr;
@@ -44,13 +45,9 @@ impl Dialer {
     /// # Errors
     /// A CA file that cannot be read or holds no certificate.
     pub fn new(options: Options) -> Result<Self, Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(provider::provider());
         let (roots, named) = roots::load(&options.extra_ca_file)?;
-        let roots = Arc::new(roots);
-        let chain = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
-            .build()
-            .map_err(|e| Error::Tls(e.to_string()))?;
-        let trust = Arc::new(Trust::new(chain, named, options.wall));
+        let trust = Arc::new(Trust::new(roots, named, options.wall));
         Ok(Self { lookup: Lookup::system(), provider, trust })
     }
 

@@ -8,6 +8,7 @@
 mod der;
 mod dialer;
 mod lookup;
+mod provider;
 mod race;
 mod roots;
 mod verify;

@@ -27,9 +27,6 @@ pub enum Error {
         /// As the user named it.
         path: PathBuf,
     },
-    /// The TLS library refused its own defaults.
-    #[error("TLS cannot be set up: {0}")]
-    Tls(String),
 }
 
 /// The baked roots and those of `files`, and the SHA-256 of each certificate in `files`.

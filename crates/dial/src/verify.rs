@@ -6,13 +6,13 @@
 //! and the handshake's signature are checked in any case ([`Verify::Nothing`] excepted).
 
 use crate::der::CertFields;
+use crate::provider::SIGNATURES;
 use crate::roots::sha256;
 use crate::{Verify, WallClock, WallReading};
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +23,7 @@ const MAX_TOLD: usize = 64;
 
 /// What all connections of a dialler verify with.
 pub(crate) struct Trust {
-    pub(crate) chain: Arc<WebPkiServerVerifier>,
+    roots: RootCertStore,
     pub(crate) wall: Arc<dyn WallClock>,
     /// SHA-256 of the certificates that the user named.
     named: BTreeSet<[u8; 32]>,
@@ -31,12 +31,8 @@ pub(crate) struct Trust {
 }
 
 impl Trust {
-    pub(crate) fn new(
-        chain: Arc<WebPkiServerVerifier>,
-        named: BTreeSet<[u8; 32]>,
-        wall: Arc<dyn WallClock>,
-    ) -> Self {
-        Self { chain, wall, named, told: Mutex::default() }
+    pub(crate) fn new(roots: RootCertStore, named: BTreeSet<[u8; 32]>, wall: Arc<dyn WallClock>) -> Self {
+        Self { roots, wall, named, told: Mutex::default() }
     }
 
     /// True the first time it is asked about `what`.
@@ -72,7 +68,7 @@ impl ServerCertVerifier for Judge {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let reading = self.trust.wall.reading();
@@ -86,7 +82,15 @@ impl ServerCertVerifier for Judge {
                     let fields = CertFields::parse(end_entity).ok_or(CertificateError::BadEncoding)?;
                     return in_dates(&fields, now);
                 }
-                self.trust.chain.verify_server_cert(end_entity, &real, name, ocsp_response, now).map(drop)
+                let cert = ParsedCertificate::try_from(end_entity)?;
+                rustls::client::verify_server_cert_signed_by_trust_anchor(
+                    &cert,
+                    &self.trust.roots,
+                    &real,
+                    now,
+                    SIGNATURES.all,
+                )?;
+                rustls::client::verify_server_name(&cert, name)
             })
         };
         match &self.verify {
@@ -118,11 +122,11 @@ impl ServerCertVerifier for Judge {
 
     fn verify_tls12_signature(
         &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.trust.chain.verify_tls12_signature(message, cert, dss)
+        Err(Error::General("TLS 1.2 is not spoken here".to_owned()))
     }
 
     fn verify_tls13_signature(
@@ -131,11 +135,11 @@ impl ServerCertVerifier for Judge {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.trust.chain.verify_tls13_signature(message, cert, dss)
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &SIGNATURES)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.trust.chain.supported_verify_schemes()
+        SIGNATURES.supported_schemes()
     }
 }
 

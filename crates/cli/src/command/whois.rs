@@ -57,7 +57,7 @@ async fn show(run: &mut Run<'_, '_>, as_json: bool, proto: &str, addr: &str) -> 
         run.console.say(&format!("{}\n", json::reindent(&body, "  ")));
         return Ok(());
     }
-    let who: WhoIs = serde_json::from_str(&body)
+    let who: WhoIs = serde_json::from_slice(body.as_bytes())
         .map_err(|error| format!("cannot read tailscaled's answer to whois: {error}"))?;
     run.console.say(&whois::text(&who));
     Ok(())

@@ -100,7 +100,7 @@ impl<'a> Members<'a> {
                 Ok(Members(members))
             }
         }
-        serde_json::Deserializer::from_str(text).deserialize_map(Walk)
+        serde_json::Deserializer::from_slice(text.as_bytes()).deserialize_map(Walk)
     }
 
     /// The object again, with each value replaced by what `change` makes of it; `None` leaves the member out.
