@@ -9,7 +9,7 @@ mod local;
 pub mod soak;
 pub mod traffic;
 
-pub use local::Local;
+pub use local::{Local, Program};
 
 use anyhow::{Context, Result, ensure};
 use lab::{Flavour, Headscale, Lab, Need, Node, Ping, Pings};

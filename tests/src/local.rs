@@ -2,13 +2,37 @@
 
 use anyhow::{Context, Result, ensure};
 use lab::Flavour;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+/// How the two faces of a binary are started: the program and its first words.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// For `tailscaled`.
+    pub daemon: Vec<OsString>,
+    /// For `tailscale`.
+    pub cli: Vec<OsString>,
+}
+
+impl From<Flavour> for Program {
+    fn from(flavour: Flavour) -> Self {
+        Self { daemon: vec![flavour.daemon().into()], cli: vec![flavour.cli().into()] }
+    }
+}
+
+/// A command of these words.
+fn command(words: &[OsString]) -> Result<Command> {
+    let (program, rest) = words.split_first().context("no program")?;
+    let mut command = Command::new(program);
+    command.args(rest);
+    Ok(command)
+}
+
 /// A running daemon with a folder of its own; it is killed when this is dropped.
 pub struct Local {
-    cli: PathBuf,
+    cli: Vec<OsString>,
     socket: PathBuf,
     daemon: Child,
     dir: tempfile::TempDir,
@@ -28,8 +52,16 @@ impl Local {
     /// # Errors
     /// When it cannot be started or opens no socket.
     pub fn start_in(flavour: Flavour, dir: tempfile::TempDir, flags: &[String]) -> Result<Self> {
+        Self::start_program(flavour.into(), dir, flags)
+    }
+
+    /// The same with any program.
+    ///
+    /// # Errors
+    /// When it cannot be started or opens no socket.
+    pub fn start_program(program: Program, dir: tempfile::TempDir, flags: &[String]) -> Result<Self> {
         let socket = dir.path().join("socket");
-        let daemon = Command::new(flavour.daemon())
+        let daemon = command(&program.daemon)?
             .args(["--tun=userspace-networking", "--no-logs-no-support"])
             .arg(format!("--statedir={}", dir.path().display()))
             .arg(format!("--socket={}", socket.display()))
@@ -40,7 +72,7 @@ impl Local {
             .stderr(std::fs::File::create(dir.path().join("log"))?)
             .spawn()
             .context("starting tailscaled")?;
-        let node = Self { cli: flavour.cli(), socket, daemon, dir };
+        let node = Self { cli: program.cli, socket, daemon, dir };
         lab::until("the daemon's socket", Duration::from_secs(20), || {
             Ok(node.socket.exists().then_some(()))
         })?;
@@ -81,7 +113,7 @@ impl Local {
     /// When it cannot be started.
     pub fn tailscale(&self, args: &[&str]) -> Result<Output> {
         let socket = format!("--socket={}", self.socket.display());
-        Command::new(&self.cli).arg(socket).args(args).output().context("starting tailscale")
+        command(&self.cli)?.arg(socket).args(args).output().context("starting tailscale")
     }
 
     /// The same for a command that is to succeed; what it says.

@@ -75,19 +75,31 @@ pub(crate) fn run(request: &Request, targets: &[String]) -> Result<()> {
     };
     for name in targets {
         let (raw, what) = if name == HOST {
-            (host(&closure)?, format!("{HOST} release build"))
+            let raw = host(&closure)?;
+            install(&raw, &lab::ours_dir())?;
+            (raw, format!("{HOST} release build"))
         } else {
             let target = Target::parse(name)?;
             let binary = binary(&Spec { target, features: &closure })?;
             report("packed", &binary.packed)?;
+            place(target, &binary)?;
             (binary.raw, binary.what)
         };
         report("built", &raw)?;
         println!("  {what}");
-        // Only a binary that runs here may stand where tests look for it.
-        if name == HOST || Target::parse(name)?.native() {
-            install(&raw, &lab::ours_dir())?;
-        }
+    }
+    Ok(())
+}
+
+/// Puts a binary where tests look for it: under its names what runs here, in a folder of its target what does not.
+fn place(target: Target, binary: &Binary) -> Result<()> {
+    if target.native() {
+        return install(&binary.raw, &lab::ours_dir());
+    }
+    let dir = lab::target_dir().join("smalltail").join(target.slug());
+    std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    for (name, path) in [("raw", &binary.raw), ("packed", &binary.packed)] {
+        write_program(&dir.join(name), &std::fs::read(path)?)?;
     }
     Ok(())
 }
