@@ -32,6 +32,7 @@ mod host;
 pub mod load;
 mod network;
 mod node;
+mod port_mapper;
 mod priority;
 mod process;
 mod programs;
@@ -45,6 +46,7 @@ pub use headscale::Headscale;
 pub use host::Host;
 pub use network::Lab;
 pub use node::{Node, Ping, Pings};
+pub use port_mapper::{PortMapper, Speaks};
 pub use priority::Preferred;
 pub use process::Process;
 pub use programs::{

@@ -154,6 +154,12 @@ impl Lab {
         self.dir.path()
     }
 
+    /// Packets for `address`, which lies outside of the lab's internet, go to the host that has `by`.
+    pub(crate) fn leads_to(&self, address: Ipv4Addr, by: Ipv4Addr) -> Result<()> {
+        self.switch.exec(&["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"])?;
+        self.switch.ip(&["route", "add", &format!("{address}/32"), "via", &by.to_string(), "dev", "br0"])
+    }
+
     /// A namespace of this lab.
     pub(crate) fn namespace(&self, name: &str) -> Result<Namespace> {
         Namespace::new(format!("{}-{name}", self.id))

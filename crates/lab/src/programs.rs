@@ -57,6 +57,8 @@ pub enum Need {
     OursDebug,
     /// WireGuard's own userspace program.
     WireguardGo,
+    /// A port mapper for the lab's routers.
+    Miniupnpd,
 }
 
 /// Root of this workspace.
@@ -112,6 +114,9 @@ pub fn peers_dir() -> PathBuf {
     cache.unwrap_or_else(home).join("smalltail").join("peers")
 }
 
+/// Debian's port mapper.
+pub(crate) const MINIUPNPD: &str = "/usr/sbin/miniupnpd";
+
 /// WireGuard's own userspace program.
 pub fn wireguard_go() -> PathBuf {
     peers_dir().join("wireguard-go")
@@ -126,6 +131,7 @@ pub fn missing(needs: &[Need]) -> Option<String> {
         Need::Go => absent(&Flavour::Go.daemon(), "cargo xtask peers")
             .or_else(|| absent(&Flavour::Go.cli(), "cargo xtask peers")),
         Need::Incumbent => absent(&Flavour::Incumbent.daemon(), "cargo xtask peers --incumbent"),
+        Need::Miniupnpd => absent(Path::new(MINIUPNPD), "apt-get install miniupnpd-nftables"),
         Need::WireguardGo => absent(&wireguard_go(), "cargo xtask peers"),
         Need::OursDebug => absent(&debug_build(), "cargo build -p daemon")
             .or_else(|| name_debug_build().err().map(|error| format!("{}: {error}", debug_dir().display()))),

@@ -42,12 +42,17 @@ impl Router {
             Nat::Hard => " fully-random",
         };
         // New inbound on the WAN address is dropped: else conntrack takes the port pair for the router's own and
-        // the outer port changes, which makes an easy NAT hard.
+        // the outer port changes, which makes an easy NAT hard. A forwarded port
+        // lets everybody in.
         wan.nft(&format!(
             r#"table ip lab_nat {{
                  chain post {{ type nat hook postrouting priority 100; oifname "eth0" masquerade{how}; }}
                  chain input {{ type filter hook input priority 0; iifname "eth0" ct state new drop; }}
-                 chain forward {{ type filter hook forward priority 0; iifname "eth0" ct state new drop; }}
+                 chain forward {{
+                   type filter hook forward priority 0
+                   iifname "eth0" ct state new ct status dnat accept
+                   iifname "eth0" ct state new drop
+                 }}
                }}"#
         ))?;
         let prefix = wan.namespace.name.clone();

@@ -1,0 +1,179 @@
+//! A mapping by UPnP: find the service, ask it, give it back (protocol reference §5.5).
+
+use crate::gateway::Gateway;
+use crate::http::{self, Place};
+use crate::upnp::{self, Action, Service};
+use crate::{Error, LEASE};
+use dial::Dial;
+use rand_core::{OsRng, RngCore as _};
+use std::net::SocketAddrV4;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// For all of it: some routers take a second for each answer.
+const LIMIT: Duration = Duration::from_secs(5);
+/// Other ports that are tried when the wanted one is taken.
+const PORTS: u32 = 3;
+/// Below are ports that routers do not give away.
+const FIRST_PORT: u16 = 1024;
+
+/// A service that has said yes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Control {
+    service: Service,
+    place: Place,
+}
+
+/// A mapping by UPnP.
+#[derive(Debug)]
+pub(crate) struct Mapped {
+    pub(crate) control: Control,
+    pub(crate) external: SocketAddrV4,
+}
+
+/// Asks the devices at `places` in turn for a port, `wanted` if it can be had.
+pub(crate) async fn map(
+    dialer: &dyn Dial,
+    gateway: Gateway,
+    places: &[Place],
+    internal: u16,
+    wanted: u16,
+) -> Result<Mapped, Error> {
+    let mut last = Error::Silent;
+    let asking = async {
+        for place in places {
+            match device(dialer, gateway, place, internal, wanted).await {
+                Ok(mapped) => return Ok(mapped),
+                Err(error) => last = error,
+            }
+        }
+        Err(last.clone())
+    };
+    timeout(LIMIT, asking).await.unwrap_or(Err(Error::Silent))
+}
+
+/// Asks for the mapping that `control` has given once more.
+pub(crate) async fn renew(
+    dialer: &dyn Dial,
+    gateway: Gateway,
+    control: &Control,
+    internal: u16,
+    wanted: u16,
+) -> Result<Mapped, Error> {
+    let adding = add(dialer, gateway, control, internal, wanted);
+    timeout(LIMIT, adding).await.unwrap_or(Err(Error::Silent))
+}
+
+/// Gives a mapping back.
+pub(crate) async fn delete(
+    dialer: &dyn Dial,
+    gateway: Gateway,
+    control: &Control,
+    external: u16,
+) -> Result<(), Error> {
+    let asking = call(dialer, gateway, control, Action::Delete { external });
+    timeout(Duration::from_secs(1), asking).await.map_err(|_| Error::Silent)?.map(drop)
+}
+
+async fn device(
+    dialer: &dyn Dial,
+    gateway: Gateway,
+    place: &Place,
+    internal: u16,
+    wanted: u16,
+) -> Result<Mapped, Error> {
+    let description = http::ask(dialer, gateway.router, place, None).await?;
+    if description.status != 200 {
+        return Err(Error::Refused(format!("status {} for its description", description.status)));
+    }
+    let (services, base) = upnp::services(&description.body);
+    let base = base.and_then(|base| Place::at(gateway.router, &base)).unwrap_or_else(|| place.clone());
+    let controls: Vec<Control> = services
+        .into_iter()
+        .filter_map(|service| {
+            let place = base.join(gateway.router, &service.control)?;
+            Some(Control { service, place })
+        })
+        .collect();
+    // Of several, one that is connected and has an address the internet can reach.
+    let mut ranked = Vec::new();
+    for control in controls {
+        let status = call(dialer, gateway, &control, Action::Status).await;
+        let address = call(dialer, gateway, &control, Action::Address).await;
+        let connected = status.is_ok_and(|answer| upnp::connected(&answer));
+        let public =
+            address.ok().and_then(|answer| upnp::address(&answer)).is_some_and(|ip| !ip.is_private());
+        ranked.push((!(connected && public), !connected, control));
+    }
+    ranked.sort_by_key(|(best, good, _)| (*best, *good));
+    let mut last = Error::Refused("it forwards no ports".to_owned());
+    for (_, _, control) in &ranked {
+        match add(dialer, gateway, control, internal, wanted).await {
+            Ok(mapped) => return Ok(mapped),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn add(
+    dialer: &dyn Dial,
+    gateway: Gateway,
+    control: &Control,
+    internal: u16,
+    wanted: u16,
+) -> Result<Mapped, Error> {
+    let mut external = if wanted < FIRST_PORT { random_port() } else { wanted };
+    let mut lease = LEASE.as_secs() as u32;
+    let mut any = control.service.chooses();
+    let mut left = PORTS;
+    let given = loop {
+        let action = Action::Add { external, internal, client: gateway.own, lease, any };
+        match call_faulty(dialer, gateway, control, action).await? {
+            Ok(answer) => break if any { upnp::port(&answer).unwrap_or(external) } else { external },
+            Err(fault) if upnp::wants_permanent(fault) && lease != 0 => lease = 0,
+            Err(fault) if upnp::is_conflict(fault) && left > 0 => {
+                left -= 1;
+                external = random_port();
+            }
+            // Says it can choose and cannot.
+            Err(_) if any => any = false,
+            Err(fault) => return Err(Error::Refused(format!("UPnP fault {fault}"))),
+        }
+    };
+    let answer = call(dialer, gateway, control, Action::Address).await?;
+    let ip = upnp::address(&answer).ok_or(Error::Nonsense("no external address"))?;
+    Ok(Mapped { control: control.clone(), external: SocketAddrV4::new(ip, given) })
+}
+
+fn random_port() -> u16 {
+    let room = u32::from(u16::MAX - FIRST_PORT) + 1;
+    FIRST_PORT + (OsRng.next_u32() % room) as u16
+}
+
+async fn call(
+    dialer: &dyn Dial,
+    gateway: Gateway,
+    control: &Control,
+    action: Action,
+) -> Result<String, Error> {
+    let answer = call_faulty(dialer, gateway, control, action).await?;
+    answer.map_err(|fault| Error::Refused(format!("UPnP fault {fault}")))
+}
+
+/// The answer, or the number of the fault.
+async fn call_faulty(
+    dialer: &dyn Dial,
+    gateway: Gateway,
+    control: &Control,
+    action: Action,
+) -> Result<Result<String, u32>, Error> {
+    let kind = control.service.kind();
+    let soap = (format!("{kind}#{}", action.name()), action.body(kind));
+    let answer = http::ask(dialer, gateway.router, &control.place, Some(soap)).await?;
+    match (answer.status, upnp::fault(&answer.body)) {
+        (200, _) => Ok(Ok(answer.body)),
+        (_, Some(fault)) => Ok(Err(fault)),
+        (status, None) => Err(Error::Refused(format!("status {status}"))),
+    }
+}

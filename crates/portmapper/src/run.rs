@@ -1,0 +1,336 @@
+//! The life of a mapping: ask, renew at half time, give back (protocol reference §5.4).
+//!
+//! A router is probed when the network or the wanted port changes, and again when the caller looks at the network anew
+//! ([`Want::looks`]) and there is no mapping; never by itself. A mapping that is looked at again after ten minutes is
+//! renewed at once: a router that was restarted in between has forgotten it.
+
+use crate::gateway::{Gateway, default_gateway};
+use crate::igd::{self, Control};
+use crate::probe::{Found, Probe, probe};
+use crate::{Error, LEASE, Protocol, lease, pcp, pmp};
+use dial::Dial;
+use rand_core::{OsRng, RngCore as _};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+use tokio::net::UdpSocket;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// How long one datagram to the router is waited for.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// How often it is sent.
+const TRIES: u32 = 3;
+/// A mapping is taken to exist this long after the router last said so.
+const TRUST: Duration = Duration::from_secs(10 * 60);
+/// Least time between two probes, whoever looks.
+const PROBE_PAUSE: Duration = Duration::from_secs(5);
+/// Least time to the next try of a renewal that failed.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// Protocols that are not to be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Disabled {
+    /// NAT-PMP.
+    pub pmp: bool,
+    /// PCP.
+    pub pcp: bool,
+    /// UPnP-IGD.
+    pub upnp: bool,
+}
+
+/// What the caller wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Want {
+    /// The UDP port to be forwarded to; 0 = none, and what there is is given back.
+    pub port: u16,
+    /// Counts changes of the network: each makes everything known void.
+    pub network: u32,
+    /// Counts looks at the network: each is a reason to try again.
+    pub looks: u32,
+    /// What must not be used.
+    pub disabled: Disabled,
+}
+
+/// What there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct State {
+    /// What the router speaks.
+    pub found: Found,
+    /// Where the internet reaches our port, and by whose favour.
+    pub external: Option<(SocketAddrV4, Protocol)>,
+}
+
+/// A mapping in force.
+#[derive(Debug)]
+struct Mapping {
+    gateway: Gateway,
+    internal: u16,
+    external: SocketAddrV4,
+    by: By,
+    made: Instant,
+    lease: Duration,
+    /// When it is asked for again.
+    renew: Instant,
+}
+
+/// How it was made, with what it takes to renew it.
+#[derive(Debug)]
+enum By {
+    Pmp,
+    Pcp(pcp::Nonce),
+    Upnp(Control),
+}
+
+impl By {
+    const fn protocol(&self) -> Protocol {
+        match self {
+            Self::Pmp => Protocol::Pmp,
+            Self::Pcp(_) => Protocol::Pcp,
+            Self::Upnp(_) => Protocol::Upnp,
+        }
+    }
+}
+
+/// Keeps a mapping for as long as `wants` has a sender, then gives it back. `told` hears of every change.
+pub async fn run(dialer: &dyn Dial, mut wants: watch::Receiver<Want>, told: &mut dyn FnMut(State)) {
+    let mut mapper = Mapper { dialer, state: State::default(), told, mapping: None, wanted_port: 0 };
+    let mut last = Want::default();
+    let mut probed: Option<Instant> = None;
+    loop {
+        let want = *wants.borrow_and_update();
+        if want.port != last.port || want.network != last.network || want.disabled != last.disabled {
+            mapper.release().await;
+            probed = None;
+        }
+        last = want;
+        let now = Instant::now();
+        let fresh = mapper.mapping.as_ref().is_some_and(|mapping| now < mapping.made + TRUST);
+        let early = probed.is_some_and(|at| now < at + PROBE_PAUSE);
+        if want.port != 0 && (mapper.is_due(now) || !(fresh || early)) {
+            probed = Some(now);
+            mapper.map(want).await;
+        }
+        let due = mapper.mapping.as_ref().map(|mapping| mapping.renew);
+        let changed = tokio::select! {
+            changed = wants.changed() => changed,
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Ok(()),
+        };
+        if changed.is_err() {
+            return mapper.release().await;
+        }
+    }
+}
+
+struct Mapper<'a> {
+    dialer: &'a dyn Dial,
+    state: State,
+    told: &'a mut dyn FnMut(State),
+    mapping: Option<Mapping>,
+    /// The external port that was had last: peers know it.
+    wanted_port: u16,
+}
+
+impl Mapper<'_> {
+    fn is_due(&self, now: Instant) -> bool {
+        self.mapping.as_ref().is_some_and(|mapping| mapping.renew <= now)
+    }
+
+    fn tell(&mut self, state: State) {
+        if self.state != state {
+            self.state = state;
+            (self.told)(state);
+        }
+    }
+
+    /// Renews what there is, or makes anew.
+    async fn map(&mut self, want: Want) {
+        if let Some(mapping) = &self.mapping {
+            match self.again(mapping, want.port).await {
+                Ok(renewed) => return self.keep(renewed),
+                Err(error) => log::debug!("port mapping not renewed: {error}"),
+            }
+        }
+        match self.anew(want).await {
+            Ok(Some(mapping)) => self.keep(mapping),
+            Ok(None) => self.lose(Instant::now()),
+            Err(error) => {
+                log::info!("no port mapping: {error}");
+                self.lose(Instant::now());
+            }
+        }
+    }
+
+    fn keep(&mut self, mapping: Mapping) {
+        let external = Some((mapping.external, mapping.by.protocol()));
+        if self.state.external != external {
+            log::info!("{} forwards {} to us", mapping.by.protocol().name(), mapping.external);
+        }
+        self.wanted_port = mapping.external.port();
+        self.mapping = Some(mapping);
+        self.tell(State { external, ..self.state });
+    }
+
+    /// Nothing came of it: what there is holds as long as the router has said.
+    fn lose(&mut self, now: Instant) {
+        match &mut self.mapping {
+            Some(mapping) if now < mapping.made + mapping.lease => {
+                let left = (mapping.made + mapping.lease).duration_since(now);
+                mapping.renew = now + (left / 2).max(RETRY);
+            }
+            _ => {
+                self.mapping = None;
+                self.tell(State { external: None, ..self.state });
+            }
+        }
+    }
+
+    async fn again(&self, mapping: &Mapping, port: u16) -> Result<Mapping, Error> {
+        let Mapping { gateway, external, by, .. } = mapping;
+        match by {
+            By::Pmp => map_by_pmp(*gateway, port, external.port(), Some(*external.ip())).await,
+            By::Pcp(nonce) => map_by_pcp(*gateway, port, *external, *nonce).await,
+            By::Upnp(control) => {
+                let mapped = igd::renew(self.dialer, *gateway, control, port, external.port()).await?;
+                Ok(made(*gateway, port, mapped.external, By::Upnp(mapped.control), LEASE))
+            }
+        }
+    }
+
+    /// Looks who is there and asks: NAT-PMP first, PCP where only that is spoken, UPnP last.
+    async fn anew(&mut self, want: Want) -> Result<Option<Mapping>, Error> {
+        let Some(gateway) = default_gateway() else {
+            self.mapping = None;
+            self.tell(State::default());
+            return Ok(None);
+        };
+        let Probe { found, address, places } = probe(gateway, want.disabled).await?;
+        self.tell(State { found, ..self.state });
+        let (port, wanted) = (want.port, self.wanted_port);
+        let mut failed = None;
+        if found.pmp == Some(true) {
+            match map_by_pmp(gateway, port, wanted, address).await {
+                Ok(mapping) => return Ok(Some(mapping)),
+                Err(error) => failed = Some(error),
+            }
+        }
+        if found.pcp == Some(true) {
+            let mut nonce = pcp::Nonce::default();
+            OsRng.fill_bytes(&mut nonce);
+            let suggested = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, wanted);
+            match map_by_pcp(gateway, port, suggested, nonce).await {
+                Ok(mapping) => return Ok(Some(mapping)),
+                Err(error) => failed = Some(error),
+            }
+        }
+        if found.upnp == Some(true) {
+            let mapped = igd::map(self.dialer, gateway, &places, port, wanted).await?;
+            return Ok(Some(made(gateway, port, mapped.external, By::Upnp(mapped.control), LEASE)));
+        }
+        failed.map_or(Ok(None), Err)
+    }
+
+    async fn release(&mut self) {
+        if let Some(Mapping { gateway, internal, external, by, .. }) = self.mapping.take() {
+            let given_back = match &by {
+                By::Pmp => {
+                    let request = pmp::map_request(internal, 0, 0);
+                    exchange(gateway, &request, &|datagram| pmp::answer(datagram).map(drop)).await
+                }
+                By::Pcp(nonce) => {
+                    let request = pcp::map_request(gateway.own, internal, external, 0, nonce);
+                    exchange(gateway, &request, &|datagram| pcp::answer(datagram).map(drop)).await
+                }
+                By::Upnp(control) => igd::delete(self.dialer, gateway, control, external.port()).await,
+            };
+            if let Err(error) = given_back {
+                log::debug!("port mapping not given back: {error}");
+            }
+        }
+        self.tell(State::default());
+    }
+}
+
+fn made(gateway: Gateway, internal: u16, external: SocketAddrV4, by: By, lease: Duration) -> Mapping {
+    let made = Instant::now();
+    Mapping { gateway, internal, external, by, made, lease, renew: made + lease / 2 }
+}
+
+async fn map_by_pmp(
+    gateway: Gateway,
+    port: u16,
+    wanted: u16,
+    address: Option<Ipv4Addr>,
+) -> Result<Mapping, Error> {
+    let ask_address = |datagram: &[u8]| match pmp::answer(datagram)? {
+        pmp::Answer::Address { external } => Some(Ok(external)),
+        pmp::Answer::Refused(why) => Some(Err(why)),
+        pmp::Answer::Mapped { .. } => None,
+    };
+    let ask_port = |datagram: &[u8]| match pmp::answer(datagram)? {
+        pmp::Answer::Mapped { internal, external, lifetime } if internal == port => {
+            Some(Ok((external, lifetime)))
+        }
+        pmp::Answer::Refused(why) => Some(Err(why)),
+        pmp::Answer::Mapped { .. } | pmp::Answer::Address { .. } => None,
+    };
+    let refused = |why: u16| Error::Refused(pmp::reason(why).to_owned());
+    let ip = match address {
+        Some(ip) => ip,
+        None => exchange(gateway, &pmp::ADDRESS_REQUEST, &ask_address).await?.map_err(refused)?,
+    };
+    let request = pmp::map_request(port, wanted, LEASE.as_secs() as u32);
+    let (external, lifetime) = exchange(gateway, &request, &ask_port).await?.map_err(refused)?;
+    if external == 0 || lifetime == 0 {
+        return Err(Error::Nonsense("port or lifetime 0"));
+    }
+    Ok(made(gateway, port, SocketAddrV4::new(ip, external), By::Pmp, lease(lifetime)))
+}
+
+async fn map_by_pcp(
+    gateway: Gateway,
+    port: u16,
+    suggested: SocketAddrV4,
+    nonce: pcp::Nonce,
+) -> Result<Mapping, Error> {
+    let request = pcp::map_request(gateway.own, port, suggested, LEASE.as_secs() as u32, &nonce);
+    let ask = |datagram: &[u8]| match pcp::answer(datagram)? {
+        pcp::Answer::Mapped { nonce: theirs, internal, external, lifetime }
+            if theirs == nonce && internal == port =>
+        {
+            Some(Ok((external, lifetime)))
+        }
+        pcp::Answer::Refused(why) => Some(Err(why)),
+        pcp::Answer::Mapped { .. } | pcp::Answer::Announced => None,
+    };
+    let answer = exchange(gateway, &request, &ask).await?;
+    let (external, lifetime) = answer.map_err(|why| Error::Refused(pcp::reason(why).to_owned()))?;
+    if external.port() == 0 || lifetime == 0 || external.ip().is_unspecified() {
+        return Err(Error::Nonsense("address, port or lifetime 0"));
+    }
+    Ok(made(gateway, port, external, By::Pcp(nonce), lease(lifetime)))
+}
+
+/// Sends a datagram to the router until something comes that `read` takes for the answer.
+async fn exchange<T>(
+    gateway: Gateway,
+    request: &[u8],
+    read: &dyn Fn(&[u8]) -> Option<T>,
+) -> Result<T, Error> {
+    let socket = UdpSocket::bind((gateway.own, 0)).await?;
+    // Connected: the router's word alone is heard.
+    socket.connect((gateway.router, pmp::PORT)).await?;
+    let mut room = [0; 1100];
+    for _ in 0..TRIES {
+        socket.send(request).await?;
+        let end = Instant::now() + PATIENCE;
+        while let Ok(received) =
+            timeout(end.saturating_duration_since(Instant::now()), socket.recv(&mut room)).await
+        {
+            let Ok(len) = received else { break };
+            if let Some(answer) = read(room.get(..len).unwrap_or_default()) {
+                return Ok(answer);
+            }
+        }
+    }
+    Err(Error::Silent)
+}
