@@ -1,6 +1,7 @@
 //! DERP relay client over an injected dialler.
 //!
-//! Owns: the frames, the handshake, one connection a region, and which regions are connected when ([`Pool`]).
+//! Owns: the frames, the handshake, one connection a region, which regions are connected when ([`Pool`]), and how far regions are
+//! over HTTPS ([`measure()`]).
 //! Leaves out: opening sockets and TLS (`dial`), which region is home and which region a peer is reached
 //! through (the caller decides), and what the relayed packets mean.
 //!
@@ -13,6 +14,7 @@ mod conn;
 mod connect;
 mod frame;
 mod handshake;
+mod latency;
 mod link;
 mod measure;
 mod outbox;
@@ -21,6 +23,7 @@ mod pool;
 
 pub use connect::targets;
 pub use frame::{Frame, FrameError, GoneReason, MAX_FRAME, MAX_PACKET, decode};
+pub use latency::{Measured, measure};
 pub use pool::{Config, Options, Pool, Stats};
 
 use keys::NodePublic;

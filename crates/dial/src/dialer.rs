@@ -122,6 +122,10 @@ impl Dial for Dialer {
             }
         })
     }
+
+    fn resolve<'a>(&'a self, name: &'a str) -> LocalFuture<'a, io::Result<Vec<IpAddr>>> {
+        Box::pin(self.lookup.resolve(name))
+    }
 }
 
 #[cfg(test)]

@@ -65,4 +65,12 @@ pub enum Verify {
 pub trait Dial {
     /// Connects to `target`. Errors name the host and what to do; the caller bounds the time.
     fn dial<'a>(&'a self, target: &'a Target) -> LocalFuture<'a, io::Result<BoxStream>>;
+
+    /// The addresses of a name, never empty, for those who send datagrams. What cannot look names up says so; the caller
+    /// bounds the time.
+    fn resolve<'a>(&'a self, name: &'a str) -> LocalFuture<'a, io::Result<Vec<IpAddr>>> {
+        Box::pin(
+            async move { Err(io::Error::new(io::ErrorKind::Unsupported, format!("cannot resolve {name}"))) },
+        )
+    }
 }

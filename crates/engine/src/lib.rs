@@ -21,6 +21,7 @@ pub mod filter;
 pub mod host;
 pub mod lines;
 pub mod magicsock;
+pub mod netcheck;
 pub mod packet;
 pub mod routes;
 pub mod session;

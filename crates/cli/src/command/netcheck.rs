@@ -67,7 +67,7 @@ pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome 
             }
         };
         let report = tokio::select! {
-            report = netcheck.report(&map, now, &mut note) => report,
+            report = netcheck.report(&map, now, verbose, &mut note) => report,
             () = interrupted() => return Err(Stop::from("context canceled")),
         };
         run.console.say(&match format {

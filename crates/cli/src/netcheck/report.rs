@@ -1,7 +1,7 @@
 //! What was found out, as text and as JSON (Go's `netcheck.Report`).
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use localapi::types::{DerpMap, Indent, Time, to_go_json};
@@ -19,15 +19,15 @@ pub(crate) struct Report {
     /// When it was made.
     now: Time,
     #[serde(rename = "UDP")]
-    pub(super) udp: bool,
+    udp: bool,
     #[serde(rename = "IPv6")]
     ipv6: bool,
     #[serde(rename = "IPv4")]
     ipv4: bool,
     #[serde(rename = "IPv6CanSend")]
-    pub(super) ipv6_can_send: bool,
+    ipv6_can_send: bool,
     #[serde(rename = "IPv4CanSend")]
-    pub(super) ipv4_can_send: bool,
+    ipv4_can_send: bool,
     #[serde(rename = "OSHasIPv6")]
     os_has_ipv6: bool,
     /// Not tried here.
@@ -35,7 +35,7 @@ pub(crate) struct Report {
     icmpv4: bool,
     /// Two servers saw us under different addresses (true) or the same (false).
     #[serde(rename = "MappingVariesByDestIP")]
-    pub(super) mapping_varies: Option<bool>,
+    mapping_varies: Option<bool>,
     /// Port mappers are not asked in this build.
     #[serde(rename = "UPnP")]
     upnp: Option<bool>,
@@ -44,7 +44,7 @@ pub(crate) struct Report {
     #[serde(rename = "PCP")]
     pcp: Option<bool>,
     #[serde(rename = "PreferredDERP")]
-    pub(super) preferred_derp: i64,
+    preferred_derp: i64,
     region_latency: Latencies,
     region_v4_latency: Latencies,
     region_v6_latency: Latencies,
@@ -66,63 +66,42 @@ fn addr<S: serde::Serializer>(addr: &Option<SocketAddr>, to: S) -> Result<S::Ok,
 }
 
 impl Report {
-    /// A report of the moment `now`, without any finding yet.
-    pub(super) fn begun(now: Time, os_has_ipv6: bool) -> Self {
-        Self { now, os_has_ipv6, ..Self::default() }
-    }
-
-    /// Notes an answer of `server` in `region` to a STUN request: it came after `took` and saw us as `ours`.
-    pub(super) fn heard(&mut self, region: i64, server: IpAddr, ours: SocketAddr, took: Duration) {
-        self.udp = true;
-        let nearest = match server {
-            IpAddr::V4(_) => {
-                self.ipv4 = true;
-                note(&mut self.region_v4_latency, region, took)
-            }
-            IpAddr::V6(_) => {
-                self.ipv6 = true;
-                note(&mut self.region_v6_latency, region, took)
-            }
+    /// What was found at the moment `now`.
+    pub(super) fn new(found: &engine::netcheck::Report, now: Time, os_has_ipv6: bool) -> Self {
+        let nanos = |all: &engine::netcheck::Latencies| -> Latencies {
+            let number = |took: &Duration| i64::try_from(took.as_nanos()).unwrap_or(i64::MAX);
+            all.iter().map(|(region, took)| (region.to_string(), number(took))).collect()
         };
-        note(&mut self.region_latency, region, took);
-        let (counters, global) = match ours {
-            SocketAddr::V4(_) => (&mut self.v4_counters, &mut self.global_v4),
-            SocketAddr::V6(_) => (&mut self.v6_counters, &mut self.global_v6),
+        let counters = |v4: bool| {
+            let seen = found.seen.iter().filter(|(at, _)| at.is_ipv4() == v4);
+            let all: BTreeMap<_, _> = seen.map(|(at, count)| (at.to_string(), *count)).collect();
+            Some(all).filter(|all| !all.is_empty())
         };
-        let seen = counters.get_or_insert_default().entry(ours.to_string()).or_default();
-        *seen = seen.saturating_add(1);
-        if nearest || global.is_none() {
-            *global = Some(ours);
+        Self {
+            now,
+            udp: found.udp,
+            ipv6: found.ipv6,
+            ipv4: found.ipv4,
+            ipv6_can_send: found.ipv6_can_send,
+            ipv4_can_send: found.ipv4_can_send,
+            os_has_ipv6,
+            mapping_varies: found.mapping_varies,
+            preferred_derp: found.preferred_derp.0.into(),
+            region_latency: nanos(&found.region_latency),
+            region_v4_latency: nanos(&found.region_v4_latency),
+            region_v6_latency: nanos(&found.region_v6_latency),
+            v4_counters: counters(true),
+            v6_counters: counters(false),
+            global_v4: found.global_v4,
+            global_v6: found.global_v6,
+            ..Self::default()
         }
     }
 
-    /// Notes how far a region is over HTTPS.
-    pub(super) fn reached(&mut self, region: i64, took: Duration) {
-        note(&mut self.region_latency, region, took);
-    }
-
     /// How far `region` is.
-    pub(super) fn latency(&self, region: i64) -> Option<Duration> {
+    fn latency(&self, region: i64) -> Option<Duration> {
         let nanos = self.region_latency.get(&region.to_string())?;
         Some(Duration::from_nanos(u64::try_from(*nanos).unwrap_or_default()))
-    }
-
-    /// Chooses the region to call home: the nearest, weighed by the map's scores, unless the one before is about as
-    /// near (protocol reference §4.3).
-    pub(super) fn choose_home(&mut self, map: &DerpMap, before: i64) {
-        let scores = map.home_params.as_ref().map(|params| &params.region_score);
-        let weighed = |region: i64| {
-            let score = scores.and_then(|scores| scores.get(&region)).copied().filter(|score| *score > 0.0);
-            Some(self.latency(region)?.mul_f64(score.unwrap_or(1.0).min(1e6)))
-        };
-        let best = map.regions.keys().filter_map(|region| Some((weighed(*region)?, *region))).min();
-        self.preferred_derp = match (best, weighed(before)) {
-            (Some((best, _)), Some(old)) if old < best + Duration::from_millis(10) || best * 3 > old * 2 => {
-                before
-            }
-            (Some((_, best)), _) => best,
-            (None, _) => 0,
-        };
     }
 
     /// As JSON on one line, or indented.
@@ -174,20 +153,11 @@ fn tenths(latency: Duration) -> String {
     GoDuration(i64::try_from(tenths).unwrap_or(i64::MAX).saturating_mul(100_000)).to_string()
 }
 
-/// Keeps the shorter time; true if nothing in `all` is shorter.
-fn note(all: &mut Latencies, region: i64, took: Duration) -> bool {
-    let nanos = i64::try_from(took.as_nanos()).unwrap_or(i64::MAX);
-    let nearest = all.values().all(|other| nanos <= *other);
-    let kept = all.entry(region.to_string()).or_insert(nanos);
-    *kept = nanos.min(*kept);
-    nearest
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use expect_test::expect;
-    use localapi::types::{DerpHomeParams, DerpRegion};
+    use localapi::types::DerpRegion;
 
     fn map() -> DerpMap {
         let region = |id: i64, code: &str, name: &str| {
@@ -212,26 +182,26 @@ mod tests {
         }
     }
 
-    const MS: Duration = Duration::from_millis(1);
-
     fn report() -> Report {
-        let mut report = Report {
-            now: Time::from_unix_nanos(1_795_000_000_120_000_000),
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let micros = |id, micros| (netmap::RegionId(id), Duration::from_micros(micros));
+        let found = engine::netcheck::Report {
+            udp: true,
+            ipv4: true,
             ipv4_can_send: true,
-            ..Report::default()
+            mapping_varies: Some(true),
+            preferred_derp: netmap::RegionId(1),
+            region_latency: [micros(2, 80_000), micros(1, 12_345)].into(),
+            region_v4_latency: [micros(2, 80_000), micros(1, 12_345)].into(),
+            global_v4: Some(at("203.0.113.9:2000")),
+            seen: [(at("203.0.113.9:1000"), 1), (at("203.0.113.9:2000"), 2)].into(),
+            ..engine::netcheck::Report::default()
         };
-        let (one, two) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
-        report.heard(2, two, "203.0.113.9:1000".parse().unwrap(), 80 * MS);
-        report.heard(1, one, "203.0.113.9:2000".parse().unwrap(), Duration::from_micros(12_345));
-        report.heard(1, one, "203.0.113.9:2000".parse().unwrap(), 40 * MS);
-        report.mapping_varies = Some(true);
-        report
+        Report::new(&found, Time::from_unix_nanos(1_795_000_000_120_000_000), false)
     }
 
     #[test]
     fn text() {
-        let mut report = report();
-        report.choose_home(&map(), 0);
         expect![[r#"
 
             Report:
@@ -247,7 +217,7 @@ mod tests {
             		-  sf: 80ms    (derp2, San Francisco)
             		- sea:         (derp10, Seattle)
         "#]]
-        .assert_eq(&report.text(&map(), true));
+        .assert_eq(&report().text(&map(), true));
         let nothing = Report { os_has_ipv6: true, ..Report::default() };
         let text = nothing.text(&map(), false);
         assert!(text.ends_with("\t* Nearest DERP: unknown (no response to latency probes)\n"), "{text}");
@@ -256,30 +226,7 @@ mod tests {
 
     #[test]
     fn json() {
-        expect![[r#"{"Now":"2026-11-18T11:06:40.12Z","UDP":true,"IPv6":false,"IPv4":true,"IPv6CanSend":false,"IPv4CanSend":true,"OSHasIPv6":false,"ICMPv4":false,"MappingVariesByDestIP":true,"UPnP":null,"PMP":null,"PCP":null,"PreferredDERP":0,"RegionLatency":{"1":12345000,"2":80000000},"RegionV4Latency":{"1":12345000,"2":80000000},"RegionV6Latency":{},"GlobalV4Counters":{"203.0.113.9:1000":1,"203.0.113.9:2000":2},"GlobalV6Counters":null,"GlobalV4":"203.0.113.9:2000","GlobalV6":"","CaptivePortal":null}"#]]
+        expect![[r#"{"Now":"2026-11-18T11:06:40.12Z","UDP":true,"IPv6":false,"IPv4":true,"IPv6CanSend":false,"IPv4CanSend":true,"OSHasIPv6":false,"ICMPv4":false,"MappingVariesByDestIP":true,"UPnP":null,"PMP":null,"PCP":null,"PreferredDERP":1,"RegionLatency":{"1":12345000,"2":80000000},"RegionV4Latency":{"1":12345000,"2":80000000},"RegionV6Latency":{},"GlobalV4Counters":{"203.0.113.9:1000":1,"203.0.113.9:2000":2},"GlobalV6Counters":null,"GlobalV4":"203.0.113.9:2000","GlobalV6":"","CaptivePortal":null}"#]]
             .assert_eq(&report().json(false));
-    }
-
-    #[test]
-    fn home() {
-        let (mut report, mut map) = (report(), map());
-        report.choose_home(&map, 0);
-        assert_eq!(report.preferred_derp, 1);
-        // The nearer one is clearly nearer.
-        report.choose_home(&map, 2);
-        assert_eq!(report.preferred_derp, 1);
-        // Less than 10 ms nearer, less than a third nearer: not worth the move.
-        report.reached(10, 20 * MS);
-        report.choose_home(&map, 10);
-        assert_eq!(report.preferred_derp, 10);
-        // A home that does not answer is left.
-        report.choose_home(&map, 7);
-        assert_eq!(report.preferred_derp, 1);
-        map.home_params = Some(DerpHomeParams { region_score: [(2, 0.1), (1, -1.0)].into() });
-        report.choose_home(&map, 0);
-        assert_eq!(report.preferred_derp, 2);
-        let mut nothing = Report::default();
-        nothing.choose_home(&map, 1);
-        assert_eq!(nothing.preferred_derp, 0);
     }
 }

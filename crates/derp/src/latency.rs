@@ -1,52 +1,65 @@
-//! How far DERP servers are over HTTPS, for networks that let no UDP through (protocol reference §4.2).
+//! How far regions are over HTTPS, for networks that let no UDP through (protocol reference §4.2).
+//!
+//! The time runs from a request to the first line of its answer: once there and back, whatever stands between.
+//! Connecting is not part of it.
 
+use crate::connect;
+use dial::{Dial, Target};
+use netmap::{DerpMap, RegionId};
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
-
-use dial::{Dial, Target};
-use localapi::types::{DerpMap, DerpNode, DerpRegion};
-use netmap::{FamilyAddr, RegionId};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 /// Limit of each region, connecting included.
 const LIMIT: Duration = Duration::from_secs(3);
-/// Regions at a time.
+/// Regions at a time: a handshake costs some 100 KB while it lasts.
 const AT_ONCE: usize = 8;
 /// Longest first line of an answer.
 const MAX_LINE: usize = 1 << 10;
 
-/// What came of a region: its number, and how long it took to answer or why it did not.
-pub(super) type Reached = (i64, Result<Duration, String>);
+/// What came of asking a region: how far it is, or why nobody knows.
+pub type Measured = Result<Duration, String>;
 
-/// Asks the first server of every region that may become home. Runs inside a [`tokio::task::LocalSet`].
-pub(super) async fn measure(dialer: &Rc<dyn Dial>, map: &DerpMap) -> Vec<Reached> {
-    let usable = map.regions.iter().filter(|(_, region)| !region.no_measure_no_home && !region.avoid);
-    let mut waiting = usable.filter_map(|(id, region)| Some((*id, derp::targets(&plain(region)).next()?)));
-    let mut running: JoinSet<Reached> = JoinSet::new();
-    let mut done = Vec::new();
+/// Asks the first server of each of `regions`; `told` hears of each once, in the order of the answers. `use_http`: see
+/// [`crate::Options`]. Runs inside a [`tokio::task::LocalSet`].
+pub async fn measure(
+    dialer: &Rc<dyn Dial>,
+    map: &DerpMap,
+    regions: &[RegionId],
+    use_http: bool,
+    told: &mut dyn FnMut(RegionId, Measured),
+) {
+    let mut waiting = regions.iter();
+    let mut running: JoinSet<(RegionId, Measured)> = JoinSet::new();
     loop {
         while running.len() < AT_ONCE
-            && let Some((id, target)) = waiting.next()
+            && let Some(id) = waiting.next()
         {
-            let dialer = Rc::clone(dialer);
+            let servers = map.regions.get(id).map(|region| connect::servers(region, use_http));
+            let Some(server) = servers.into_iter().flatten().next() else {
+                told(*id, Err(format!("region {id} has no server that can be asked")));
+                continue;
+            };
+            let (id, target, dialer) = (*id, server.target, Rc::clone(dialer));
             running.spawn_local(async move {
                 let late = || Err(format!("no answer from {} within {LIMIT:?}", target.host));
                 (id, timeout(LIMIT, latency(&*dialer, &target)).await.unwrap_or_else(|_| late()))
             });
         }
         match running.join_next().await {
-            Some(result) => done.extend(result),
-            None => return done,
+            Some(Ok((id, measured))) => told(id, measured),
+            Some(Err(_)) => {}
+            None => return,
         }
     }
 }
 
-/// From the request to the first line of the answer: once there and back, whatever stands between.
-async fn latency(dialer: &dyn Dial, target: &Target) -> Result<Duration, String> {
+async fn latency(dialer: &dyn Dial, target: &Target) -> Measured {
     let host = &target.host;
-    let failed = |error: std::io::Error| format!("{host}: {error}");
+    let failed = |error: io::Error| format!("{host}: {error}");
     let mut stream = dialer.dial(target).await.map_err(|error| error.to_string())?;
     let request = format!("GET /derp/latency-check HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     let start = Instant::now();
@@ -69,40 +82,11 @@ async fn latency(dialer: &dyn Dial, target: &Target) -> Result<Duration, String>
     }
 }
 
-/// The region as the relay client knows it.
-fn plain(region: &DerpRegion) -> netmap::DerpRegion {
-    netmap::DerpRegion {
-        id: u16::try_from(region.region_id).map_or(RegionId::NONE, RegionId),
-        nodes: region.nodes.iter().map(plain_node).collect(),
-        ..netmap::DerpRegion::default()
-    }
-}
-
-fn plain_node(node: &DerpNode) -> netmap::DerpNode {
-    fn family<A: std::str::FromStr>(text: &str) -> FamilyAddr<A> {
-        match text {
-            "" => FamilyAddr::Dns,
-            text => text.parse().map_or(FamilyAddr::Disabled, FamilyAddr::Ip),
-        }
-    }
-    netmap::DerpNode {
-        name: node.name.as_str().into(),
-        host_name: node.host_name.as_str().into(),
-        cert_name: node.cert_name.as_str().into(),
-        ipv4: family(&node.ipv4),
-        ipv6: family(&node.ipv6),
-        stun_only: node.stun_only,
-        derp_port: u16::try_from(node.derp_port).unwrap_or_default(),
-        insecure_for_tests: node.insecure_for_tests,
-        ..netmap::DerpNode::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use netmap::{DerpNode, DerpRegion, FamilyAddr};
     use std::cell::RefCell;
-    use std::io;
     use std::net::IpAddr;
     use tokio::io::duplex;
 
@@ -124,6 +108,9 @@ mod tests {
                     let len = theirs.read(&mut asked).await.unwrap();
                     assert!(asked[..len].starts_with(b"GET /derp/latency-check HTTP/1.1\r\nHost: "));
                     theirs.write_all(line.as_bytes()).await.unwrap();
+                    if line == "hangs" {
+                        std::future::pending::<()>().await;
+                    }
                 });
                 Ok(Box::new(ours) as dial::BoxStream)
             })
@@ -131,33 +118,41 @@ mod tests {
     }
 
     fn region(host: &str) -> DerpRegion {
-        let node =
-            DerpNode { host_name: host.to_owned(), ipv4: "192.0.2.1".to_owned(), ..DerpNode::default() };
-        DerpRegion { nodes: vec![node], ..DerpRegion::default() }
+        let ipv4 = FamilyAddr::Ip([192, 0, 2, 1].into());
+        let node = DerpNode { host_name: host.into(), ipv4, ..DerpNode::default() };
+        DerpRegion { nodes: [node].into(), ..DerpRegion::default() }
     }
 
-    #[test]
-    fn answers_and_refusals() {
-        let hosts = ["fine", "denied", "gone", "silent", "unmeasured"];
-        let mut map = DerpMap { regions: (1..).zip(hosts.map(region)).collect(), ..DerpMap::default() };
-        map.regions.get_mut(&5).unwrap().no_measure_no_home = true;
+    #[tokio::test(start_paused = true)]
+    async fn answers_and_refusals() {
+        let hosts = ["fine", "denied", "gone", "silent", "hangs"];
+        let regions = (1..).map(RegionId).zip(hosts.map(region));
+        let mut map = DerpMap { regions: regions.collect(), ..DerpMap::default() };
+        map.regions.insert(RegionId(6), DerpRegion::default());
         let lines = vec![
             ("fine", "HTTP/1.1 204 No Content\r\n\r\n"),
             ("denied", "HTTP/1.1 403 No\r\n"),
             ("silent", ""),
+            ("hangs", "hangs"),
         ];
         let servers = Rc::new(Servers { lines, dialled: RefCell::default() });
         let dialer: Rc<dyn Dial> = servers.clone();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let mut all = runtime.block_on(tokio::task::LocalSet::new().run_until(measure(&dialer, &map)));
-        all.sort_by_key(|(id, _)| *id);
-        assert!(matches!(all[0], (1, Ok(_))), "{all:?}");
-        let errors: Vec<_> = all[1..].iter().map(|(id, result)| (*id, result.clone().unwrap_err())).collect();
-        let text = |host: &str, line: &str| format!("{host} is asked how far it is and says {line:?}");
-        assert_eq!(
-            errors,
-            [(2, text("denied", "HTTP/1.1 403 No")), (3, "gone refuses".to_owned()), (4, text("silent", "")),]
-        );
+        let mut all = std::collections::BTreeMap::new();
+        let ids: Vec<_> = (1..=7).map(RegionId).collect();
+        let mut told = |id: RegionId, measured| drop(all.insert(id.0, measured));
+        let asking = measure(&dialer, &map, &ids, false, &mut told);
+        tokio::task::LocalSet::new().run_until(asking).await;
+        let text = |host: &str, line: &str| Err(format!("{host} is asked how far it is and says {line:?}"));
+        let want = [
+            (1, Ok(Duration::ZERO)),
+            (2, text("denied", "HTTP/1.1 403 No")),
+            (3, Err("gone refuses".to_owned())),
+            (4, text("silent", "")),
+            (5, Err("no answer from hangs within 3s".to_owned())),
+            (6, Err("region 6 has no server that can be asked".to_owned())),
+            (7, Err("region 7 has no server that can be asked".to_owned())),
+        ];
+        assert_eq!(all, want.into());
         assert_eq!(servers.dialled.borrow()[0], ("fine".to_owned(), vec!["192.0.2.1".parse().unwrap()], 443));
     }
 }
