@@ -5,6 +5,7 @@ use crate::flags::nearest;
 use ipnet::IpNet;
 use localapi::types::{Addr, NetfilterMode, OptBool};
 use serde_json::Value;
+use std::net::SocketAddr;
 
 /// What a field means.
 #[derive(Clone, Copy)]
@@ -17,6 +18,8 @@ enum Meaning {
     Text(fn(&mut Config, &str) -> Result<(), String>),
     /// `AdvertiseRoutes`.
     Routes,
+    /// `StaticEndpoints`.
+    StaticEndpoints,
     /// `AdvertiseExitNode`.
     OffersExit,
     /// Of a feature that is not in this build: only this value is taken besides `null`.
@@ -55,7 +58,7 @@ macro_rules! set {
     }};
 }
 
-use Meaning::{Missing, OffersExit, Routes, Switch, Text, Version};
+use Meaning::{Missing, OffersExit, Routes, StaticEndpoints, Switch, Text, Version};
 
 static FIELDS: &[Field] = &[
     field("Version", Version),
@@ -109,7 +112,7 @@ static FIELDS: &[Field] = &[
     field("RemoteConfig", Missing("remote configuration", Neutral::False)),
     field("AutoUpdate", Missing("automatic update", Neutral::FalseBut("Check"))),
     field("ServeConfigTemp", Missing("serve", Neutral::Nothing)),
-    field("StaticEndpoints", Missing("static endpoints", Neutral::Empty)),
+    field("StaticEndpoints", StaticEndpoints),
     field("RelayServerPort", Missing("the peer relay server", Neutral::Nothing)),
     field("RelayServerStaticEndpoints", Missing("the peer relay server", Neutral::Empty)),
 ];
@@ -144,6 +147,9 @@ impl Field {
             }
             Routes => {
                 set!(config, advertise_routes, Some(routes(value).map_err(|why| format!("{name:?}: {why}"))?))
+            }
+            StaticEndpoints => {
+                config.static_endpoints = endpoints(value).map_err(|why| format!("{name:?}: {why}"))?;
             }
             OffersExit => *offers_exit = truth()?,
             Missing(what, neutral) if !neutral.holds(value) => {
@@ -186,6 +192,18 @@ fn netfilter_mode(config: &mut Config, text: &str) -> Result<(), String> {
     };
     set!(config, netfilter_mode, mode);
     Ok(())
+}
+
+fn endpoints(value: &Value) -> Result<Vec<SocketAddr>, String> {
+    let list = value.as_array().ok_or("must be a list of addresses with ports")?;
+    list.iter()
+        .map(|item| {
+            item.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| {
+                let shown: String = item.to_string().chars().take(64).collect();
+                format!("{shown} is not an address and port such as \"203.0.113.7:41641\"")
+            })
+        })
+        .collect()
 }
 
 fn routes(value: &Value) -> Result<Vec<IpNet>, String> {

@@ -10,6 +10,7 @@ mod tests;
 use localapi::types::MaskedPrefs;
 use serde_json::Value;
 use std::io::Read as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Longest configuration file, in bytes.
@@ -36,6 +37,8 @@ pub struct Config {
     pub locked: bool,
     /// Lets the node in if it must log in.
     pub auth_key: Option<AuthKey>,
+    /// Where peers reach this node besides, as whoever set up the network knows.
+    pub static_endpoints: Vec<SocketAddr>,
     /// The settings, as a change of those that are in force.
     pub edit: MaskedPrefs,
 }

@@ -72,7 +72,7 @@ fn names_match_in_any_case_and_null_says_nothing() {
 fn what_this_build_lacks_may_only_be_off() {
     let neutral = r#","RunSSHServer":false,"AdvertiseServices":[],"AppConnector":{"Advertise":false},
         "AutoUpdate":{"Check":true,"Apply":null},"PostureChecking":false,"ServeConfigTemp":null,
-        "StaticEndpoints":[],"RelayServerPort":null,"RemoteConfig":false,"RunWebClient":false"#;
+        "RelayServerPort":null,"RemoteConfig":false,"RunWebClient":false"#;
     assert_eq!(applied(neutral), applied(""));
     for wanted in [
         r#","RunSSHServer":true"#,
@@ -81,13 +81,23 @@ fn what_this_build_lacks_may_only_be_off() {
         r#","AutoUpdate":{"Apply":true}"#,
         r#","PostureChecking":true"#,
         r#","ServeConfigTemp":{}"#,
-        r#","StaticEndpoints":["192.0.2.1:1"]"#,
         r#","RelayServerPort":0"#,
         r#","RemoteConfig":true"#,
         r#","RunWebClient":true"#,
     ] {
         let why = with(wanted).expect_err(wanted);
         assert!(why.contains("is not in this build"), "{why}");
+    }
+}
+
+#[test]
+fn endpoints_that_are_known() {
+    let config = with(r#","StaticEndpoints":["192.0.2.1:1","[2001:db8::1]:2"]"#).expect("a configuration");
+    let told: Vec<_> = config.static_endpoints.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["192.0.2.1:1", "[2001:db8::1]:2"]);
+    for wrong in ["[1]", r#"["192.0.2.1"]"#, "{}"] {
+        let why = with(&format!(r#","StaticEndpoints":{wrong}"#)).expect_err(wrong);
+        assert!(why.starts_with("\"StaticEndpoints\": "), "{why}");
     }
 }
 

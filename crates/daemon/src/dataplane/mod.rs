@@ -52,8 +52,8 @@ pub struct Ways {
     pub disco: DiscoPrivate,
     /// No direct paths.
     pub relay_only: bool,
-    /// Endpoints that the user knows of.
-    pub fixed: Vec<SocketAddr>,
+    /// Endpoints that peers are to try, whatever is found out (`TS_DEBUG_PRETENDPOINT`).
+    pub pretended: Vec<SocketAddr>,
 }
 
 /// Something the backend wants to know.
@@ -78,8 +78,11 @@ pub struct Dataplane {
     clock: Arc<Clock>,
     pings: RefCell<BTreeMap<PingId, oneshot::Sender<PingOutcome>>>,
     path_pings: RefCell<BTreeMap<u32, oneshot::Sender<DiscoPong>>>,
-    /// Endpoints that the user knows of, and the port that he asked for.
-    fixed: (Vec<SocketAddr>, u16),
+    pretended: Vec<SocketAddr>,
+    /// Endpoints that the user knows of.
+    fixed: RefCell<Vec<SocketAddr>>,
+    /// The port that he asked for.
+    wanted_port: u16,
     found: RefCell<Found>,
     told_endpoints: RefCell<Vec<control::Endpoint>>,
     news: RefCell<VecDeque<News>>,
@@ -141,7 +144,9 @@ impl Dataplane {
             clock,
             pings: RefCell::default(),
             path_pings: RefCell::default(),
-            fixed: (ways.fixed, ways.port),
+            pretended: ways.pretended,
+            fixed: RefCell::default(),
+            wanted_port: ways.port,
             found: RefCell::default(),
             told_endpoints: RefCell::default(),
             news: RefCell::default(),
@@ -273,6 +278,14 @@ impl Dataplane {
         self.refresh_endpoints();
     }
 
+    /// The user knows of these endpoints besides.
+    pub fn set_static_endpoints(&self, fixed: &[SocketAddr]) {
+        if *self.fixed.borrow() != fixed {
+            *self.fixed.borrow_mut() = fixed.to_vec();
+            self.refresh_endpoints();
+        }
+    }
+
     /// An address, a route or a link of this machine has changed, or it has slept: every direct path is doubted.
     pub fn network_changed(&self) {
         self.engine.borrow_mut().handle_network_change(self.clock.mono());
@@ -282,8 +295,9 @@ impl Dataplane {
     /// Looks where we can be reached and tells the engine, and the backend if it has changed.
     pub fn refresh_endpoints(&self) {
         let local = endpoints::local(self.sockets.families());
-        let (fixed, wanted) = &self.fixed;
-        let all = endpoints::list(&self.found.borrow(), fixed, &local, (self.sockets.port(), *wanted));
+        let fixed = [&self.pretended[..], &self.fixed.borrow()].concat();
+        let ports = (self.sockets.port(), self.wanted_port);
+        let all = endpoints::list(&self.found.borrow(), &fixed, &local, ports);
         let addrs: Vec<_> = all.iter().map(|endpoint| endpoint.addr).collect();
         self.engine.borrow_mut().set_local_endpoints(&addrs, self.clock.mono());
         if *self.told_endpoints.borrow() != all {

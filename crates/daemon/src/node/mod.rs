@@ -173,7 +173,7 @@ impl Node {
             two_threads: dataplane::two_threads(threads.as_deref()),
             disco: disco.clone(),
             relay_only: on("TS_DEBUG_NEVER_DIRECT_UDP"),
-            fixed: pretended.split(',').filter_map(|at| at.trim().parse().ok()).collect(),
+            pretended: pretended.split(',').filter_map(|at| at.trim().parse().ok()).collect(),
         };
         let plane = Dataplane::start(dialer.clone(), relays, clock.clone(), seed, ways)
             .context("start the packet threads")?;
@@ -274,6 +274,9 @@ impl Node {
 
     /// Gives the backend one input and carries out everything that follows.
     async fn take(&mut self, input: Input) {
+        if let Input::Command(Command::SetConfig(config, _)) = &input {
+            self.shared.plane.set_static_endpoints(&config.static_endpoints);
+        }
         let now = self.shared.now();
         let watched = self.shared.bus.borrow().wants(mask::PEER_CHANGES | mask::PEER_PATCHES);
         {

@@ -397,7 +397,8 @@ impl Engine {
     /// Tells a peer through its relay where we are. If that is known from long ago only, it is found out anew, and the
     /// peer told again if it is something else.
     fn call(&mut self, slot: PeerSlot) {
-        if self.disco.relay_only {
+        // Whoever cannot be reached does not ask for it.
+        if self.direct_families() == Families::default() {
             return;
         }
         let Some(relay) = self.peers.by_slot(slot).filter(|peer| !peer.relay().is_none()) else { return };

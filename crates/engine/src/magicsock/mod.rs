@@ -44,6 +44,8 @@ pub const FRESH: Duration = Duration::from_secs(27);
 /// Time between the first rounds: a lost packet, or a peer that has not yet sent where we can let it in, should not cost
 /// five seconds.
 pub(crate) const FIRST_ROUNDS: [Duration; 2] = [Duration::from_millis(1000), Duration::from_millis(2000)];
+/// While there is no path, a peer's ping is returned unless its address was pinged so shortly before.
+pub(crate) const ECHO_GAP: Duration = Duration::from_millis(100);
 /// The state of a peer's paths is forgotten so long after anything was sent to it or came from it.
 pub(crate) const FORGET: Duration = Duration::from_secs(600);
 /// Addresses of one peer that are tried at most.

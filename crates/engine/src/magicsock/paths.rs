@@ -8,8 +8,8 @@ use super::candidates::{Candidates, Sent};
 use super::disco::TxId;
 use super::score::Quality;
 use super::{
-    CALLS_TAKEN, DISCOVERY, FIRST_ROUNDS, FORGET, GOOD_ENOUGH, HEARTBEAT, PING_TIMEOUT, PINGS_TAKEN,
-    SAFE_MTU, SESSION_ACTIVE, TRUST, UPGRADE, WAITING,
+    CALLS_TAKEN, DISCOVERY, ECHO_GAP, FIRST_ROUNDS, FORGET, GOOD_ENOUGH, HEARTBEAT, PING_TIMEOUT,
+    PINGS_TAKEN, SAFE_MTU, SESSION_ACTIVE, TRUST, UPGRADE, WAITING,
 };
 use crate::drop::DropReason;
 use crate::time::{Mono, Tick};
@@ -211,9 +211,10 @@ impl Paths {
         }
         let To::Udp(addr) = from else { return true };
         let searching = self.awake.is_some() && self.trusted.is_none();
-        let new = self.candidates.hear(addr, turn.now).is_some_and(|known| known.pinged.is_none());
-        // It has found a way to us: very likely that is a way back.
-        if new && searching {
+        let idle = |at: Option<Mono>| at.is_none_or(|at| turn.now.since(at) >= ECHO_GAP);
+        let due = self.candidates.hear(addr, turn.now).is_some_and(|known| idle(known.pinged));
+        // It has found a way to us: very likely that is a way back, even if an earlier ping was lost on it.
+        if due && searching {
             self.send(To::Udp(addr), None, 0, turn);
         }
         true
