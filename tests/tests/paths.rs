@@ -1,0 +1,178 @@
+//! Direct paths between nodes of one network, with a real control server and relay: found at once whoever begins, left
+//! for the relay and found again under a running TCP connection.
+
+use anyhow::{Context, Result, ensure};
+use blackbox::traffic::echo;
+use blackbox::{EVERYTHING, number, scenario};
+use lab::{Flavour, Headscale, Lab, Node};
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+/// In which two nodes of one network must have found each other.
+const FOUND: Duration = Duration::from_secs(10);
+
+/// In which a path that is blocked must have been left: the time it is trusted, and a little.
+const LEFT: Duration = Duration::from_secs(12);
+
+/// How long a TCP connection may stand still: the path is trusted that long, and TCP doubles its patience meanwhile.
+const STANDSTILL: Duration = Duration::from_secs(30);
+
+/// A node with a kernel interface whose UDP passes.
+fn open(lab: &Lab, headscale: &Headscale, name: &str, flavour: Flavour) -> Result<Node> {
+    let mut node = lab.node(name, flavour)?;
+    node.tun = "tailscale0".to_owned();
+    node.start()?;
+    node.join(headscale).with_context(|| format!("{name} ({flavour:?}) joins"))?;
+    Ok(node)
+}
+
+/// A node's addresses on the network between the nodes.
+fn underlay(node: &Node) -> Vec<IpAddr> {
+    let v6 = node.host.ipv6.map(IpAddr::V6);
+    std::iter::once(IpAddr::V4(node.host.ipv4)).chain(v6).collect()
+}
+
+/// The address at which `from` reaches `to` directly, if it does.
+fn direct(from: &Node, to: &str) -> Result<Option<SocketAddr>> {
+    let peer = from.peer(to)?.context("no such peer")?;
+    Ok(peer["CurAddr"].as_str().and_then(|at| at.parse().ok()))
+}
+
+/// Waits until `from` reaches `to` directly, at one of its own addresses.
+fn wait_direct(from: &Node, to: &Node, within: Duration) -> Result<SocketAddr> {
+    let (names, address) = (format!("{} -> {}", from.host.name, to.host.name), to.ipv4()?);
+    let at = lab::until(&format!("a direct path {names}"), within, || direct(from, &address))?;
+    ensure!(underlay(to).contains(&at.ip()), "{names} at {at}, which is none of {:?}", underlay(to));
+    Ok(at)
+}
+
+#[test]
+fn nodes_of_one_network_find_each_other_whoever_begins() {
+    scenario(EVERYTHING, |lab| {
+        let headscale = lab.headscale()?;
+        let one = open(lab, &headscale, "one", Flavour::Ours)?;
+        let two = open(lab, &headscale, "two", Flavour::Ours)?;
+        let three = open(lab, &headscale, "three", Flavour::Ours)?;
+        let go = open(lab, &headscale, "go", Flavour::Go)?;
+        let other = open(lab, &headscale, "other", Flavour::Go)?;
+        for (from, to) in [(&one, &two), (&three, &go), (&other, &three), (&go, &one)] {
+            let names = format!("{} -> {}", from.host.name, to.host.name);
+            from.wait_peer(to)?;
+            let started = lab::now();
+            echo(&from.host, to.ipv4()?.parse()?, Duration::from_secs(20))?;
+            wait_direct(from, to, FOUND)?;
+            number(&format!("first packet to direct path, {names}"), format!("{:.2?}", started.elapsed()));
+            wait_direct(to, from, FOUND)?;
+            // As the command line tells it, and as control has been told.
+            let pong = from.tailscale(&["ping", "-c", "5", &to.ipv4()?])?.ok()?;
+            let last = pong.stdout.lines().last().unwrap_or_default();
+            let via = underlay(to).iter().any(|ip| last.contains(&ip.to_string()));
+            ensure!(last.contains("pong from") && via, "{names}: {pong}");
+        }
+        let status = one.tailscale(&["status"])?;
+        ensure!(status.stdout.contains("active; direct "), "{status}");
+        Ok(())
+    });
+}
+
+/// A TCP connection on which a byte goes to and fro, twenty times a second.
+struct Conversation {
+    ended: AtomicBool,
+    rounds: AtomicU32,
+}
+
+impl Conversation {
+    /// Talks until `body` is done; the connection must not break.
+    fn during(from: &Node, to: &Node, body: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        let address: IpAddr = to.ipv4()?.parse()?;
+        let listener = to.host.inside(|| TcpListener::bind((address, 0)))??;
+        let at = listener.local_addr()?;
+        let mut near = from.host.inside(|| TcpStream::connect_timeout(&at, STANDSTILL))??;
+        let (mut far, _) = listener.accept()?;
+        near.set_nodelay(true)?;
+        far.set_nodelay(true)?;
+        near.set_read_timeout(Some(STANDSTILL))?;
+        let this = Self { ended: AtomicBool::new(false), rounds: AtomicU32::new(0) };
+        std::thread::scope(|scope| {
+            let echo = scope.spawn(move || {
+                let mut byte = [0];
+                while far.read_exact(&mut byte).is_ok() && far.write_all(&byte).is_ok() {}
+            });
+            let this = &this;
+            // The near end goes with this thread, and then the far one.
+            let talk = scope.spawn(move || -> Result<()> {
+                let mut n = 0_u8;
+                while !this.ended.load(Ordering::SeqCst) {
+                    n = n.wrapping_add(1);
+                    let mut byte = [n];
+                    near.write_all(&byte)?;
+                    near.read_exact(&mut byte).context("no answer")?;
+                    ensure!(byte == [n], "another byte");
+                    this.rounds.fetch_add(1, Ordering::SeqCst);
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Ok(())
+            });
+            let result = body(&this);
+            this.ended.store(true, Ordering::SeqCst);
+            let talked = talk.join().map_err(|_| anyhow::anyhow!("the conversation panicked"))?;
+            echo.join().map_err(|_| anyhow::anyhow!("the echo panicked"))?;
+            talked.context("the TCP connection broke")?;
+            result
+        })
+    }
+
+    /// Waits for a few more answers.
+    fn goes_on(&self, within: Duration) -> Result<Duration> {
+        let (began, from) = (lab::now(), self.rounds.load(Ordering::SeqCst));
+        lab::until("the TCP connection to go on", within, || {
+            Ok((self.rounds.load(Ordering::SeqCst) >= from.saturating_add(3)).then_some(()))
+        })?;
+        Ok(began.elapsed())
+    }
+}
+
+fn blocked_and_back(peer: Flavour) {
+    scenario(EVERYTHING, |lab| {
+        let headscale = lab.headscale()?;
+        let ours = open(lab, &headscale, "ours", Flavour::Ours)?;
+        let theirs = open(lab, &headscale, "theirs", peer)?;
+        ours.wait_peer(&theirs)?;
+        let address = theirs.ipv4()?;
+        echo(&ours.host, address.parse()?, Duration::from_secs(20))?;
+        wait_direct(&ours, &theirs, FOUND)?;
+        Conversation::during(&ours, &theirs, |talk| {
+            talk.goes_on(Duration::from_secs(5))?;
+            // Once where the other end's datagrams vanish, once where our own system refuses ours.
+            for (blocked, what) in [(&theirs, "lost on the way"), (&ours, "refused by our own system")] {
+                blocked.host.block_udp()?;
+                let began = lab::now();
+                lab::until("the relay", LEFT, || Ok(direct(&ours, &address)?.is_none().then_some(())))?;
+                number(
+                    &format!("direct path left, UDP {what}, peer {peer:?}"),
+                    format!("{:.1?}", began.elapsed()),
+                );
+                let stood = talk.goes_on(STANDSTILL)?;
+                number(&format!("TCP goes on by the relay, peer {peer:?}, after"), format!("{stood:.1?}"));
+                blocked.host.unblock_udp()?;
+                let began = lab::now();
+                wait_direct(&ours, &theirs, FOUND + FOUND)?;
+                number(&format!("direct again, peer {peer:?}"), format!("{:.1?}", began.elapsed()));
+                talk.goes_on(Duration::from_secs(10))?;
+            }
+            Ok(())
+        })
+    });
+}
+
+#[test]
+fn a_connection_outlives_its_direct_path_between_two_of_ours() {
+    blocked_and_back(Flavour::Ours);
+}
+
+#[test]
+fn a_connection_outlives_its_direct_path_to_a_go_node() {
+    blocked_and_back(Flavour::Go);
+}
