@@ -271,6 +271,8 @@ impl Paths {
             return Err(DropReason::DiscoLimit);
         }
         self.candidates.set_called(told);
+        // Who calls does not reach us directly, or has moved: until a pong says otherwise packets go both ways.
+        self.trusted = None;
         self.ping_all(Duration::ZERO, turn, |_| true);
         Ok(())
     }
