@@ -2,7 +2,8 @@
 //!
 //! Owns: virtual time, the order of events, links, NATs and firewalls ([`net`]), DERP regions, a stand-in for control,
 //! and the frame in which scenarios run ([`World`]). Nodes are anything that implements [`SimNode`]; the one that matters is [`Station`], the
-//! real engine, and a [`Tailnet`] of them. Scenarios are in `tests/`.
+//! real engine, and a [`Tailnet`] of them around one relay. [`Scenario`]s are text that a [`Stage`] plays among NATs; others
+//! are plain code in `tests/`.
 //! Leaves out: bandwidth, TLS and the wire formats of control and
 //! DERP. Tests only; nothing of it is shipped.
 //!
@@ -13,11 +14,13 @@
 pub mod clock;
 pub mod control;
 pub mod derp;
+mod finder;
 pub mod link;
 pub mod net;
 pub mod node;
 pub mod policy;
 pub mod queue;
+pub mod scenario;
 pub mod station;
 pub mod tailnet;
 pub mod timeline;
@@ -30,6 +33,7 @@ pub use derp::Region;
 pub use link::{Link, LinkStats};
 pub use node::{Interfaces, Moment, SimNode, Source, Transmit};
 pub use policy::Policy;
+pub use scenario::{Scenario, Stage, Step};
 pub use station::Station;
 pub use tailnet::Tailnet;
 pub use timeline::Timeline;

@@ -5,26 +5,30 @@
 //! the backend's states) and threads: the lines' rings are shared by one.
 
 use crate::control::News;
-use crate::node::{Moment, SimNode, Source, Transmit};
+use crate::finder::Finder;
+use crate::node::{Interfaces, Moment, SimNode, Source, Transmit};
 use crate::policy::Policy;
-use crate::witness::{Shape, Witness};
-use engine::drop::DropReason;
+use crate::witness::{Shape, To, Witness};
+use engine::drop::{DropCounters, DropReason};
 use engine::host::{PingAnswer, PingId};
 use engine::lines::batch::Run;
-use engine::lines::{Limits, NoUdp, RxLine, TunSink, TxLine};
+use engine::lines::{Limits, NoTun, NoUdp, RxLine, TunSink, TxLine, UdpSink};
 use engine::time::Mono;
 use engine::wireguard;
 use engine::{Engine, Output, PeerConfig, PeerView, PingOutcome, PingRequest, SelfConfig, StartError};
-use keys::{NodePrivate, NodePublic};
+use keys::{DiscoPrivate, NodePrivate, NodePublic};
 use netmap::{Node, NodeId, RegionId};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Packets that a line handles before the other has its turn.
 const BUDGET: u32 = 64;
 /// Turns of both lines until they rest: more is a loop between them.
 const MAX_TURNS: u32 = 1000;
+/// So long after the last data sent there is traffic.
+const ACTIVE: Duration = Duration::from_secs(45);
 /// Datagrams remembered for those who replay them.
 const REMEMBERED: usize = 32;
 
@@ -43,8 +47,24 @@ pub struct Station {
     notes: VecDeque<String>,
     answers: Vec<PingAnswer>,
     overheard: VecDeque<Vec<u8>>,
+    finder: Finder,
+    /// Endpoints that control has not been told.
+    untold: Option<Vec<SocketAddr>>,
+    /// When data was last sent.
+    active: Option<Mono>,
     /// What it has done, and the judge of it.
     pub witness: Witness,
+}
+
+/// What sockets would get.
+#[derive(Default)]
+struct Wire(Vec<(SocketAddr, Vec<u8>)>);
+
+impl UdpSink for Wire {
+    fn send(&mut self, to: SocketAddr, run: Run<'_>, _: &DropCounters) -> usize {
+        self.0.extend(run.iter().map(|bytes| (to, bytes.to_vec())));
+        run.len()
+    }
 }
 
 /// What a TUN would get.
@@ -74,8 +94,19 @@ impl Station {
             notes: VecDeque::new(),
             answers: Vec::new(),
             overheard: VecDeque::new(),
+            finder: Finder::default(),
+            untold: None,
+            active: None,
             witness: Witness::default(),
         }
+    }
+
+    /// Makes it look for direct paths, and ask these servers how it looks.
+    #[must_use]
+    pub fn with_paths(mut self, disco: &DiscoPrivate, servers: Vec<SocketAddr>) -> Self {
+        self.engine.set_disco_key(disco);
+        self.finder = Finder::new(servers);
+        self
     }
 
     /// The engine, to look at.
@@ -150,6 +181,7 @@ impl Station {
             key: node.key,
             disco_key: node.disco_key,
             home_derp: node.home_derp,
+            endpoints: node.endpoints.clone(),
             allowed_ips: node.allowed_ips.clone(),
             jailed: node.jailed,
             masq_v4: node.rare().masq_v4,
@@ -169,9 +201,11 @@ impl Station {
         for turn in 0.. {
             assert!(turn < MAX_TURNS, "the lines give each other work without end");
             let tick = at.mono.tick();
-            let mut worked = self.tx.turn(tick, BUDGET).did_work();
+            let mut wire = Wire::default();
+            let mut worked = self.tx.turn_with(tick, BUDGET, &mut NoTun, &mut wire).did_work();
             worked |= self.rx.turn_with(tick, BUDGET, &mut Sink(&mut self.host), &mut NoUdp).did_work();
             worked |= self.engine.handle_lines(at.mono, at.wall);
+            wire.0.into_iter().for_each(|(to, bytes)| self.send_udp(to, bytes, at.mono));
             let mut sealed = Vec::new();
             while let Some((region, to, bytes)) = self.engine.next_derp() {
                 sealed.push((RegionId(region), to, bytes.to_vec()));
@@ -182,9 +216,8 @@ impl Station {
                     Output::Transmit { to: wireguard::Source::Derp { region, peer }, bytes } => {
                         self.send(RegionId(region), peer, bytes.into_vec(), at.mono);
                     }
-                    // An answer goes back the way the question came.
                     Output::Transmit { to: wireguard::Source::Udp(to), bytes } => {
-                        self.out.push_back(Transmit::Udp { to, bytes: bytes.into_vec() });
+                        self.send_udp(to, bytes.into_vec(), at.mono);
                     }
                     Output::Ping(PingOutcome::Answered(answer)) => {
                         let family = if answer.from.is_ipv4() { "v4" } else { "v6" };
@@ -194,7 +227,9 @@ impl Station {
                         self.answers.push(answer);
                     }
                     Output::Ping(PingOutcome::TimedOut(_)) => self.notes.push_back("ping timed out".into()),
-                    Output::PathPing(_) | Output::RefreshEndpoints | Output::Stun { .. } => {}
+                    Output::PathPing(_) => {}
+                    Output::RefreshEndpoints => self.finder.ask(at.mono, &mut self.out),
+                    Output::Stun { bytes, .. } => self.finder.handle_answer(&bytes, at.mono),
                     Output::LivePeers(n) => self.notes.push_back(format!("has {n} live peers")),
                 }
             }
@@ -206,12 +241,24 @@ impl Station {
 
     fn send(&mut self, region: RegionId, to: NodePublic, bytes: Vec<u8>, now: Mono) {
         let known = self.policy.running && self.peers.values().any(|key| *key == to);
-        self.witness.sends(to, known, &bytes, now);
+        self.note_sent(To::Peer(to), known, &bytes, now);
+        self.out.push_back(Transmit::Derp { region, to, bytes });
+    }
+
+    fn send_udp(&mut self, to: SocketAddr, bytes: Vec<u8>, now: Mono) {
+        self.note_sent(To::Address(to), self.policy.running, &bytes, now);
+        self.out.push_back(Transmit::Udp { to, bytes });
+    }
+
+    fn note_sent(&mut self, to: To, known: bool, bytes: &[u8], now: Mono) {
+        self.witness.sends(to, known, bytes, now);
+        if matches!(Shape::of(bytes), Shape::Data { .. }) {
+            self.active = Some(now);
+        }
         if self.overheard.len() == REMEMBERED {
             self.overheard.pop_front();
         }
-        self.overheard.push_back(bytes.clone());
-        self.out.push_back(Transmit::Derp { region, to, bytes });
+        self.overheard.push_back(bytes.to_vec());
     }
 }
 
@@ -260,6 +307,13 @@ impl SimNode for Station {
     fn handle_timeout(&mut self, at: Moment) {
         self.witness.wakes(at.mono);
         self.engine.handle_timeout(at.mono, at.wall);
+        let active = self.active.is_some_and(|last| at.mono.since(last) < ACTIVE);
+        if let Some((list, new)) = self.finder.handle_timeout(at.mono, active, &mut self.out) {
+            self.engine.set_local_endpoints(&list, at.mono);
+            if new {
+                self.untold = Some(list);
+            }
+        }
         self.pump(at);
     }
 
@@ -276,7 +330,21 @@ impl SimNode for Station {
     }
 
     fn poll_timeout(&self) -> Option<Mono> {
-        self.engine.poll_timeout().map(|(at, _)| at)
+        let engine = self.engine.poll_timeout().map(|(at, _)| at);
+        engine.into_iter().chain(self.finder.poll_timeout()).min()
+    }
+
+    fn handle_interfaces(&mut self, facts: &Interfaces, at: Moment) {
+        self.finder.set_interfaces(facts);
+        let (v4, v6) = self.finder.families();
+        self.engine.set_families(v4, v6);
+        self.engine.handle_network_change(at.mono);
+        self.finder.ask(at.mono, &mut self.out);
+        self.pump(at);
+    }
+
+    fn poll_endpoints(&mut self) -> Option<Vec<SocketAddr>> {
+        self.untold.take()
     }
 
     fn describe(bytes: &[u8]) -> String {
@@ -286,6 +354,8 @@ impl SimNode for Station {
             Shape::Cookie => "cookie reply".into(),
             Shape::Keepalive => "keepalive".into(),
             Shape::Data { counter, len, .. } => format!("data #{counter}, {len} B"),
+            Shape::Disco => "disco".into(),
+            Shape::Stun => "stun".into(),
             Shape::Other => format!("{} B of something else", bytes.len()),
         }
     }

@@ -8,6 +8,7 @@ use engine::lines::demux::{self, Kind};
 use engine::time::Mono;
 use keys::NodePublic;
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A session is not used any more after this (WireGuard paper §6.1).
@@ -15,8 +16,22 @@ const REJECT_AFTER: Duration = Duration::from_secs(180);
 /// Initiations to one peer in any minute. The early retries and the steady ones make 16, and news of the peer or its
 /// address may begin a row anew.
 const INITIATIONS: usize = 60;
+/// Disco messages to one address in any minute: a heartbeat is 20, with answers to the other's 40, and a call or a change
+/// begins a few more.
+const DISCOS: usize = 120;
+/// Counters that are remembered for each session: what goes by two ways at once has one counter.
+const COUNTERS: usize = 512;
 /// Wake-ups by timers in any minute.
 const TIMEOUTS: usize = 600;
+
+/// To whom a datagram goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum To {
+    /// Through a relay.
+    Peer(NodePublic),
+    /// Directly.
+    Address(SocketAddr),
+}
 
 /// What a datagram is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +53,10 @@ pub enum Shape {
         /// Bytes of content, padding included.
         len: usize,
     },
+    /// Path finding.
+    Disco,
+    /// A question to a STUN server, or its answer.
+    Stun,
     /// Nothing that a node sends today.
     Other,
 }
@@ -45,6 +64,12 @@ pub enum Shape {
 impl Shape {
     /// The shape of a datagram.
     pub fn of(bytes: &[u8]) -> Self {
+        if bytes.starts_with(b"TS\xf0\x9f\x92\xac") {
+            return Self::Disco;
+        }
+        if bytes.get(4..8) == Some(&[0x21, 0x12, 0xa4, 0x42]) {
+            return Self::Stun;
+        }
         match (demux::kind(bytes), bytes.first()) {
             (Kind::Handshake, Some(1)) => Self::Initiation,
             (Kind::Handshake, Some(2)) => Self::Response,
@@ -80,12 +105,14 @@ pub struct Sent {
     pub keepalives: u32,
     /// Data messages with content.
     pub data: u32,
+    /// Path finding.
+    pub discos: u32,
 }
 
 impl Sent {
     /// All.
     pub const fn total(self) -> u32 {
-        self.initiations + self.responses + self.cookies + self.keepalives + self.data
+        self.initiations + self.responses + self.cookies + self.keepalives + self.data + self.discos
     }
 }
 
@@ -106,9 +133,11 @@ impl Minute {
 pub struct Witness {
     /// What was sent.
     pub sent: Sent,
-    /// By peer and receiver index: when the first data message went out, and the last counter.
-    keys: BTreeMap<(NodePublic, u32), (Mono, u64)>,
-    initiations: BTreeMap<NodePublic, Minute>,
+    /// By receiver index: when the first data message went out, and what the last counters were used for. (Two peers
+    /// choose the same index once in four billion times.)
+    keys: BTreeMap<u32, (Mono, BTreeMap<u64, Vec<u8>>)>,
+    initiations: BTreeMap<To, Minute>,
+    discos: BTreeMap<To, Minute>,
     timeouts: Minute,
 }
 
@@ -117,7 +146,7 @@ impl Witness {
     ///
     /// # Panics
     /// When it must not.
-    pub fn sends(&mut self, to: NodePublic, known: bool, bytes: &[u8], now: Mono) {
+    pub fn sends(&mut self, to: To, known: bool, bytes: &[u8], now: Mono) {
         let shape = Shape::of(bytes);
         match shape {
             Shape::Initiation => {
@@ -129,21 +158,31 @@ impl Witness {
             Shape::Cookie => self.sent.cookies += 1,
             Shape::Keepalive => self.sent.keepalives += 1,
             Shape::Data { .. } => self.sent.data += 1,
+            Shape::Disco => {
+                self.sent.discos += 1;
+                let count = self.discos.entry(to).or_default().count(now);
+                assert!(count <= DISCOS, "{count} disco messages to {to:?} within a minute");
+            }
+            Shape::Stun => panic!("the engine does not speak STUN"),
             Shape::Other => panic!("sends something that is no WireGuard message: {bytes:02x?}"),
         }
         if matches!(shape, Shape::Keepalive | Shape::Data { .. }) {
             assert!(known, "sends {shape:?} to a stranger, or while it is not running");
             let (receiver, counter) = Shape::nonce(bytes);
-            match self.keys.get_mut(&(to, receiver)) {
-                Some((first, last)) => {
-                    assert!(*last < counter, "counter {counter} after {last} on session {receiver:08x}");
-                    assert!(
-                        now.since(*first) <= REJECT_AFTER,
-                        "session {receiver:08x} is too old to be used"
-                    );
-                    *last = counter;
+            let (first, used) = self.keys.entry(receiver).or_insert((now, BTreeMap::new()));
+            assert!(now.since(*first) <= REJECT_AFTER, "session {receiver:08x} is too old to be used");
+            let newest = used.last_key_value().map(|(counter, _)| *counter);
+            match used.get(&counter) {
+                Some(before) => {
+                    assert_eq!(before, bytes, "counter {counter} again on session {receiver:08x}")
                 }
-                None => drop(self.keys.insert((to, receiver), (now, counter))),
+                None => {
+                    assert!(newest < Some(counter), "counter {counter} after {newest:?} on {receiver:08x}");
+                    used.insert(counter, bytes.to_vec());
+                }
+            }
+            if used.len() > COUNTERS {
+                used.pop_first();
             }
         }
     }

@@ -72,6 +72,7 @@ impl Nat {
 
     pub(super) fn unforward(&mut self, outer: u16) {
         self.forwarded.remove(&outer);
+        self.answers.retain(|_, answer| answer.outer != outer);
     }
 
     /// How much it remembers.

@@ -243,6 +243,12 @@ impl<N: SimNode> World<N> {
         self.default_link = link;
     }
 
+    /// Sets all links between nodes.
+    pub fn set_all_links(&mut self, link: Link) {
+        self.default_link = link;
+        self.paths.values_mut().for_each(|path| path.link = link);
+    }
+
     /// Sets the link between two nodes, in both directions.
     pub fn set_link(&mut self, a: NodeIx, b: NodeIx, link: Link) {
         for pair in [(a, b), (b, a)] {

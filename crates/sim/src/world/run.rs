@@ -160,10 +160,10 @@ impl<N: SimNode> World<N> {
         while let Some(note) = self.place_mut(ix).node.poll_note() {
             self.remark(ix, &note);
         }
-        if let Some(endpoints) = self.place_mut(ix).node.poll_endpoints()
-            && let Some(known) = self.control.node(ix)
+        if let Some(known) = self.control.node(ix).cloned()
+            && let Some(endpoints) = self.place_mut(ix).node.poll_endpoints()
         {
-            let node = Node { endpoints: endpoints.into_iter().collect(), ..known.clone() };
+            let node = Node { endpoints: endpoints.into_iter().collect(), ..known };
             let mail = self.control.put(ix, node, false, self.clock.now());
             self.post(mail);
         }
