@@ -6,6 +6,7 @@
 
 pub mod direct;
 mod local;
+pub mod natlab;
 pub mod soak;
 pub mod traffic;
 

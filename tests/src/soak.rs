@@ -54,8 +54,8 @@ pub fn mixed(pairs: &[(&Node, &Node)], time: Duration) -> Result<u32> {
 /// # Errors
 /// Names what did not go on.
 pub fn without_control(lab: &Lab, time: Duration) -> Result<()> {
-    let relay = lab.relay()?;
-    let mut headscale = lab.headscale_beside(&relay)?;
+    let relays = [lab.relay()?];
+    let mut headscale = lab.headscale_beside(&relays)?;
     let mut one = tunnelled(lab, &headscale, "one", Flavour::Ours)?;
     let two = tunnelled(lab, &headscale, "two", Flavour::Ours)?;
     let go = tunnelled(lab, &headscale, "go", Flavour::Go)?;

@@ -5,11 +5,11 @@ use crate::host::Host;
 use crate::network::{HEADSCALE, Lab};
 use crate::process::Process;
 use crate::programs::peers_dir;
-use crate::relay::Relay;
+use crate::relay::{self, Relay};
 use crate::wait::until;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +18,9 @@ pub(crate) const NAME: &str = "headscale.lab";
 
 /// Its address on the lab's internet.
 pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, HEADSCALE);
+
+/// The same by IPv6.
+pub(crate) const ADDRESS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, HEADSCALE as u16);
 
 /// The user that nodes belong to unless a test says otherwise.
 const USER: &str = "lab";
@@ -36,7 +39,7 @@ pub struct Headscale {
 }
 
 impl Headscale {
-    pub(crate) fn start(lab: &Lab, relay: Option<&Relay>, more: &str) -> Result<Self> {
+    pub(crate) fn start(lab: &Lab, relays: &[Relay], more: &str) -> Result<Self> {
         let host = lab.host_at("headscale", HEADSCALE)?;
         let address = ADDRESS.to_string();
         let certificate = lab.authority().issue(&[NAME, &address])?;
@@ -44,12 +47,12 @@ impl Headscale {
         std::fs::write(host.dir.join("tls.key"), certificate.key_pem)?;
         let config = host.dir.join("config.yaml");
         let mut paths = "[]".to_owned();
-        if let Some(relay) = relay {
+        if !relays.is_empty() {
             let map = host.dir.join("derp.yaml");
-            std::fs::write(&map, relay.map())?;
+            std::fs::write(&map, relay::map(relays))?;
             paths = format!("[{}]", map.display());
         }
-        let text = configuration(&host.dir.display().to_string(), relay.is_none(), &paths);
+        let text = configuration(&host.dir.display().to_string(), relays.is_empty(), &paths);
         std::fs::write(&config, text + more)?;
         let process = serve(&host, &config)?;
         let mut started = Self { process, host, config, user: 0 };
@@ -196,7 +199,7 @@ fn number(value: &Value) -> Option<u64> {
 fn configuration(dir: &str, own_relay: bool, paths: &str) -> String {
     format!(
         r#"server_url: https://{NAME}
-listen_addr: 0.0.0.0:443
+listen_addr: "[::]:443"
 metrics_listen_addr: 127.0.0.1:9090
 grpc_listen_addr: 127.0.0.1:50443
 grpc_allow_insecure: true

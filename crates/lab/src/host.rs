@@ -182,6 +182,27 @@ impl Host {
         )
     }
 
+    /// Lets through what web browsers need and nothing else: TCP to ports 80 and 443.
+    ///
+    /// # Errors
+    /// When nft refuses.
+    pub fn only_web(&self) -> Result<()> {
+        self.nft(
+            r#"table inet lab_web {
+                 chain input {
+                   type filter hook input priority 0
+                   iifname "eth0" ct state established accept
+                   iifname "eth0" meta l4proto { tcp, udp } drop
+                 }
+                 chain output {
+                   type filter hook output priority 0
+                   oifname "eth0" tcp dport { 80, 443 } accept
+                   oifname "eth0" meta l4proto { tcp, udp } drop
+                 }
+               }"#,
+        )
+    }
+
     /// Lets UDP through again.
     ///
     /// # Errors

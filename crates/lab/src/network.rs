@@ -99,7 +99,7 @@ impl Lab {
     /// # Errors
     /// When it does not come up.
     pub fn headscale(&self) -> Result<Headscale> {
-        Headscale::start(self, None, "")
+        Headscale::start(self, &[], "")
     }
 
     /// Starts a relay on the internet; it is in the DERP map of [`Lab::headscale_beside`].
@@ -107,15 +107,31 @@ impl Lab {
     /// # Errors
     /// When it does not come up.
     pub fn relay(&self) -> Result<Relay> {
-        Relay::start(self)
+        Relay::start(self, 0)
     }
 
-    /// Like [`Lab::headscale`], with this relay instead of its own.
+    /// Starts that many relays, each a region of its own.
+    ///
+    /// # Errors
+    /// When one does not come up.
+    pub fn relays(&self, count: u8) -> Result<Vec<Relay>> {
+        (0..count).map(|n| Relay::start(self, n)).collect()
+    }
+
+    /// Like [`Lab::headscale`], with these relays instead of its own.
     ///
     /// # Errors
     /// When it does not come up.
-    pub fn headscale_beside(&self, relay: &Relay) -> Result<Headscale> {
-        Headscale::start(self, Some(relay), "")
+    pub fn headscale_beside(&self, relays: &[Relay]) -> Result<Headscale> {
+        Headscale::start(self, relays, "")
+    }
+
+    /// Makes the internet know the way to a router's LAN and to its own address by IPv4.
+    pub(crate) fn route(&self, words: &[&str]) -> Result<()> {
+        for family in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            self.switch.exec(&["sh", "-c", &format!("echo 1 >/proc/sys/net/{family}")])?;
+        }
+        self.switch.ip(words)
     }
 
     /// Like [`Lab::headscale`], with lines added to its configuration.
@@ -123,7 +139,7 @@ impl Lab {
     /// # Errors
     /// When it does not come up.
     pub fn headscale_with(&self, configuration: &str) -> Result<Headscale> {
-        Headscale::start(self, None, configuration)
+        Headscale::start(self, &[], configuration)
     }
 
     /// A node on the internet side, not started yet.

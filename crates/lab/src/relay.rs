@@ -1,4 +1,5 @@
-//! A real derper beside headscale, for scenarios in which control goes away and the relay stays.
+//! Real derpers beside headscale, each a region: for scenarios in which control goes away and the relay stays, or in
+//! which nodes must ask two STUN servers how they look.
 
 use crate::host::Host;
 use crate::network::Lab;
@@ -8,8 +9,8 @@ use crate::wait::until;
 use anyhow::Result;
 use std::time::Duration;
 
-/// Its name in the DERP map.
-const NAME: &str = "derp.lab";
+/// The number of the first region.
+const REGION: u16 = 900;
 
 /// How long it may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -20,20 +21,25 @@ pub struct Relay {
     process: Process,
     /// The host it runs on.
     pub host: Host,
+    /// Its region's number.
+    pub region: u16,
 }
 
 impl Relay {
-    pub(crate) fn start(lab: &Lab) -> Result<Self> {
-        let host = lab.host("relay")?;
-        let certificate = lab.authority().issue(&[NAME, &host.ipv4.to_string()])?;
-        std::fs::write(host.dir.join(format!("{NAME}.crt")), certificate.certificate_pem)?;
-        std::fs::write(host.dir.join(format!("{NAME}.key")), certificate.key_pem)?;
+    /// The `n`th of a lab, from 0.
+    pub(crate) fn start(lab: &Lab, n: u8) -> Result<Self> {
+        let region = REGION + u16::from(n);
+        let host = lab.host(&if n == 0 { "relay".to_owned() } else { format!("relay{n}") })?;
+        let name = name(region);
+        let certificate = lab.authority().issue(&[&name, &host.ipv4.to_string()])?;
+        std::fs::write(host.dir.join(format!("{name}.crt")), certificate.certificate_pem)?;
+        std::fs::write(host.dir.join(format!("{name}.key")), certificate.key_pem)?;
         let mut command = host.command(peers_dir().join("derper"));
-        command.args(["-a", ":443", "-http-port", "-1", "-certmode", "manual", "-hostname", NAME]);
+        command.args(["-a", ":443", "-http-port", "-1", "-certmode", "manual", "-hostname", &name]);
         command.arg("-certdir").arg(&host.dir).arg("-c").arg(host.dir.join("derper.json"));
         let process = host.spawn(command, "derper")?;
-        let mut started = Self { process, host };
-        let Self { process, host } = &mut started;
+        let mut started = Self { process, host, region };
+        let Self { process, host, .. } = &mut started;
         until("derper to answer", PATIENCE, || {
             process.check()?;
             host.run(&["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/443"])?;
@@ -43,23 +49,35 @@ impl Relay {
     }
 
     /// The region that it is, as headscale reads it from a file.
-    pub(crate) fn map(&self) -> String {
-        let address = self.host.ipv4;
+    fn map(&self) -> String {
+        let (address, region) = (self.host.ipv4, self.region);
+        let ipv6 = self.host.ipv6.map(|ip| format!("        ipv6: \"{ip}\"\n")).unwrap_or_default();
         format!(
-            r#"regions:
-  900:
-    regionid: 900
-    regioncode: apart
-    regionname: Apart
+            r#"  {region}:
+    regionid: {region}
+    regioncode: apart{region}
+    regionname: Apart {region}
     nodes:
-      - name: 900a
-        regionid: 900
-        hostname: {NAME}
+      - name: {region}a
+        regionid: {region}
+        hostname: {name}
         ipv4: {address}
-        stunport: 3478
+{ipv6}        stunport: 3478
         stunonly: false
         derpport: 443
-"#
+"#,
+            name = name(region)
         )
     }
+}
+
+/// A DERP map of these regions.
+pub(crate) fn map(relays: &[Relay]) -> String {
+    let regions: String = relays.iter().map(Relay::map).collect();
+    format!("regions:\n{regions}")
+}
+
+/// A region's host name.
+fn name(region: u16) -> String {
+    format!("derp{region}.lab")
 }
