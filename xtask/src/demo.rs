@@ -31,9 +31,8 @@ pub(crate) fn run(release: bool) -> Result<()> {
 
     let server = Server::start(Options::default())?;
     story.step(&format!("control, relay and STUN listen on loopback; control is {}", server.url()));
-    let nodes = ["alpha", "beta"].map(|name| Node::start(dir.path(), name));
-    let [alpha, beta] = nodes;
-    let (alpha, beta) = (alpha?, beta?);
+    let (mut alpha, beta) =
+        (Node::start(dir.path(), "alpha", Paths::Relay)?, Node::start(dir.path(), "beta", Paths::Any)?);
     story.step("two nodes started, each with a state folder of its own");
 
     for node in [&alpha, &beta] {
@@ -54,18 +53,36 @@ pub(crate) fn run(release: bool) -> Result<()> {
     // A peer that has just joined is heard of a moment later; a ping before that is lost, as with every node.
     alpha.cli(&["ping", "--tsmp", "-c", "40", "--timeout=500ms", &target])?;
     for kind in ["TSMP", "ICMP"] {
-        let times = (0..PINGS).map(|_| alpha.ping(&target, kind)).collect::<Result<Vec<f64>>>()?;
-        story
-            .step(&format!("{PINGS} of {PINGS} {kind} pings through the relay answered: {}", summary(times)));
+        pings(&mut story, &alpha, &target, kind, "through the relay")?;
     }
+    drop(alpha);
+    alpha = Node::start(dir.path(), "alpha", Paths::Any)?;
+    story.step("alpha starts again, this time direct paths are allowed (tailscale ping):");
+    // It fails as long as it is starting, and when ten pings were relayed.
+    let found = lab::until("a direct path", Duration::from_secs(30), || {
+        Ok(alpha.cli(&["ping", "-c", "10", &target]).ok())
+    })?;
+    found.lines().for_each(|line| println!("            {line}"));
+    for kind in ["TSMP", "ICMP"] {
+        pings(&mut story, &alpha, &target, kind, "by the direct path")?;
+    }
+    let relayed = server.counts().relayed_packets;
     story.step(&format!("{} MiB of random data from alpha to beta and back in ICMP echoes", TRANSFER >> 20));
     transfer(&mut story, &alpha, &target)?;
     let counts = server.counts();
     story.step(&format!(
-        "the relay has carried {} packets, {:.1} MiB, all of them encrypted end to end",
+        "the relay has carried {} packets, {:.2} MiB, encrypted end to end; {} of them since the path is direct",
         counts.relayed_packets,
-        counts.relayed_bytes as f64 / f64::from(1 << 20)
+        counts.relayed_bytes as f64 / f64::from(1 << 20),
+        counts.relayed_packets.saturating_sub(relayed)
     ));
+    Ok(())
+}
+
+/// Pings of one kind and what they took.
+fn pings(story: &mut Story, from: &Node, target: &str, kind: &str, way: &str) -> Result<()> {
+    let times = (0..PINGS).map(|_| from.ping(target, kind)).collect::<Result<Vec<f64>>>()?;
+    story.step(&format!("{PINGS} of {PINGS} {kind} pings {way} answered: {}", summary(times)));
     Ok(())
 }
 
@@ -119,6 +136,13 @@ fn summary(mut times: Vec<f64>) -> String {
     format!("median {median:.2} ms, slowest {most:.2} ms")
 }
 
+/// Which ways a node may use.
+#[derive(Clone, Copy, PartialEq)]
+enum Paths {
+    Relay,
+    Any,
+}
+
 /// A daemon of ours as a child process.
 struct Node {
     name: &'static str,
@@ -128,12 +152,14 @@ struct Node {
 }
 
 impl Node {
-    fn start(root: &Path, name: &'static str) -> Result<Self> {
+    fn start(root: &Path, name: &'static str, paths: Paths) -> Result<Self> {
         let dir = root.join(name);
-        std::fs::create_dir(&dir)?;
+        std::fs::create_dir_all(&dir)?;
+        let _ = std::fs::remove_file(dir.join("socket"));
         let log = std::fs::File::create(dir.join("log"))?;
         let child = Command::new(root.join("tailscaled"))
             .arg("--tun=userspace-networking")
+            .env("TS_DEBUG_NEVER_DIRECT_UDP", if paths == Paths::Relay { "1" } else { "" })
             .arg(format!("--statedir={}", dir.display()))
             .arg(format!("--socket={}", dir.join("socket").display()))
             .stdin(Stdio::null())
