@@ -20,6 +20,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::SystemTime;
 
+pub use prefs::names::check_hostname;
+
 use args::Typed;
 use console::Console;
 use stop::Stop;
@@ -58,6 +60,14 @@ pub struct VersionInfo {
     pub capability: u32,
     /// Which features of the node are in this build.
     pub features: OptionalFeatures,
+}
+
+/// Checks a list of routes as `--advertise-routes` takes it.
+///
+/// # Errors
+/// One sentence that names the word that is no route.
+pub fn check_routes(list: &str) -> Result<(), String> {
+    prefs::routes::advertised(list, false).map(drop)
 }
 
 /// Runs one command line. `args` are the words after the program name; the result is the exit status: 0 fine, 1

@@ -1,5 +1,6 @@
-//! Which program this is today: `tailscaled` or `tailscale`, told by the name it is called by.
+//! Which program this is today: `tailscaled`, `tailscale` or `containerboot`, told by the name it is called by.
 
+use crate::containerboot::{self, Beside, Role};
 use crate::flags::{self, Flags, Parsed, StatePlace, Surroundings};
 use crate::parts::{self, osrouter};
 use crate::{clock, host, logging, node, version};
@@ -15,7 +16,17 @@ pub fn run() -> ExitCode {
     let args: Vec<String> = args.collect();
     let name = Path::new(&name).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let told = std::env::var("TS_BE_CLI").ok().and_then(|value| flags::parse_bool(&value)) == Some(true);
-    if told || name == "tailscale" { command_line(&args) } else { daemon(&args) }
+    if told || name == "tailscale" {
+        return command_line(&args);
+    }
+    if name != "containerboot" {
+        return daemon(&args, None);
+    }
+    match containerboot::start(&args) {
+        Role::Done(status) => status,
+        Role::Daemon(args, beside) => daemon(&args, Some(beside)),
+        Role::CommandLine(args) => command_line(&args),
+    }
 }
 
 fn command_line(args: &[String]) -> ExitCode {
@@ -31,7 +42,7 @@ fn command_line(args: &[String]) -> ExitCode {
         terminal: std::io::stdin().is_terminal() && std::io::stdout().is_terminal(),
         now: std::time::UNIX_EPOCH + std::time::Duration::from_nanos(clock.wall().0),
         patient: true,
-        socket: flags::default_socket(&surroundings),
+        socket: containerboot::health::find_socket(flags::default_socket(&surroundings)),
         version: cli::VersionInfo {
             short: version::SHORT.to_owned(),
             long: version::LONG.to_owned(),
@@ -53,7 +64,7 @@ fn dialer() -> Result<Rc<dyn dial::Dial>, String> {
     Ok(Rc::new(dial::Dialer::new(options).map_err(|error| error.to_string())?))
 }
 
-fn daemon(args: &[String]) -> ExitCode {
+fn daemon(args: &[String], beside: Option<Beside>) -> ExitCode {
     let var = |name: &str| std::env::var(name).ok();
     let around =
         Surroundings { var: &var, is_dir: &|path| path.is_dir(), uid: rustix::process::geteuid().as_raw() };
@@ -66,11 +77,11 @@ fn daemon(args: &[String]) -> ExitCode {
             say(&mut std::io::stderr(), &format!("{text}\n"));
             ExitCode::from(status)
         }
-        Parsed::Run(flags) => serve(*flags),
+        Parsed::Run(flags) => serve(*flags, beside),
     }
 }
 
-fn serve(flags: Flags) -> ExitCode {
+fn serve(flags: Flags, beside: Option<Beside>) -> ExitCode {
     let changed = match &flags.state {
         StatePlace::File(path) => std::fs::metadata(path).and_then(|meta| meta.modified()).ok(),
         StatePlace::Memory => None,
@@ -106,10 +117,17 @@ fn serve(flags: Flags) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let facts = host::facts();
+    let mut facts = host::facts();
+    facts.container |= beside.is_some();
     // A task like the others: what `block_on` itself waits for is polled whenever any of them has something to do.
     let ended = tokio::task::LocalSet::new().block_on(&runtime, async {
-        tokio::task::spawn_local(node::run(flags, clock, facts, interface)).await
+        let told = beside.map(|beside| {
+            if let Some(at) = beside.health {
+                tokio::task::spawn_local(containerboot::health::serve(at, flags.socket.clone()));
+            }
+            Box::new(move |state| containerboot::init::tell(&beside.states, state)) as node::Told
+        });
+        tokio::task::spawn_local(node::run(flags, clock, facts, interface, told)).await
     });
     match ended.unwrap_or_else(|panicked| Err(panicked.into())) {
         Ok(()) => ExitCode::SUCCESS,

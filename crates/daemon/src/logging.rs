@@ -103,6 +103,11 @@ fn date(at: netmap::Timestamp) -> String {
     text.get(..19).unwrap_or("").replace('-', "/").replace('T', " ")
 }
 
+/// A line of process 1, which has no logger of its own.
+pub(crate) fn boot(clock: &Clock, text: &str) {
+    line(&format!("{} containerboot: {text}", date(clock.timestamp())));
+}
+
 /// One line in one write; a closed standard error is no reason to stop.
 fn line(text: &str) {
     let mut text = text.replace('\n', " ");

@@ -39,7 +39,7 @@ fn tag_fault(tag: &str) -> Option<&'static str> {
 ///
 /// # Errors
 /// One sentence naming the label that cannot be in a DNS name.
-pub(crate) fn check_hostname(name: &str) -> Result<(), String> {
+pub fn check_hostname(name: &str) -> Result<(), String> {
     if name.is_empty() {
         return Ok(());
     }

@@ -18,13 +18,13 @@ use crate::state::{DirLock, Store, StoreError};
 use anyhow::{Context as _, Result};
 use control::ControlTask;
 use keys::DiscoPrivate;
-use localapi::types::{Notify, mask};
+use localapi::types::{Notify, State, mask};
 use rand_core::RngCore as _;
 use std::cell::{OnceCell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -72,6 +72,32 @@ struct Node {
     control: Option<ControlTask>,
     interface: Option<Interface>,
     force_noise_443: bool,
+    told: Option<Told>,
+}
+
+/// Is told every state that the node enters.
+pub type Told = Box<dyn Fn(State)>;
+
+/// Signals that end the daemon.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ends {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("listen to SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("listen to SIGINT")?,
+        })
+    }
+
+    async fn come(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Runs the daemon until a signal ends it.
@@ -83,6 +109,7 @@ pub async fn run(
     clock: Arc<Clock>,
     host: HostFacts,
     interface: Option<(Interface, Packets)>,
+    told: Option<Told>,
 ) -> Result<()> {
     // Begins as Go's first line does: whoever reads logs looks for it to see a restart.
     log::info!(
@@ -90,10 +117,9 @@ pub async fn run(
         crate::version::LONG,
         crate::parts::built().join(" ")
     );
-    let mut terminate = signal(SignalKind::terminate()).context("listen to SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen to SIGINT")?;
+    let mut ends = Ends::new()?;
     let listener = localapi::server::listen(&flags.socket, unixsocketidentity::SOCKET_MODE).await?;
-    let ended = run_behind(listener, &flags, clock, host, interface, &mut terminate, &mut interrupt).await;
+    let ended = run_behind(listener, &flags, clock, host, (interface, told), &mut ends).await;
     let _ = std::fs::remove_file(&flags.socket);
     ended
 }
@@ -104,15 +130,15 @@ async fn run_behind(
     flags: &Flags,
     clock: Arc<Clock>,
     host: HostFacts,
-    interface: Option<(Interface, Packets)>,
-    terminate: &mut tokio::signal::unix::Signal,
-    interrupt: &mut tokio::signal::unix::Signal,
+    (interface, told): (Option<(Interface, Packets)>, Option<Told>),
+    ends: &mut Ends,
 ) -> Result<()> {
     let config =
         flags.config.as_ref().map(config::Place::read).transpose().map_err(anyhow::Error::msg)?.flatten();
     let (store, problem, _lock) = open_store(flags)?;
     let (inputs, mut inbox) = mpsc::channel(INPUTS);
     let mut node = Node::new(flags, clock, host, interface, store, problem, inputs)?;
+    node.told = told;
     if let (Some(config), Some(place)) = (config, &flags.config) {
         node.configure(config, place.clone()).await?;
     }
@@ -121,7 +147,7 @@ async fn run_behind(
     let limits = localapi::server::Limits::new(u32::from(::control::CAPABILITY_VERSION));
     let serving = tokio::task::spawn_local(localapi::server::serve(listener, handler, limits));
     let listening = tokio::task::spawn_local(shared.plane.clone().listen());
-    let ended = node.live(&mut inbox, terminate, interrupt).await;
+    let ended = node.live(&mut inbox, ends).await;
     serving.abort();
     listening.abort();
     ended
@@ -198,7 +224,7 @@ impl Node {
             config: OnceCell::new(),
         });
         let force_noise_443 = on("TS_FORCE_NOISE_443");
-        Ok(Self { shared, store, dialer, control: None, interface, force_noise_443 })
+        Ok(Self { shared, store, dialer, control: None, interface, force_noise_443, told: None })
     }
 
     /// Puts in force what the configuration file says, before anything starts.
@@ -212,12 +238,7 @@ impl Node {
         })
     }
 
-    async fn live(
-        mut self,
-        inbox: &mut mpsc::Receiver<Input>,
-        terminate: &mut tokio::signal::unix::Signal,
-        interrupt: &mut tokio::signal::unix::Signal,
-    ) -> Result<()> {
+    async fn live(mut self, inbox: &mut mpsc::Receiver<Input>, ends: &mut Ends) -> Result<()> {
         // Control is told with the first message.
         self.shared.plane.refresh_endpoints();
         while let Some(News::Endpoints(all)) = self.shared.plane.next_news() {
@@ -242,8 +263,7 @@ impl Node {
                 Some(input) = inbox.recv() => self.take(input).await,
                 () = self.shared.plane.changed.notified() => {}
                 () = sleep_until(due) => self.timeout().await,
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                () = ends.come() => break,
             }
         }
         log::info!("stopping");
@@ -327,7 +347,12 @@ impl Node {
             Effect::SyncPeers(peers) => self.sync_peers(peers).await,
             Effect::Relays => shared.plane.relays(&shared.backend.borrow().relay_config()),
             Effect::MeasureRelays => shared.plane.measure_relays(),
-            Effect::Notify(notify) => publish(&shared, *notify),
+            Effect::Notify(notify) => {
+                if let (Some(told), Some(state)) = (&self.told, notify.state) {
+                    told(state);
+                }
+                publish(&shared, *notify);
+            }
         }
     }
 

@@ -1,0 +1,158 @@
+//! The `TS_*` variables there are: which this build reads, which it lacks and why, and what a misspelt one was meant
+//! to be.
+//!
+//! Leaves out: what those that are read mean (`settings`).
+
+use crate::flags::{nearest, parse_bool};
+
+/// What becomes of a variable.
+enum Use {
+    /// The container's start reads it.
+    Read,
+    /// Daemon or command line read it, now or with a feature that another build has.
+    Passed,
+    /// Nobody reads it, and this is what to do.
+    Lacking(&'static str),
+}
+
+const NAT: &str = "this build forwards no single address; advertise a route with TS_ROUTES";
+const OAUTH: &str = "this build has no OAuth and workload identity; make an auth key and set TS_AUTHKEY";
+const KUBERNETES: &str = "there is no Kubernetes in this build; state is in TS_STATE_DIR";
+const PROXY: &str = "this build has no SOCKS5 and HTTP proxy";
+const SERVE: &str = "this build has no serve";
+
+/// Every variable of the official container and of its daemon, sorted. All of `TS_DEBUG_*` but one is the daemon's.
+const KNOWN: &[(&str, Use)] = &[
+    ("TS_ACCEPT_DNS", Use::Read),
+    ("TS_AUDIENCE", Use::Lacking(OAUTH)),
+    ("TS_AUTHKEY", Use::Read),
+    ("TS_AUTH_KEY", Use::Read),
+    ("TS_AUTH_ONCE", Use::Read),
+    ("TS_BE_CLI", Use::Passed),
+    ("TS_BOOT_TIMEOUT", Use::Lacking("this container never gives up; leave it out")),
+    ("TS_CLIENT_ID", Use::Lacking(OAUTH)),
+    ("TS_CLIENT_SECRET", Use::Lacking(OAUTH)),
+    ("TS_DEBUG_ADDR_PORT", Use::Lacking("this build has no debug server")),
+    ("TS_DEST_IP", Use::Lacking(NAT)),
+    ("TS_DISABLE_PORTMAPPER", Use::Passed),
+    ("TS_DISABLE_SSH_SERVER", Use::Passed),
+    ("TS_DISABLE_TAILDROP", Use::Passed),
+    ("TS_DISABLE_UPNP", Use::Passed),
+    ("TS_EGRESS_PROXIES_CONFIG_PATH", Use::Lacking(KUBERNETES)),
+    ("TS_ENABLE_HEALTH_CHECK", Use::Read),
+    ("TS_ENABLE_METRICS", Use::Lacking("this build serves no metrics")),
+    ("TS_ENABLE_RAW_DISCO", Use::Passed),
+    ("TS_EXPERIMENTAL_CERT_SHARE", Use::Lacking(KUBERNETES)),
+    ("TS_EXPERIMENTAL_DEST_DNS_NAME", Use::Lacking(NAT)),
+    (
+        "TS_EXPERIMENTAL_ENABLE_FORWARDING_OPTIMIZATIONS",
+        Use::Lacking("this build does not tune the uplink's offloads"),
+    ),
+    ("TS_EXPERIMENTAL_SERVICE_AUTO_ADVERTISEMENT", Use::Lacking(SERVE)),
+    (
+        "TS_EXPERIMENTAL_VERSIONED_CONFIG_DIR",
+        Use::Lacking("name the file itself: TS_TAILSCALED_EXTRA_ARGS=--config=PATH"),
+    ),
+    ("TS_EXTRA_ARGS", Use::Read),
+    ("TS_FORCE_LINUX_BIND_TO_DEVICE", Use::Passed),
+    ("TS_FORCE_NOISE_443", Use::Passed),
+    ("TS_HEALTHCHECK_ADDR_PORT", Use::Read),
+    ("TS_HOSTNAME", Use::Read),
+    ("TS_HOST_ENV", Use::Passed),
+    ("TS_ID_TOKEN", Use::Lacking(OAUTH)),
+    ("TS_INGRESS_PROXIES_CONFIG_PATH", Use::Lacking(KUBERNETES)),
+    ("TS_KUBERNETES_READ_API_SERVER_ADDRESS_FROM_ENV", Use::Lacking(KUBERNETES)),
+    ("TS_KUBE_SECRET", Use::Lacking(KUBERNETES)),
+    ("TS_LOCAL_ADDR_PORT", Use::Read),
+    ("TS_LOGIN_SERVER", Use::Read),
+    ("TS_LOGS_DIR", Use::Passed),
+    ("TS_LOG_TARGET", Use::Passed),
+    ("TS_LOG_VERBOSITY", Use::Passed),
+    ("TS_NETSTACK_KEEPALIVE_IDLE", Use::Passed),
+    ("TS_NETSTACK_KEEPALIVE_INTERVAL", Use::Passed),
+    ("TS_NO_LOGS_NO_SUPPORT", Use::Passed),
+    ("TS_OUTBOUND_HTTP_PROXY_LISTEN", Use::Lacking(PROXY)),
+    ("TS_PACKET_THREADS", Use::Passed),
+    ("TS_PARENT_DEATH_FD", Use::Passed),
+    ("TS_PERMIT_CERT_UID", Use::Passed),
+    ("TS_ROUTES", Use::Read),
+    ("TS_SERVE_CONFIG", Use::Lacking(SERVE)),
+    ("TS_SOCKET", Use::Read),
+    ("TS_SOCKS5_SERVER", Use::Lacking(PROXY)),
+    ("TS_STATE_DIR", Use::Read),
+    ("TS_TAILNET_TARGET_FQDN", Use::Lacking(NAT)),
+    ("TS_TAILNET_TARGET_IP", Use::Lacking(NAT)),
+    ("TS_TAILSCALED_EXTRA_ARGS", Use::Read),
+    ("TS_TUN_DISABLE_TCP_GRO", Use::Passed),
+    ("TS_TUN_DISABLE_UDP_GRO", Use::Passed),
+    ("TS_USERSPACE", Use::Read),
+    ("TS_USE_CACHED_NETMAP", Use::Passed),
+    ("TS_USE_CONTROL_DIAL_PLAN", Use::Passed),
+];
+
+/// One line for each variable that is set and has no effect.
+pub(super) fn remarks(vars: &[(String, String)]) -> Vec<String> {
+    vars.iter().filter_map(|(name, value)| remark(name, value)).collect()
+}
+
+fn remark(name: &str, value: &str) -> Option<String> {
+    // What is empty or off asks for nothing.
+    let asks = !value.trim().is_empty() && parse_bool(value.trim()) != Some(false);
+    if !name.starts_with("TS_") || !asks {
+        return None;
+    }
+    match KNOWN.iter().find(|(known, _)| *known == name) {
+        Some((_, Use::Lacking(why))) => Some(format!("{name} has no effect: {why}")),
+        Some(_) => None,
+        None if name.starts_with("TS_DEBUG_") => None,
+        None => {
+            let useful = KNOWN.iter().filter(|(_, of)| !matches!(of, Use::Lacking(_)));
+            let near = nearest(name, useful.map(|(known, _)| *known));
+            let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+            Some(format!("{name} is unknown and has no effect{hint}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the container of the reference version asks its environment for (`cmd/containerboot`).
+    const UPSTREAM: &str = "TS_ACCEPT_DNS TS_AUDIENCE TS_AUTHKEY TS_AUTH_KEY TS_AUTH_ONCE TS_BOOT_TIMEOUT \
+        TS_CLIENT_ID TS_CLIENT_SECRET TS_DEBUG_ADDR_PORT TS_DEST_IP TS_EGRESS_PROXIES_CONFIG_PATH \
+        TS_ENABLE_HEALTH_CHECK TS_ENABLE_METRICS TS_EXPERIMENTAL_CERT_SHARE TS_EXPERIMENTAL_DEST_DNS_NAME \
+        TS_EXPERIMENTAL_ENABLE_FORWARDING_OPTIMIZATIONS TS_EXPERIMENTAL_SERVICE_AUTO_ADVERTISEMENT \
+        TS_EXPERIMENTAL_VERSIONED_CONFIG_DIR TS_EXTRA_ARGS TS_HEALTHCHECK_ADDR_PORT TS_HOSTNAME TS_ID_TOKEN \
+        TS_INGRESS_PROXIES_CONFIG_PATH TS_KUBERNETES_READ_API_SERVER_ADDRESS_FROM_ENV TS_KUBE_SECRET \
+        TS_LOCAL_ADDR_PORT TS_OUTBOUND_HTTP_PROXY_LISTEN TS_ROUTES TS_SERVE_CONFIG TS_SOCKET TS_SOCKS5_SERVER \
+        TS_STATE_DIR TS_TAILNET_TARGET_FQDN TS_TAILNET_TARGET_IP TS_TAILSCALED_EXTRA_ARGS TS_USERSPACE";
+
+    #[test]
+    fn every_variable_of_the_official_container_is_known() {
+        for name in UPSTREAM.split_whitespace() {
+            assert!(KNOWN.iter().any(|(known, _)| *known == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_table_is_sorted_and_names_each_once() {
+        assert!(KNOWN.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+
+    #[test]
+    fn what_is_unknown_is_told_with_the_nearest_name() {
+        let near = |name: &str| remark(name, "x");
+        assert_eq!(
+            near("TS_AUTHKEYS").as_deref(),
+            Some("TS_AUTHKEYS is unknown and has no effect (did you mean TS_AUTHKEY?)")
+        );
+        assert_eq!(near("TS_WEATHER").as_deref(), Some("TS_WEATHER is unknown and has no effect"));
+        assert!(near("TS_DEST_IP").is_some_and(|line| line.starts_with("TS_DEST_IP has no effect: ")));
+        for silent in ["TS_ROUTES", "TS_LOG_VERBOSITY", "TS_DEBUG_ANYTHING", "HOME", "POD_IP"] {
+            assert_eq!(near(silent), None, "{silent}");
+        }
+        assert_eq!(remark("TS_ENABLE_METRICS", "false"), None);
+        assert_eq!(remark("TS_KUBE_SECRET", ""), None);
+    }
+}
