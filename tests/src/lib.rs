@@ -4,6 +4,7 @@
 //! `cargo xtask test` reads what is skipped and what was measured from the files that `SMALLTAIL_SKIPS` and
 //! `SMALLTAIL_NUMBERS` name; without them both are only printed.
 
+pub mod container;
 pub mod direct;
 mod local;
 pub mod natlab;

@@ -1,8 +1,7 @@
 //! The router image with the real binary, as `cargo xtask test` has made it: its archive member by member, and a
 //! container of it.
 //!
-//! Where it is: `SMALLTAIL_DIST`, else `smalltail/dist` in the target directory. Everything else about images is tested
-//! beside the code that makes them (`xtask/src/image/tests.rs`), with small binaries.
+//! Everything else about images is tested beside the code that makes them (`xtask/src/image/tests.rs`), with small binaries.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -16,17 +15,13 @@ use std::time::Duration;
 /// How long podman may take for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The archive of the router image for `arch`; `None` where it was not made.
+/// The archive of the router image for `arch`; a test without it is skipped.
 fn archive(arch: &str) -> Option<PathBuf> {
-    let dist = std::env::var_os("SMALLTAIL_DIST")
-        .map_or_else(|| lab::target_dir().join("smalltail/dist"), PathBuf::from);
-    let name = format!("smalltail-{}-router-{arch}.tar", env!("CARGO_PKG_VERSION"));
-    let path = dist.join(name);
-    if !path.exists() {
-        blackbox::skip(&format!("{} is missing: `cargo xtask image --dist …` makes it", path.display()));
-        return None;
+    let archive = blackbox::container::archive(arch);
+    if archive.is_none() {
+        blackbox::skip(&format!("the {arch} archive is missing: `cargo xtask image --dist …` makes it"));
     }
-    Some(path)
+    archive
 }
 
 /// A tar's members in their order, each of which must be what RouterOS reads.
