@@ -7,6 +7,7 @@ use super::*;
 use crate::drop::DropReason;
 use crate::time::Mono;
 use keys::{DiscoPrivate, DiscoPublic};
+use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng as _;
 use std::net::SocketAddr;
@@ -335,4 +336,79 @@ fn pings_that_somebody_waits_for() {
     bench.acts.clear();
     bench.act(|paths, turn| paths.ping(false, 78, 0, turn));
     assert_eq!(bench.take().0.iter().map(|ping| ping.0).collect::<Vec<_>>(), [at(2)], "the one in use");
+}
+
+/// Anything that may happen.
+#[derive(Debug, Clone)]
+enum Event {
+    Wake,
+    Sends(bool),
+    Ping(u8),
+    Pong(u8),
+    Forged(u8),
+    Call(Vec<u8>),
+    Mapped(Vec<u8>),
+    Unreachable,
+    Doubt,
+    Asked(u32),
+    Time(u32),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let list = || proptest::collection::vec(any::<u8>(), 0..80);
+    prop_oneof![
+        Just(Event::Wake),
+        any::<bool>().prop_map(Event::Sends),
+        any::<u8>().prop_map(Event::Ping),
+        any::<u8>().prop_map(Event::Pong),
+        any::<u8>().prop_map(Event::Forged),
+        list().prop_map(Event::Call),
+        list().prop_map(Event::Mapped),
+        Just(Event::Unreachable),
+        Just(Event::Doubt),
+        any::<u32>().prop_map(Event::Asked),
+        (0u32..20_000).prop_map(Event::Time),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// Whatever happens in whatever order: room is bounded, timers move on, only a pong makes a path, and nobody who is
+    /// idle is woken for ever.
+    #[test]
+    fn any_order_of_things(events in proptest::collection::vec(event(), 1..120)) {
+        let mut bench = Bench::new(&[at(1)]);
+        let (mut waiting, mut pongs) = (Vec::<(SocketAddr, TxId)>::new(), 0);
+        for event in events {
+            match event {
+                Event::Wake => bench.wake(),
+                Event::Sends(sends) => bench.sending = sends,
+                Event::Ping(n) => drop(bench.act(|paths, turn| paths.handle_ping(To::Udp(at(n)), turn))),
+                Event::Pong(n) => {
+                    if let Some((to, tx)) = waiting.get(n as usize).copied() {
+                        pongs += u32::from(bench.pong(tx, to).is_ok());
+                    }
+                }
+                Event::Forged(n) => prop_assert_eq!(bench.pong(TxId([n; 12]), at(n)), Err(DropReason::Pong)),
+                Event::Call(all) => {
+                    let _ = bench.act(|paths, turn| paths.handle_call(all.into_iter().map(at), turn));
+                }
+                Event::Mapped(all) => bench.act(|paths, turn| paths.set_mapped(all.into_iter().map(at), turn)),
+                Event::Unreachable => bench.act(Paths::unreachable),
+                Event::Doubt => bench.act(Paths::doubt),
+                Event::Asked(token) => bench.act(|paths, turn| paths.ping(true, token, 0, turn)),
+                Event::Time(millis) => {
+                    let seen = bench.run(millis.into(), NOBODY);
+                    prop_assert!(seen.turns <= 2 * WAITING as u32, "{} turns in {} ms", seen.turns, millis);
+                }
+            }
+            waiting.extend(bench.take().0);
+            prop_assert!(bench.paths.candidates().count() <= CANDIDATES);
+            prop_assert!(pongs > 0 || bench.paths.way() == Way::Relay);
+        }
+        bench.sending = false;
+        bench.run(700_000, NOBODY);
+        prop_assert!(bench.paths.is_over(bench.now));
+    }
 }
