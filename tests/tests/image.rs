@@ -15,13 +15,52 @@ use std::time::Duration;
 /// How long podman may take for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The archive of the router image for `arch`; a test without it is skipped.
-fn archive(arch: &str) -> Option<PathBuf> {
-    let archive = blackbox::container::archive(arch);
-    if archive.is_none() {
-        blackbox::skip(&format!("the {arch} archive is missing: `cargo xtask image --dist …` makes it"));
+/// The folder that `cargo xtask test` has made images in.
+fn dist() -> PathBuf {
+    std::env::var_os("SMALLTAIL_DIST").map_or_else(|| lab::target_dir().join("smalltail/dist"), PathBuf::from)
+}
+
+/// The archive of a flavour of image for `arch`; `None` where it was not made.
+fn archive(flavour: &str, arch: &str) -> Option<PathBuf> {
+    let path = dist().join(format!("smalltail-{}-{flavour}-{arch}.tar", env!("CARGO_PKG_VERSION")));
+    if !path.exists() {
+        blackbox::skip(&format!("{} is missing: `cargo xtask image --dist …` makes it", path.display()));
+        return None;
     }
-    archive
+    Some(path)
+}
+
+/// An archive that was made: what it holds, in docker's words for its platform.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Archive {
+    path: PathBuf,
+    flavour: String,
+    architecture: &'static str,
+    variant: Option<&'static str>,
+}
+
+/// Every archive that was made.
+fn archives() -> Result<Vec<Archive>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dist())? {
+        let path = entry?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let start = format!("smalltail-{}-", env!("CARGO_PKG_VERSION"));
+        let Some(name) = name.strip_prefix(&start).and_then(|name| name.strip_suffix(".tar")) else {
+            continue;
+        };
+        let (flavour, arch) = name.rsplit_once('-').context("an archive without its target")?;
+        let (architecture, variant) = match arch {
+            "amd64" => ("amd64", None),
+            "arm64" => ("arm64", None),
+            "armv7" => ("arm", Some("v7")),
+            "armv5" => ("arm", Some("v5")),
+            other => bail!("an archive for {other}"),
+        };
+        found.push(Archive { flavour: flavour.to_owned(), path, architecture, variant });
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// A tar's members in their order, each of which must be what RouterOS reads.
@@ -73,25 +112,30 @@ fn checked(path: &Path) -> Result<(Value, BTreeMap<String, Vec<u8>>)> {
 
 #[test]
 fn archives_are_what_routeros_reads() {
-    for (arch, architecture, variant) in [("amd64", "amd64", None), ("armv5", "arm", Some("v5"))] {
-        let Some(path) = archive(arch) else { continue };
+    if archive("router", "amd64").is_none() || archive("router", "armv5").is_none() {
+        return;
+    }
+    for Archive { path, flavour, architecture, variant } in archives().unwrap() {
         let (config, inner) = checked(&path).unwrap();
+        let labels = &config["config"]["Labels"];
         assert_eq!(
             (config["architecture"].as_str(), config["variant"].as_str()),
             (Some(architecture), variant)
         );
         assert_eq!(config["config"]["Entrypoint"][0], "/usr/bin/containerboot");
-        assert_eq!(config["config"]["Labels"]["smalltail.profile"], "router");
+        assert_eq!(labels["smalltail.profile"].as_str(), flavour.split('-').next());
         let binary = &inner["usr/bin/tailscale.combined"];
-        assert!(binary.starts_with(b"\x7fELF"), "{arch}");
+        assert!(binary.starts_with(b"\x7fELF"), "{}", path.display());
         let packed = binary.windows(4).any(|bytes| bytes == b"UPX!");
-        assert_eq!(packed, config["config"]["Labels"]["smalltail.packed"] == "upx");
+        assert_eq!(packed, labels["smalltail.packed"] == "upx");
         for name in ["usr/bin/containerboot", "usr/bin/tailscale", "usr/share/doc/smalltail/LICENSE", "tmp/"]
         {
-            assert!(inner.contains_key(name), "{name} is not in the image");
+            assert!(inner.contains_key(name), "{name} is not in {}", path.display());
         }
+        assert_eq!(inner.contains_key("bin/busybox"), flavour.contains("-shell"), "{}", path.display());
         let bytes: usize = inner.values().map(Vec::len).sum();
-        blackbox::number(&format!("router image {arch}, bytes of files"), bytes);
+        let variant = variant.unwrap_or_default();
+        blackbox::number(&format!("image {flavour} {architecture}{variant}, bytes of files"), bytes);
     }
 }
 
@@ -127,11 +171,40 @@ impl Drop for Podman {
 
 #[test]
 fn a_container_of_the_router_image_starts_answers_and_ends() {
-    let Some(path) = archive("amd64") else { return };
+    let Some(path) = archive("router", "amd64") else { return };
     if let Some(missing) = ["podman", "runc"].into_iter().find(|name| !installed(name)) {
         return blackbox::skip(&format!("{missing} is not installed"));
     }
     contained(&path).unwrap();
+}
+
+#[test]
+fn a_shell_image_has_a_shell() {
+    let Some(path) = shell_archive() else { return };
+    if let Some(missing) = ["podman", "runc"].into_iter().find(|name| !installed(name)) {
+        return blackbox::skip(&format!("{missing} is not installed"));
+    }
+    let podman = Podman { dir: tempfile::tempdir().unwrap() };
+    podman.ok(&["load", "--quiet", "--input", &path.display().to_string()]).unwrap();
+    let image = format!("smalltail:{}-router-shell", env!("CARGO_PKG_VERSION"));
+    let script = "id -un && ls /usr/share/doc/smalltail && readlink /usr/bin/tailscale && wget --help 2>&1";
+    let words = ["run", "--rm", "--network=none", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000"];
+    let said =
+        podman.ok(&[words.as_slice(), &["--entrypoint=/bin/sh", &image, "-c", script]].concat()).unwrap();
+    for part in ["root", "THIRD-PARTY.gz", "tailscale.combined", "BusyBox"] {
+        assert!(said.contains(part), "no {part} in {said}");
+    }
+}
+
+/// The router image with busybox, which is made at night only.
+fn shell_archive() -> Option<PathBuf> {
+    let nightly = std::env::var_os("SMALLTAIL_NIGHTLY").is_some_and(|value| value == "1");
+    let made =
+        archives().ok()?.into_iter().find(|one| one.flavour == "router-shell" && one.architecture == "amd64");
+    if made.is_none() && nightly {
+        blackbox::skip("the image with a shell was not made");
+    }
+    made.map(|one| one.path)
 }
 
 fn contained(path: &Path) -> Result<()> {
@@ -150,6 +223,8 @@ fn contained(path: &Path) -> Result<()> {
     lab::until("an answer of the container's daemon", Duration::from_secs(30), || {
         let said = lab::run(podman.command(&["exec", "node", "/usr/bin/tailscale", "status"]), PATIENCE)?;
         let text = format!("{}{}", said.stdout, said.stderr);
+        let runs = podman.ok(&["inspect", "--format={{.State.Running}}", "node"])?;
+        ensure!(runs.trim() == "true", "the container has ended");
         Ok((!text.contains("failed to connect")).then_some(()))
     })
     .with_context(|| podman.ok(&["logs", "node"]).unwrap_or_default())?;

@@ -35,16 +35,21 @@ impl Layer {
             append(&mut builder, name, node).with_context(|| format!("packing {name}"))?;
         }
         let plain = builder.into_inner()?;
-        let writer = GzBuilder::new().mtime(0).operating_system(GZIP_UNKNOWN_SYSTEM);
-        let mut writer = writer.write(Vec::new(), Compression::best());
-        writer.write_all(&plain)?;
-        Ok(Self { compressed: writer.finish()?, plain })
+        Ok(Self { compressed: compressed(&plain)?, plain })
     }
 
     /// The name of the contents, whatever their compression.
     pub(crate) fn diff_id(&self) -> Digest {
         Digest::of(&self.plain)
     }
+}
+
+/// Gzip without a trace of when and where.
+pub(crate) fn compressed(bytes: &[u8]) -> Result<Vec<u8>> {
+    let writer = GzBuilder::new().mtime(0).operating_system(GZIP_UNKNOWN_SYSTEM);
+    let mut writer = writer.write(Vec::new(), Compression::best());
+    writer.write_all(bytes)?;
+    Ok(writer.finish()?)
 }
 
 fn append(builder: &mut Builder<Vec<u8>>, name: &str, node: &Node) -> Result<()> {

@@ -27,6 +27,7 @@ use crate::build::{self, Spec};
 use crate::busybox;
 use crate::features::{self, Closure, Profile, Request};
 use crate::target::Target;
+use crate::third_party;
 use about::{About, Commit};
 use anyhow::{Context, Result, ensure};
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -137,14 +138,21 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<()> {
 pub(crate) fn for_tests(nightly: bool) -> Result<()> {
     let targets = if nightly { Target::ALL.to_vec() } else { vec![Target::Amd64, Target::ArmV5] };
     let profiles = if nightly { Profile::ALL.to_vec() } else { vec![Profile::Router] };
-    make_all(&Choice {
+    let mut choice = Choice {
         requests: profiles.into_iter().map(|one| (one.name().to_owned(), one.into())).collect(),
         targets,
         shell: false,
         raw: false,
         source: None,
         dist: lab::target_dir().join("smalltail/dist"),
-    })
+    };
+    make_all(&choice)?;
+    if nightly {
+        choice.requests.truncate(1);
+        choice.shell = true;
+        make_all(&choice)?;
+    }
+    Ok(())
 }
 
 fn make_all(choice: &Choice) -> Result<()> {
@@ -153,12 +161,14 @@ fn make_all(choice: &Choice) -> Result<()> {
     let (mut done, all) = (0, choice.requests.len() * choice.targets.len());
     for (name, request) in &choice.requests {
         let closure = features::resolve(request)?;
+        let documents = documents(choice, &closure)?;
         let mut parts = Vec::new();
         for (at, target) in choice.targets.iter().enumerate() {
             done += 1;
             println!("[{done}/{all}] {name} for {}", target.short());
             let binary = binary(*target, &closure, choice.raw)?;
-            parts.push((platform(*target), contents(binary, shells.get(at).cloned())?));
+            let shell = shells.get(at).cloned();
+            parts.push((platform(*target), Contents { binary, shell, documents: documents.clone() }));
         }
         let about = about(choice, name, &commit, &closure);
         let made = make::make(&about, &parts)?;
@@ -208,13 +218,12 @@ fn shells(targets: &[Target], raw: bool) -> Result<Vec<Shell>> {
     targets.iter().map(shell).collect()
 }
 
-fn contents(binary: Vec<u8>, shell: Option<Shell>) -> Result<Contents> {
-    let root = lab::workspace_root();
-    let read = |name: &str| {
-        let text = std::fs::read(root.join(name)).with_context(|| format!("reading {name}"))?;
-        Ok::<_, anyhow::Error>((name.to_owned(), text))
-    };
-    Ok(Contents { binary, shell, documents: vec![read("LICENSE")?] })
+/// Our licence, and those of everything else that is in. The latter is long, and flash is dear.
+fn documents(choice: &Choice, features: &Closure) -> Result<Vec<(String, Vec<u8>)>> {
+    let licence = std::fs::read(lab::workspace_root().join("LICENSE")).context("reading LICENSE")?;
+    let inside = third_party::Contents { features, packed: !choice.raw, shell: choice.shell };
+    let others = layer::compressed(third_party::text(&inside)?.as_bytes())?;
+    Ok(vec![("LICENSE".to_owned(), licence), ("THIRD-PARTY.gz".to_owned(), others)])
 }
 
 fn platform(target: Target) -> Platform {

@@ -135,6 +135,11 @@ impl Client {
         if location.starts_with('/') && !location.starts_with("//") {
             return Ok(format!("{}{location}", self.place.base));
         }
+        // A registry behind a proxy that ends TLS may not know of it.
+        let plain_self = self.place.base.replacen("https://", "http://", 1);
+        if let Some(rest) = location.strip_prefix(&plain_self).filter(|rest| rest.starts_with('/')) {
+            return Ok(format!("{}{rest}", self.place.base));
+        }
         let tls = location.starts_with("https://");
         ensure!(
             tls || (self.place.plain() && location.starts_with("http://")),
@@ -375,7 +380,15 @@ mod tests {
         let client = client("r.example/a/b");
         assert_eq!(client.located("/v2/x?y=1").unwrap(), "https://r.example/v2/x?y=1");
         assert_eq!(client.located("https://cdn.example/x").unwrap(), "https://cdn.example/x");
-        for bad in ["http://r.example/x", "//r.example/x", "x", "", "file:///etc/passwd"] {
+        assert_eq!(client.located("http://r.example/x").unwrap(), "https://r.example/x");
+        for bad in [
+            "http://r.example.evil/x",
+            "http://cdn.example/x",
+            "//r.example/x",
+            "x",
+            "",
+            "file:///etc/passwd",
+        ] {
             assert!(client.located(bad).is_err(), "{bad}");
         }
         assert!(client.is_ours("https://r.example/v2/"));
