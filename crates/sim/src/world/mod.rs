@@ -231,11 +231,18 @@ impl<N: SimNode> World<N> {
         &mut self.net
     }
 
-    /// A site's router restarts with another outer address; machines behind it notice nothing.
+    /// A site's router restarts with another outer address; machines behind it notice nothing, but those that have asked it
+    /// for a port hear what has become of that.
     pub fn restart_site(&mut self, site: SiteIx) {
         self.net.restart(site);
         let line = format!("{} gets a new outer address", self.net.plan().site(site).name);
         self.timeline.push(self.clock.now(), line);
+        for ix in (0..self.places.len()).map(NodeIx) {
+            let uplinks = &self.net.plan().machines[ix.0].uplinks;
+            if uplinks.iter().any(|up| up.site == site && up.mapped.is_some()) {
+                self.tell_interfaces(ix);
+            }
+        }
     }
 
     /// The link that pairs have for which none was set.
