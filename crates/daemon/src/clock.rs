@@ -20,6 +20,9 @@ const OLDEST: u64 = 30 * 365 * 86_400;
 /// ControlTime before this (2023-01-10) is a mistake and ignored (protocol reference §11).
 const CONTROL_TIME_EPOCH: i64 = 1_673_373_066;
 
+/// Nanoseconds between the clocks that are a jump; less is a clock that is set by small steps.
+const JUMP: u64 = 30_000_000_000;
+
 /// Both clocks of the process. Shared by reference; the mutex is held for a few instructions only (it exists
 /// because rustls asks from inside a `Sync` verifier, and 64-bit atomics do not exist on ARMv5).
 #[derive(Debug)]
@@ -61,6 +64,14 @@ impl Clock {
     /// When `at` comes on the runtime's clock.
     pub fn instant(&self, at: Mono) -> Instant {
         self.start + Duration::from_nanos(at.as_nanos())
+    }
+
+    /// How the machine's wall clock has moved against the monotonic one since the last call with the same `mark`, if by
+    /// more than half a minute: the machine was asleep, or somebody has set its clock.
+    pub fn jumped(&self, mark: &mut Option<u64>) -> bool {
+        let offset = (self.machine)().wrapping_sub(self.mono().as_nanos());
+        let before = mark.replace(offset);
+        before.is_some_and(|before| before.abs_diff(offset) > JUMP)
     }
 
     /// The best guess of wall time.

@@ -1,7 +1,7 @@
 //! DERP relay client over an injected dialler.
 //!
 //! Owns: the frames, the handshake, one connection a region, which regions are connected when ([`Pool`]), and how far regions are
-//! over HTTPS ([`measure()`]).
+//! over HTTPS ([`measure`]).
 //! Leaves out: opening sockets and TLS (`dial`), which region is home and which region a peer is reached
 //! through (the caller decides), and what the relayed packets mean.
 //!
@@ -14,7 +14,6 @@ mod conn;
 mod connect;
 mod frame;
 mod handshake;
-mod latency;
 mod link;
 mod measure;
 mod outbox;
@@ -23,13 +22,11 @@ mod pool;
 
 pub use connect::targets;
 pub use frame::{Frame, FrameError, GoneReason, MAX_FRAME, MAX_PACKET, decode};
-pub use latency::{Measured, measure};
+pub use measure::{Measured, measure};
 pub use pool::{Config, Options, Pool, Stats};
 
 use keys::NodePublic;
 use netmap::RegionId;
-use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// Where everything that comes from relays goes. Called on the control thread, with none of the pool's state
 /// borrowed: an implementation may call back into the [`Pool`].
@@ -77,8 +74,6 @@ pub enum Event {
         /// What it says, at most 1 KiB.
         text: String,
     },
-    /// Answer to [`Pool::measure`]: how long connecting took, regions without an answer left out.
-    HomeMeasured(BTreeMap<RegionId, Duration>),
     /// Frames arrived from `region`; at most once a second for each.
     FrameAt {
         /// Which region.

@@ -6,7 +6,7 @@
 use crate::frame::MAX_PACKET;
 use crate::link::{self, Link};
 use crate::outbox::Pushed;
-use crate::{Event, Sink, measure};
+use crate::{Event, Sink};
 use dial::Dial;
 use keys::{NodePrivate, NodePublic};
 use netmap::{DerpMap, RegionId};
@@ -14,7 +14,6 @@ use rand_core::CryptoRngCore;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use tokio::task::AbortHandle;
 
 /// Regions connected at a time; the one longest unused makes room. A connection costs about 100 KB.
 const MAX_LINKS: usize = 16;
@@ -91,7 +90,6 @@ impl Shared {
 /// called; none of them blocks, and none calls the [`Sink`] before it returns. Dropping it closes everything.
 pub struct Pool {
     shared: Rc<Shared>,
-    measuring: RefCell<Option<AbortHandle>>,
 }
 
 impl Pool {
@@ -111,7 +109,7 @@ impl Pool {
             links: RefCell::default(),
             config: RefCell::default(),
         };
-        Self { shared: Rc::new(shared), measuring: RefCell::default() }
+        Self { shared: Rc::new(shared) }
     }
 
     /// Makes the connections fit `config`: a new key closes all, a region that is gone or changed closes its
@@ -158,16 +156,6 @@ impl Pool {
     /// True if a connection to `region` is up: the test of the return-path rule.
     pub fn is_connected(&self, region: RegionId) -> bool {
         self.link(region).is_some_and(|link| link.connected.get())
-    }
-
-    /// Measures how long connecting to each region takes; [`Event::HomeMeasured`] follows. A measurement that
-    /// runs is given up for the new one.
-    pub fn measure(&self) {
-        let map = self.shared.config.borrow().as_ref().map(|config| Rc::clone(&config.map));
-        let task = map.map(|map| tokio::task::spawn_local(measure::run(Rc::clone(&self.shared), map)));
-        if let Some(old) = self.measuring.replace(task.map(|task| task.abort_handle())) {
-            old.abort();
-        }
     }
 
     /// After a change of the network: pings every relay and reconnects those that do not answer in 3 s.
@@ -253,9 +241,6 @@ impl Drop for Pool {
             if let Some(task) = link.task.get() {
                 task.abort();
             }
-        }
-        if let Some(measuring) = self.measuring.take() {
-            measuring.abort();
         }
     }
 }

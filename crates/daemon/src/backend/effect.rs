@@ -6,6 +6,7 @@ use keys::{MachinePrivate, NodePrivate};
 use localapi::types::Notify;
 use netmap::{DerpMap, IpNet, NodeId, RegionId};
 use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
 
 /// One thing to do.
 #[derive(Debug)]
@@ -32,8 +33,10 @@ pub enum Effect {
     SyncPeers(PeerSet),
     /// The relays' configuration has changed: give it [`super::Backend::relay_config`].
     Relays,
-    /// Find out how far the relays are.
-    MeasureRelays,
+    /// Look at the network: how far the relays are, how the world sees us. The answer is [`super::Input::Looked`].
+    Look,
+    /// A router forwards this address to us, or nothing any more: an endpoint of ours.
+    PortMapping(Option<SocketAddrV4>),
     /// Tell everybody who watches the bus.
     Notify(Box<Notify>),
 }
@@ -79,6 +82,10 @@ pub struct RelayConfig<'a> {
     pub map: &'a DerpMap,
     /// Our home.
     pub home: RegionId,
+    /// UDP may be used; control can forbid it.
+    pub udp: bool,
+    /// Routers may be asked by UPnP; control can forbid that, too.
+    pub upnp: bool,
     /// Stay disconnected.
     pub paused: bool,
 }

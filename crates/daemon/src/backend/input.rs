@@ -1,9 +1,12 @@
 //! Everything that can happen to the node.
 
 use crate::config::Config;
+use crate::parts::portmapper;
+use engine::netcheck::Report;
 use localapi::types::{MaskedPrefs, Options, Prefs};
 use netmap::Timestamp;
 use std::fmt;
+use std::sync::Arc;
 
 /// The way back to whoever gave a command; dropping it unanswered is seen there as "daemon is stopping".
 pub struct Reply<T>(Box<dyn FnOnce(T)>);
@@ -43,6 +46,10 @@ pub enum Input {
     Relay(derp::Event),
     /// Where we can be reached has changed.
     Endpoints(Vec<control::Endpoint>),
+    /// The network has been looked at.
+    Looked(Arc<Report>),
+    /// What the router in front of us forwards has changed.
+    PortMapping(portmapper::Mapping),
     /// The store was written, or why not.
     Saved(Result<(), String>),
     /// The moment of [`super::Backend::poll_timeout`] has come.

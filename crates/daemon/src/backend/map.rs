@@ -8,9 +8,13 @@ use engine::filter::{Filter, FilterInput, local_set};
 use engine::{PeerConfig, SelfConfig};
 use localapi::types::{NetworkProfile, Notify, Prefs};
 use netmap::{NetMap, Node, NodeId, RegionId, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+
+/// Control forbids UDP with this attribute.
+const ONLY_TCP_443: &str = "only-tcp-443";
+/// And UPnP with this one.
+const NO_UPNP: &str = "debug-disable-upnp";
 
 /// Whole peers in one message of the bus.
 const PEERS_A_MESSAGE: usize = 64;
@@ -205,12 +209,10 @@ impl Backend {
             }
         }
         self.effects.push_back(Effect::Relays);
-        if self.netmap.derp_map.regions.len() > 1 {
-            self.effects.push_back(Effect::MeasureRelays);
-        }
+        self.effects.push_back(Effect::Look);
     }
 
-    fn set_home(&mut self, home: RegionId) {
+    pub(super) fn set_home(&mut self, home: RegionId) {
         if self.home != home {
             log::info!("home DERP region is now {home}");
             self.home = home;
@@ -231,7 +233,7 @@ impl Backend {
                 self.connected_relays.remove(&region);
                 // The nearest region may have become another one.
                 if home && !error.is_empty() && self.netmap.derp_map.regions.len() > 1 {
-                    self.effects.push_back(Effect::MeasureRelays);
+                    self.effects.push_back(Effect::Look);
                 }
             }
             derp::Event::Health { region, text } if region == self.home => {
@@ -243,40 +245,9 @@ impl Backend {
                     self.health.set(Warnable::DerpRegionError, text, now.mono, now.wall);
                 }
             }
-            derp::Event::HomeMeasured(times) => self.choose_home(&times),
             derp::Event::Health { .. } | derp::Event::PeerGone { .. } | derp::Event::FrameAt { .. } => {}
         }
         self.settle(now);
-    }
-
-    /// The region that answered soonest, weighed by control's scores; the present home unless another is clearly
-    /// nearer (protocol reference §4.3).
-    fn choose_home(&mut self, times: &BTreeMap<RegionId, Duration>) {
-        let map = &self.netmap.derp_map;
-        let weighed = |id: &RegionId, time: &Duration| {
-            let score = map.region_score.get(id).copied().filter(|score| *score > 0.0).unwrap_or(1.0);
-            time.as_secs_f64() * score
-        };
-        let usable =
-            times.iter().filter(|(id, _)| map.regions.get(id).is_some_and(|r| !r.no_measure_no_home));
-        let best = usable.map(|(id, time)| (weighed(id, time), *id)).min_by(|a, b| a.0.total_cmp(&b.0));
-        let fallback = || {
-            // Nothing answered: any region is better than none, and the same one each time.
-            let regions = map.regions.values().filter(|r| !r.no_measure_no_home && !r.nodes.is_empty());
-            regions.map(|r| r.id).next()
-        };
-        let choice = match best {
-            Some((best, id)) => {
-                let old = times.get(&self.home).map(|time| weighed(&self.home, time));
-                let keep = old.is_some_and(|old| old - best < 0.010 || best > old * 2.0 / 3.0);
-                if keep { Some(self.home) } else { Some(id) }
-            }
-            None if self.home.is_none() => fallback(),
-            None => None,
-        };
-        if let Some(home) = choice {
-            self.set_home(home);
-        }
     }
 
     /// What the relays are to be connected as and to.
@@ -285,6 +256,8 @@ impl Backend {
             key: self.node_key(),
             map: &self.netmap.derp_map,
             home: self.home,
+            udp: !self.netmap.self_node.has_cap(ONLY_TCP_443),
+            upnp: !self.netmap.self_node.has_cap(NO_UPNP),
             paused: !self.engine_active,
         }
     }

@@ -101,6 +101,7 @@ pub struct Backend {
     changes: netmap::Changes,
     home: RegionId,
     endpoints: Vec<control::Endpoint>,
+    looked: report::Looked,
     live_peers: usize,
     /// Regions that we are connected to. A set, because a connection that could not be made ends too.
     connected_relays: BTreeSet<RegionId>,
@@ -160,6 +161,7 @@ impl Backend {
             changes: netmap::Changes::default(),
             home: RegionId::NONE,
             endpoints: Vec::new(),
+            looked: report::Looked::default(),
             live_peers: 0,
             connected_relays: BTreeSet::new(),
             health: Tracker::default(),
@@ -193,6 +195,8 @@ impl Backend {
                 self.endpoints = all;
                 self.report();
             }
+            Input::Looked(report) => self.looked(&report),
+            Input::PortMapping(mapping) => self.port_mapping_changed(mapping),
             Input::Saved(result) => self.saved(result, now),
             Input::Timeout => self.handle_timeout(now),
         }
@@ -313,6 +317,9 @@ impl Backend {
         if active != self.engine_active {
             self.engine_active = active;
             self.effects.push_back(Effect::Relays);
+            if active && self.have_netmap {
+                self.effects.push_back(Effect::Look);
+            }
             self.reconfigure();
             self.effects.push_back(Effect::SyncPeers(PeerSet::All));
         }

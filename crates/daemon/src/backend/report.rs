@@ -1,8 +1,10 @@
 //! What we tell control about ourselves.
 
-use super::Backend;
-use crate::parts::advertiseroutes;
+use super::{Backend, Effect};
+use crate::parts::{advertiseroutes, portmapper};
 use control::{Command, Hostinfo, NetInfo, SelfReport};
+use engine::netcheck::Report;
+use netmap::RegionId;
 
 /// What does not change while the process runs.
 #[derive(Debug, Clone, Default)]
@@ -68,8 +70,68 @@ impl Backend {
     }
 
     fn net_info(&self) -> NetInfo {
-        NetInfo { preferred_derp: self.home.0, ..NetInfo::default() }
+        let Looked { net_info, mapping, .. } = &self.looked;
+        let portmapper::Mapping { external, pmp, pcp, upnp } = *mapping;
+        let (have_port_map, preferred_derp) = (external.is_some(), self.home.0);
+        NetInfo { have_port_map, pmp, pcp, upnp, preferred_derp, ..net_info.clone() }
     }
+
+    /// The network has been looked at: home may be another region, and control is told what is new.
+    pub(super) fn looked(&mut self, report: &Report) {
+        let usable = |id: &RegionId| {
+            let region = self.netmap.derp_map.regions.get(id);
+            region.is_some_and(|region| !region.no_measure_no_home && !region.nodes.is_empty())
+        };
+        let old = &self.looked.net_info;
+        let latencies = [(&report.region_v4_latency, "v4"), (&report.region_v6_latency, "v6")];
+        let seconds = latencies.into_iter().flat_map(|(all, family)| {
+            all.iter().map(move |(id, took)| (format!("{id}-{family}"), took.as_secs_f64()))
+        });
+        let new = NetInfo {
+            // What one server alone cannot tell is as it was.
+            mapping_varies_by_dest_ip: report.mapping_varies.or(old.mapping_varies_by_dest_ip),
+            working_udp: Some(report.udp),
+            working_ipv6: Some(report.ipv6),
+            working_icmpv4: Some(false),
+            os_has_ipv6: Some(report.ipv6_can_send || report.ipv6),
+            derp_latency: seconds.collect(),
+            ..NetInfo::default()
+        };
+        // How far the relays are changes all the time and is told with the rest only.
+        let same = NetInfo { derp_latency: new.derp_latency.clone(), ..old.clone() } == new;
+        let home = Some(report.preferred_derp).filter(usable);
+        let home = home.or_else(|| {
+            // Nothing answered: any region is better than none, and the same one each time.
+            self.home.is_none().then(|| self.netmap.derp_map.regions.keys().find(|id| usable(id)).copied())?
+        });
+        if !same {
+            self.looked.net_info = new;
+        }
+        let moved = home.is_some_and(|home| home != self.home);
+        if let Some(home) = home {
+            self.set_home(home);
+        }
+        if !same && !moved {
+            self.report();
+        }
+    }
+
+    /// The router in front of us forwards something else now.
+    pub(super) fn port_mapping_changed(&mut self, mapping: portmapper::Mapping) {
+        if self.looked.mapping.external != mapping.external {
+            self.effects.push_back(Effect::PortMapping(mapping.external));
+        }
+        self.looked.mapping = mapping;
+        self.report();
+    }
+}
+
+/// What is known of the network.
+#[derive(Default)]
+pub(super) struct Looked {
+    /// As far as it follows from reports.
+    net_info: NetInfo,
+    mapping: portmapper::Mapping,
 }
 
 /// By length of the prefix, then address, each once.

@@ -1,9 +1,11 @@
 //! The engine with the world around it: its packet threads, the UDP sockets, the relays, the pings somebody waits for.
 //!
-//! Owns: moving bytes and moments between engine, sockets, relays and packet threads. Decides nothing.
+//! Owns: moving bytes and moments between engine, sockets, relays and packet threads, and what a look at the network
+//! takes (`looks`). Decides nothing.
 //! Leaves out: the decisions of the backend.
 
 mod endpoints;
+mod looks;
 mod port;
 mod sockets;
 #[cfg(test)]
@@ -26,6 +28,7 @@ use engine::{DiscoPong, Engine, Output, PeerConfig, PingOutcome, PingRequest, Se
 use keys::{DiscoPrivate, NodePublic};
 use localapi::types::Time;
 use netmap::{DerpMap, NodeId, RegionId};
+use rand_core::RngCore as _;
 use sockets::Sockets;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -65,6 +68,8 @@ pub enum News {
     Relay(derp::Event),
     /// Where we can be reached, best first.
     Endpoints(Vec<control::Endpoint>),
+    /// The network has been looked at.
+    Looked(Arc<engine::netcheck::Report>),
     /// The TUN has been taken away.
     TunGone,
 }
@@ -89,6 +94,10 @@ pub struct Dataplane {
     /// There is news, or the engine's next timeout has changed.
     pub changed: Notify,
     map: RefCell<Rc<DerpMap>>,
+    dialer: Rc<dyn dial::Dial>,
+    /// Relays are asked without TLS, in tests.
+    use_http: bool,
+    looks: looks::Looks,
     busy: Cell<bool>,
     /// The engine's next timeout as the run loop was told last.
     due: Cell<Option<Mono>>,
@@ -113,6 +122,9 @@ impl derp::Sink for RelaySink {
 
     fn event(&self, event: derp::Event) {
         if let Some(plane) = self.0.upgrade() {
+            if let derp::Event::FrameAt { region } = event {
+                plane.looks.heard_relay(region, plane.clock.mono());
+            }
             plane.tell(News::Relay(event));
         }
     }
@@ -128,6 +140,10 @@ impl Dataplane {
         ways: Ways,
     ) -> std::io::Result<Rc<Self>> {
         let (mut engine, tx, rx) = Engine::new(seed, &Limits::default());
+        let mut looks_seed = [0; 32];
+        rand_core::OsRng
+            .try_fill_bytes(&mut looks_seed)
+            .map_err(|error| std::io::Error::other(error.to_string()))?;
         let sockets = Arc::new(Sockets::open(ways.port));
         let (v4, v6) = sockets.families();
         engine.set_families(v4, v6);
@@ -152,6 +168,9 @@ impl Dataplane {
             news: RefCell::default(),
             changed: Notify::new(),
             map: RefCell::default(),
+            dialer: Rc::clone(&dialer),
+            use_http: options.use_http,
+            looks: looks::Looks::new(looks_seed),
             busy: Cell::new(false),
             due: Cell::new(None),
         });
@@ -194,6 +213,8 @@ impl Dataplane {
             return;
         }
         let mut refresh = false;
+        let mut stun = Vec::new();
+        let mut awake = false;
         let mut engine = self.engine.borrow_mut();
         let pool = self.pool.borrow();
         while let Some((region, peer, datagram)) = engine.next_derp() {
@@ -226,22 +247,31 @@ impl Dataplane {
                         let _ = waiter.send(outcome);
                     }
                 }
-                Output::LivePeers(live) => self.tell(News::LivePeers(live)),
+                Output::LivePeers(live) => {
+                    awake |= live > 0;
+                    self.tell(News::LivePeers(live));
+                }
                 Output::PathPing(pong) => {
                     if let Some(waiter) = self.path_pings.borrow_mut().remove(&pong.token) {
                         let _ = waiter.send(pong);
                     }
                 }
                 Output::RefreshEndpoints => refresh = true,
-                Output::Stun { .. } => engine.drops().count(DropReason::Stun),
+                Output::Stun { bytes, .. } => stun.push(bytes),
             }
         }
         let (tx, rx) = engine.take_wakes();
         self.threads.wake(tx, rx);
         self.busy.set(false);
         drop(engine);
+        if !stun.is_empty() {
+            self.take_stun(&stun);
+        }
         if refresh {
-            self.refresh_endpoints();
+            self.look_for_endpoints();
+        } else if awake && self.looks.poll_timeout().is_none() {
+            // The node has been idle.
+            self.look();
         }
         let engine = self.engine.borrow();
         // The run loop has more to look at than fits between two batches of packets. A timeout that moved away wakes it
@@ -255,13 +285,16 @@ impl Dataplane {
 
     /// When [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Mono> {
-        let due = self.engine.borrow().poll_timeout().map(|(at, _)| at);
+        let engine = self.engine.borrow().poll_timeout().map(|(at, _)| at);
+        let due = [engine, self.looks.poll_timeout()].into_iter().flatten().min();
         self.due.set(due);
         due
     }
 
-    /// Runs the engine's timers.
+    /// Runs all timers.
     pub fn handle_timeout(&self) {
+        self.time_looks(self.clock.mono());
+        self.drive_looks();
         {
             let mut engine = self.engine.borrow_mut();
             engine.handle_timeout(self.clock.mono(), self.clock.wall());
@@ -289,6 +322,8 @@ impl Dataplane {
     /// An address, a route or a link of this machine has changed, or it has slept: every direct path is doubted.
     pub fn network_changed(&self) {
         self.engine.borrow_mut().handle_network_change(self.clock.mono());
+        self.check_relays();
+        self.forget_looks();
         self.refresh_endpoints();
     }
 
@@ -344,6 +379,7 @@ impl Dataplane {
 
     /// Connects to the relays as configured.
     pub fn relays(&self, config: &RelayConfig<'_>) {
+        self.set_looks(config.home, config.udp, config.paused);
         // The map is shared with the connections, so it is copied only when it has changed.
         if **self.map.borrow() != *config.map {
             *self.map.borrow_mut() = Rc::new(config.map.clone());
@@ -356,13 +392,6 @@ impl Dataplane {
                 home: config.home,
                 paused: config.paused,
             });
-        }
-    }
-
-    /// Finds out how far the relays are.
-    pub fn measure_relays(&self) {
-        if let Some(pool) = &*self.pool.borrow() {
-            pool.measure();
         }
     }
 

@@ -12,7 +12,9 @@ use crate::clock::Clock;
 use crate::config;
 use crate::dataplane::{self, Dataplane, News, Ways};
 use crate::flags::{Flags, StatePlace};
+use crate::network::{self, Monitor};
 use crate::parts::osrouter::{Interface, Packets};
+use crate::parts::portmapper::PortMapper;
 use crate::parts::{ipnbus, unixsocketidentity};
 use crate::state::{DirLock, Store, StoreError};
 use anyhow::{Context as _, Result};
@@ -71,6 +73,13 @@ struct Node {
     dialer: Rc<dyn dial::Dial>,
     control: Option<ControlTask>,
     interface: Option<Interface>,
+    /// None at the end.
+    port_mapper: Option<PortMapper>,
+    monitor: Option<Monitor>,
+    /// The network as it was last looked at.
+    network: network::State,
+    /// How the clocks stood to each other.
+    clocks: Option<u64>,
     force_noise_443: bool,
     told: Option<Told>,
 }
@@ -147,9 +156,11 @@ async fn run_behind(
     let limits = localapi::server::Limits::new(u32::from(::control::CAPABILITY_VERSION));
     let serving = tokio::task::spawn_local(localapi::server::serve(listener, handler, limits));
     let listening = tokio::task::spawn_local(shared.plane.clone().listen());
+    let looking = tokio::task::spawn_local(shared.plane.clone().look_around());
     let ended = node.live(&mut inbox, ends).await;
     serving.abort();
     listening.abort();
+    looking.abort();
     ended
 }
 
@@ -224,7 +235,27 @@ impl Node {
             config: OnceCell::new(),
         });
         let force_noise_443 = on("TS_FORCE_NOISE_443");
-        Ok(Self { shared, store, dialer, control: None, interface, force_noise_443, told: None })
+        let inputs = shared.inputs.clone();
+        let port_mapper = PortMapper::start(dialer.clone(), move |mapping| {
+            let inputs = inputs.clone();
+            tokio::task::spawn_local(async move { drop(inputs.send(Input::PortMapping(mapping)).await) });
+        });
+        let monitor = Monitor::open(interface.as_ref().map(Interface::name));
+        let monitor = monitor
+            .inspect_err(|error| log::warn!("changes of the network are noticed late: no netlink ({error})"));
+        Ok(Self {
+            shared,
+            store,
+            dialer,
+            control: None,
+            interface,
+            port_mapper: Some(port_mapper),
+            monitor: monitor.ok(),
+            network: network::State::read(),
+            clocks: None,
+            force_noise_443,
+            told: None,
+        })
     }
 
     /// Puts in force what the configuration file says, before anything starts.
@@ -250,6 +281,14 @@ impl Node {
                 match news {
                     News::LivePeers(live) => self.take(Input::LivePeers(live)).await,
                     News::Relay(event) => self.take(Input::Relay(event)).await,
+                    News::Looked(report) => {
+                        if report.full
+                            && let Some(port_mapper) = &mut self.port_mapper
+                        {
+                            port_mapper.look();
+                        }
+                        self.take(Input::Looked(report)).await;
+                    }
                     News::Endpoints(all) => self.take(Input::Endpoints(all)).await,
                     // Whoever looks after this process starts it anew, and with it the interface.
                     News::TunGone => {
@@ -257,12 +296,17 @@ impl Node {
                     }
                 }
             }
+            if self.shared.clock.jumped(&mut self.clocks) {
+                log::info!("the clock has jumped: this machine was asleep, or somebody has set it");
+                self.network_changed();
+            }
             let due = self.next_timeout();
             tokio::select! {
                 event = ControlTask::next(&mut self.control) => self.control_event(event).await,
                 Some(input) = inbox.recv() => self.take(input).await,
                 () = self.shared.plane.changed.notified() => {}
                 () = sleep_until(due) => self.timeout().await,
+                heard = changed(&mut self.monitor) => self.kernel_told(heard),
                 () = ends.come() => break,
             }
         }
@@ -271,8 +315,44 @@ impl Node {
         if let Some(interface) = self.interface.take() {
             interface.close();
         }
-        self.goodbye().await;
+        let port_mapper = self.port_mapper.take();
+        let giving_back = async {
+            if let Some(port_mapper) = port_mapper {
+                port_mapper.close().await;
+            }
+        };
+        tokio::join!(self.goodbye(), giving_back);
         Ok(())
+    }
+
+    /// The kernel has told of a change, or tells of none any more.
+    fn kernel_told(&mut self, heard: std::io::Result<()>) {
+        if let Err(error) = heard {
+            log::warn!("changes of the network are noticed late from now on: {error}");
+            self.monitor = None;
+            return;
+        }
+        let network = network::State::read();
+        if network != self.network {
+            log::info!("the network has changed");
+            self.network = network;
+            self.network_changed();
+        }
+    }
+
+    fn network_changed(&mut self) {
+        self.shared.plane.network_changed();
+        let active = !self.shared.backend.borrow().relay_config().paused;
+        if let Some(control) = &mut self.control {
+            // A connection from an address that is gone would be noticed only when something has waited in vain for it.
+            for command in [true, false].into_iter().filter(|_| active).map(::control::Command::Pause) {
+                control.send(command);
+            }
+            control.send(::control::Command::Wake);
+        }
+        if let Some(port_mapper) = &mut self.port_mapper {
+            port_mapper.network_changed();
+        }
     }
 
     fn next_timeout(&self) -> Option<Instant> {
@@ -345,8 +425,17 @@ impl Node {
                 }
             }
             Effect::SyncPeers(peers) => self.sync_peers(peers).await,
-            Effect::Relays => shared.plane.relays(&shared.backend.borrow().relay_config()),
-            Effect::MeasureRelays => shared.plane.measure_relays(),
+            Effect::Relays => {
+                let backend = shared.backend.borrow();
+                let config = backend.relay_config();
+                if let Some(port_mapper) = &mut self.port_mapper {
+                    let port = if config.paused || !config.udp { 0 } else { shared.plane.port() };
+                    port_mapper.want(port, config.upnp);
+                }
+                shared.plane.relays(&config);
+            }
+            Effect::Look => shared.plane.look(),
+            Effect::PortMapping(at) => shared.plane.set_port_mapping(at.map(std::net::SocketAddr::V4)),
             Effect::Notify(notify) => {
                 if let (Some(told), Some(state)) = (&self.told, notify.state) {
                     told(state);
@@ -406,6 +495,14 @@ impl Node {
             let listens = self.shared.backend.borrow().in_map_poll();
             let _ = tokio::time::timeout(if listens { GOODBYE } else { GOODBYE_IN_VAIN }, answer).await;
         }
+    }
+}
+
+/// Resolves when the network has changed; never, where nobody tells.
+async fn changed(monitor: &mut Option<Monitor>) -> std::io::Result<()> {
+    match monitor {
+        Some(monitor) => monitor.changed().await,
+        None => std::future::pending().await,
     }
 }
 

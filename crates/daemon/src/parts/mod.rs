@@ -10,6 +10,7 @@ pub mod debug;
 pub mod health;
 pub mod ipnbus;
 pub mod osrouter;
+pub mod portmapper;
 pub mod unixsocketidentity;
 pub mod useroutes;
 pub mod wishes;
@@ -25,6 +26,7 @@ pub fn built() -> Vec<&'static str> {
         health::FEATURE,
         ipnbus::FEATURE,
         osrouter::FEATURE,
+        portmapper::FEATURE,
         unixsocketidentity::FEATURE,
         useroutes::FEATURE,
     ]

@@ -379,27 +379,3 @@ async fn connections_are_bounded() {
     })
     .await;
 }
-
-#[tokio::test(start_paused = true)]
-async fn measuring() {
-    local(async {
-        let mut world = World::new();
-        let mut map = map();
-        let never = DerpRegion {
-            no_measure_no_home: true,
-            nodes: [node("never.example")].into(),
-            ..DerpRegion::default()
-        };
-        map.regions.insert(RegionId(3), never);
-        world.config.map = Rc::new(map);
-        world.config.home = RegionId::NONE;
-        world.relays.dialer.hanging.borrow_mut().insert("away.example".to_owned());
-        world.apply();
-        world.pool.measure();
-        let start = Instant::now();
-        world.event(Event::HomeMeasured([(HOME, Duration::ZERO)].into())).await;
-        assert!((2..=4).contains(&start.elapsed().as_secs()));
-        assert_eq!(world.relays.dialer.dials.get(), 2);
-    })
-    .await;
-}

@@ -7,7 +7,7 @@ use crate::lines::demux::{self, Kind};
 use crate::lines::{HostKind, LineEvent, Path};
 use crate::packet::Parsed;
 use crate::slot::PeerSlot;
-use crate::time::{Mono, Wall};
+use crate::time::{Mono, Tick, Wall};
 use crate::wireguard::{Action, Source};
 use netmap::RegionId;
 
@@ -16,6 +16,9 @@ const HOST_BUDGET: u32 = 128;
 
 /// The same for disco and STUN: most of them cost a box to open.
 const SIGNAL_BUDGET: u32 = 64;
+
+/// Milliseconds after which a node without traffic counts as idle (protocol reference §4.4).
+const LATELY: u32 = 45_000;
 
 impl Engine {
     /// A datagram arrived. Data goes to the receiving line, handshakes and disco are handled here, STUN comes out as
@@ -40,6 +43,15 @@ impl Engine {
             Kind::Stun => self.handle_stun(from, datagram),
             Kind::Unknown => self.drops().count(DropReason::Malformed),
         }
+    }
+
+    /// Whether packets other than keepalives have passed lately, in either direction.
+    pub fn has_traffic(&self, now: Mono) -> bool {
+        let lately = |at: Option<Tick>| at.is_some_and(|at| now.tick().since(at) <= LATELY);
+        self.sessions.keys().filter_map(|slot| self.lines.activity(*slot)).any(|activity| {
+            let moments = activity.moments();
+            lately(moments.sent_data) || lately(moments.received_data)
+        })
     }
 
     /// This machine sends an IP packet into the tailnet and no TUN carries it (a userspace stack, the simulator). It is

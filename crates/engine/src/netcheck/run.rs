@@ -174,6 +174,10 @@ impl Run {
             let patience = if self.report.full { slowest * 2 } else { slowest };
             self.deadline = self.deadline.min(now + patience);
         }
+        if self.manner.hurry && regions == 0 {
+            // Who answers much later than the first is not nearer.
+            self.deadline = self.deadline.min((now + took * 2).max(self.start + HURRY));
+        }
         Some((region, took))
     }
 }

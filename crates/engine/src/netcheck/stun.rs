@@ -103,7 +103,8 @@ fn address(value: &[u8], mask: &[u8; 16]) -> Option<SocketAddr> {
         2 if given.len() >= 16 => IpAddr::V6(Ipv6Addr::from(bytes)),
         _ => return None,
     };
-    Some(SocketAddr::new(ip, port))
+    // Servers that hear both families by one socket write IPv4 as it looks there.
+    Some(SocketAddr::new(ip.to_canonical(), port))
 }
 
 fn number(bytes: &[u8]) -> Option<u16> {
@@ -211,6 +212,8 @@ mod tests {
             }
         }
         assert_eq!(response(&request), None, "a request is no answer");
+        let dual = answer(&request, 0x20, &mask, "[::ffff:192.0.2.7]:9".parse().unwrap(), false);
+        assert_eq!(response(&dual), Some((transaction, "192.0.2.7:9".parse().unwrap())));
     }
 
     #[test]

@@ -233,6 +233,16 @@ fn a_node_without_a_home_is_in_a_hurry() {
 }
 
 #[test]
+fn a_node_without_a_home_does_not_wait_for_dead_regions() {
+    let mut world = World::new(2);
+    let half = |to: SocketAddr| easy(to).filter(|(_, took)| *took == 10 * MS);
+    let (report, took) = world.report(&half);
+    assert_eq!((report.preferred_derp, took), (RegionId(1), HURRY));
+    world.check.network_changed();
+    assert_eq!(world.report(&half).1, ASK_LIMIT, "with a home there is time");
+}
+
+#[test]
 fn the_only_region_is_home_however_far() {
     let mut world = World::new(1);
     world.home = RegionId(1);

@@ -216,7 +216,8 @@ fn words(effect: &Effect) -> Vec<String> {
             one(format!("sync {:?}", ids.iter().map(|id| id.0).collect::<Vec<_>>()))
         }
         Effect::Relays => one("relays".to_owned()),
-        Effect::MeasureRelays => one("measure".to_owned()),
+        Effect::Look => one("look".to_owned()),
+        Effect::PortMapping(at) => one(format!("port mapping {at:?}")),
         Effect::Notify(notify) => news(notify),
     }
 }

@@ -1,18 +1,19 @@
 //! The choice of the home relay, and its health.
 
 use super::*;
-use std::collections::BTreeMap;
+use engine::netcheck::Report;
+use std::sync::Arc;
 
-fn measured(times: &[(u16, u64)]) -> Input {
-    let times = times.iter().map(|(id, ms)| (RegionId(*id), Duration::from_millis(*ms)));
-    Input::Relay(derp::Event::HomeMeasured(times.collect::<BTreeMap<_, _>>()))
+/// A report that chose `home` and found out nothing else.
+fn looked(home: u16) -> Input {
+    Input::Looked(Arc::new(Report { preferred_derp: RegionId(home), ..Report::default() }))
 }
 
 /// A node whose map has three regions.
 fn three() -> Fixture {
     let mut node = Fixture::running();
     let told = node.map(map_with_regions(&[1, 2, 3]), &[2, 3]);
-    assert!(told.contains(&"measure".to_owned()), "{told:?}");
+    assert!(told.contains(&"look".to_owned()), "{told:?}");
     node
 }
 
@@ -23,21 +24,45 @@ fn one_region_needs_no_measuring() {
 }
 
 #[test]
-fn home_is_the_nearest_and_stays_unless_another_is_clearly_nearer() {
+fn home_is_where_the_report_says() {
     let mut node = three();
-    node.input(measured(&[(1, 200), (2, 50), (3, 90)]));
-    assert_eq!(node.backend.home(), RegionId(2));
-    // Not nearer by a third, or by less than 10 ms: no change, nothing to do.
-    assert_eq!(node.input(measured(&[(2, 50), (3, 40)])), [""; 0]);
-    assert_eq!(node.input(measured(&[(2, 12), (3, 4)])), [""; 0]);
-    let told = node.input(measured(&[(2, 50), (3, 20)]));
+    let told = node.input(looked(2));
     assert!(told.contains(&"relays".to_owned()) && told.contains(&"report".to_owned()), "{told:?}");
-    assert_eq!(node.backend.home(), RegionId(3));
-    // A home that no longer answers is left for one that does; without any answer it stays.
-    node.input(measured(&[(1, 300)]));
-    assert_eq!(node.backend.home(), RegionId(1));
-    node.input(measured(&[]));
-    assert_eq!(node.backend.home(), RegionId(1));
+    assert_eq!(node.backend.home(), RegionId(2));
+    assert_eq!(node.input(looked(2)), [""; 0], "nothing new");
+    // A region that does not exist, or none at all: home stays.
+    node.input(looked(9));
+    node.input(looked(0));
+    assert_eq!(node.backend.home(), RegionId(2));
+}
+
+#[test]
+fn control_is_told_what_is_new_but_not_how_far_relays_are() {
+    let mut node = three();
+    node.input(looked(2));
+    let far = |ms| [(RegionId(2), Duration::from_millis(ms))].into();
+    let report = |varies, ms| {
+        let preferred_derp = RegionId(2);
+        let report =
+            Report { udp: true, ipv4: true, mapping_varies: varies, preferred_derp, ..Report::default() };
+        Input::Looked(Arc::new(Report { region_v4_latency: far(ms), ..report }))
+    };
+    assert_eq!(node.input(report(Some(true), 10)), ["report"]);
+    assert_eq!(node.input(report(Some(true), 90)), [""; 0]);
+    assert_eq!(node.input(report(None, 10)), [""; 0], "one server alone cannot tell");
+    assert_eq!(node.input(report(Some(false), 10)), ["report"]);
+}
+
+#[test]
+fn port_mappings_are_told() {
+    let mut node = Fixture::running();
+    let mapping = crate::parts::portmapper::Mapping {
+        external: Some("203.0.113.1:9".parse().unwrap()),
+        pmp: Some(true),
+        ..Default::default()
+    };
+    let told = node.input(Input::PortMapping(mapping));
+    assert_eq!(told, ["port mapping Some(203.0.113.1:9)", "report"]);
 }
 
 #[test]
@@ -49,7 +74,7 @@ fn a_node_without_any_answer_has_a_home_all_the_same() {
     node.control(Event::MapUp);
     node.map(map_with_regions(&[4, 5]), &[]);
     assert_eq!(node.backend.home(), RegionId::NONE);
-    node.input(measured(&[]));
+    node.input(looked(0));
     assert_eq!(node.backend.home(), RegionId(4));
 }
 

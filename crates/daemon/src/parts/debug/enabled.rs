@@ -63,12 +63,10 @@ pub async fn action(shared: &Rc<Shared>, request: &Request) -> Response {
         "peer-relay-servers" => Response::text("[]\n"),
         "clear-netmap-cache" => done(),
         "restun" => {
-            shared.plane.measure_relays();
-            shared.plane.refresh_endpoints();
+            shared.plane.look();
             done()
         }
         "rebind" => {
-            shared.plane.check_relays();
             shared.plane.network_changed();
             done()
         }

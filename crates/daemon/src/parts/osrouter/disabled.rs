@@ -32,6 +32,11 @@ pub fn cleanup(_names: &[String]) -> Result<(), String> {
 
 impl Interface {
     /// Cannot be called.
+    pub fn name(&self) -> &str {
+        match *self {}
+    }
+
+    /// Cannot be called.
     pub fn apply(&mut self, _config: &RouterConfig) {
         match *self {}
     }

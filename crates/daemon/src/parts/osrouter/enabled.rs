@@ -103,6 +103,11 @@ pub fn cleanup(names: &[String]) -> Result<(), String> {
 }
 
 impl Interface {
+    /// As the system calls it.
+    pub fn name(&self) -> &str {
+        self.tun.name()
+    }
+
     /// Brings addresses and routes to `config`; what does not work is logged in one line and tried again next time.
     pub fn apply(&mut self, config: &RouterConfig) {
         if self.applied.as_ref() == Some(config) {

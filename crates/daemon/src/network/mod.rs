@@ -1,0 +1,10 @@
+//! The machine's network as the kernel tells it: addresses of interfaces, and that something has changed.
+//!
+//! Leaves out: our own interface (`parts/osrouter`), what follows from a change (`node`).
+
+mod addresses;
+mod monitor;
+mod state;
+
+pub use monitor::Monitor;
+pub use state::State;
