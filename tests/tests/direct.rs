@@ -235,7 +235,7 @@ fn a_flooded_port_leaves_the_daemon_answering_and_its_memory_as_it_was() {
 
 #[test]
 fn what_comes_to_an_open_port_is_known_for_what_it_is() {
-    scenario(&[Need::Namespaces, Need::Ours, Need::OursDebug], |lab| {
+    scenario(&[Need::Namespaces, Need::OursDebug], |lab| {
         let control = Control::start(lab)?;
         // Drops are told by `debug`, which what ships leaves out.
         let mut node = lab.node("ours", Flavour::OursDebug)?;

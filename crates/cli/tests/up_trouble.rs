@@ -8,6 +8,27 @@ use support::nodes::{fresh, plain, status};
 use support::{Script, check, run_as};
 
 #[test]
+fn a_daemon_without_a_bus_does_what_is_asked() {
+    let script = Script::new(&status("NeedsLogin"), &fresh()).answer("GET watch-ipn-bus", 404, "not here\n");
+    check(
+        &script,
+        "up --auth-key=k",
+        expect![[r#"
+        > GET status
+        > GET prefs
+        > GET watch-ipn-bus?mask=0
+        > POST check-prefs ControlURL="https://controlplane.tailscale.com" WantRunning=true
+        > POST start AuthKey="k" ControlURL="https://controlplane.tailscale.com" WantRunning=true
+        > POST login-interactive
+        > GET status?peers=false
+        -- err
+        not waiting: the daemon was built without feature ipnbus; `tailscale status` tells how far it is
+        -- status 0
+    "#]],
+    );
+}
+
+#[test]
 fn backend_errors_and_limits() {
     let script = Script::new(&status("NeedsLogin"), &fresh())
         .bus("POST login-interactive", &[r#"{"ErrMessage":"invalid key: API key k not valid"}"#]);

@@ -98,7 +98,10 @@ fn starts(binary: &Path, closure: &Closure) -> Result<()> {
     // Off and empty are never refused, whatever the build lacks.
     let off = ["--accept-routes=false", "--advertise-routes=", "--exit-node=", "--accept-dns=false"];
     node.tailscale(&[&["up", &login, &key][..], &off].concat())?;
-    ensure!(node.tailscale(&["status", "--json"])?.contains("\"Running\""), "it does not run");
+    // Without feature ipnbus `up` does not wait.
+    lab::until("the node to run", SOCKET, || {
+        Ok(node.tailscale(&["status", "--json"])?.contains("\"Running\"").then_some(()))
+    })?;
 
     let missing = closure.missing.iter().map(|name| format!("{name} (not written yet)"));
     let said: String = closure.built.iter().cloned().chain(missing).map(|name| format!("{name}\n")).collect();

@@ -5,6 +5,7 @@
 
 use clap::{ArgMatches, Command};
 use localapi::Error;
+use localapi::client::BusWatcher;
 use localapi::types::{MaskedPrefs, Options, Prefs, PrefsMask, Status};
 
 use super::risk::{ACCEPT_RISK, confirm, ssh_over_tailscale};
@@ -77,14 +78,14 @@ pub(super) async fn go(run: &mut Run<'_, '_>, root: &Command, name: &str, matche
     match plan {
         Plan::Edit(edit) => run.client.edit_prefs(&edit).await.map(drop)?,
         Plan::SwitchOn => {
-            let bus = run.client.watch_bus(0).await?;
+            let bus = watch(run).await?;
             run.client.edit_prefs(&switch_on()).await?;
             let expect = Expect { simple: true, ..expect(matches, &status, &current) };
-            wait_until_running(run, bus, expect).await?;
+            wait(run, bus, expect, quiet).await?;
         }
         Plan::Start => {
             // The bus before anything happens, or the first messages would be missed.
-            let bus = run.client.watch_bus(0).await?;
+            let bus = watch(run).await?;
             run.client.check_prefs(&prefs).await?;
             let auth_key = from_file(matches.word("auth-key"))?;
             let control = prefs.control_url.clone();
@@ -94,11 +95,33 @@ pub(super) async fn go(run: &mut Run<'_, '_>, root: &Command, name: &str, matche
                 run.client.login_interactive().await?;
             }
             let expect = Expect { control: &control, ..expect(matches, &status, &current) };
-            wait_until_running(run, bus, expect).await?;
+            wait(run, bus, expect, quiet).await?;
         }
     }
     if !quiet {
         show_health(run).await;
+    }
+    Ok(())
+}
+
+/// The bus; `None` if the daemon was built without one.
+async fn watch(run: &Run<'_, '_>) -> Result<Option<BusWatcher>, Stop> {
+    match run.client.watch_bus(0).await {
+        Ok(bus) => Ok(Some(bus)),
+        Err(Error::NotFound(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits as long as the bus tells what happens; without one there is nothing to wait for.
+async fn wait(run: &mut Run<'_, '_>, bus: Option<BusWatcher>, expect: Expect<'_>, quiet: bool) -> Outcome {
+    if let Some(bus) = bus {
+        return wait_until_running(run, bus, expect).await;
+    }
+    if !quiet {
+        run.console.note(
+            "not waiting: the daemon was built without feature ipnbus; `tailscale status` tells how far it is\n",
+        );
     }
     Ok(())
 }

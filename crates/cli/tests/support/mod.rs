@@ -174,7 +174,7 @@ fn serve(stream: UnixStream, script: &Script, calls: &Calls) -> Option<()> {
         }
         calls.0.lock().unwrap().push(call);
         calls.1.notify_all();
-        if name.starts_with("watch-ipn-bus") {
+        if name.starts_with("watch-ipn-bus") && !script.answers.contains_key("GET watch-ipn-bus") {
             stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").ok()?;
             let (after, lines) = &script.bus;
             let seen = |calls: &mut Vec<String>| !calls.iter().any(|call| call.starts_with(after.as_str()));
