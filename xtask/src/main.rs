@@ -64,12 +64,7 @@ fn arguments() -> Command {
         )
         .subcommand(Command::new("lab").about("Headscale, a Go node and two of ours to play with (root)"))
         .subcommand(build::command())
-        .subcommand(
-            Command::new("size")
-                .about("Build the shipped binary and print its size")
-                .args(features::choice())
-                .arg(build::target_argument()),
-        )
+        .subcommand(size::command())
         .subcommand(image::command())
         .subcommand(publish::command())
         .subcommand(busybox::command())
@@ -101,9 +96,7 @@ fn run() -> Result<ExitCode> {
         Some(("build", matches)) => {
             build::run(&Request::read(matches)?, &build::targets(matches)).map(|()| ExitCode::SUCCESS)
         }
-        Some(("size", matches)) => {
-            size::run(&Request::read(matches)?, &build::targets(matches)).map(|()| ExitCode::SUCCESS)
-        }
+        Some(("size", matches)) => size::run(matches),
         Some(("image", matches)) => image::run(matches).map(|()| ExitCode::SUCCESS),
         Some(("publish", matches)) => publish::run(matches).map(|()| ExitCode::SUCCESS),
         Some(("busybox", matches)) => busybox::run(matches).map(|()| ExitCode::SUCCESS),

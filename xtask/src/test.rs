@@ -5,7 +5,7 @@ use crate::libtest::{self, Beside};
 use crate::metadata::cargo;
 use crate::tally::Tally;
 use crate::target::Target;
-use crate::{build, busybox, demo, features, image, in_ci, tidy};
+use crate::{build, busybox, demo, features, image, in_ci, size, tidy};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -126,8 +126,14 @@ impl Run<'_> {
     }
 
     fn build(&mut self) -> Result<()> {
-        build::for_tests()?;
+        let targets = build::for_tests(self.nightly)?;
         self.tally.pass(1);
+        if targets.is_empty() {
+            println!("sizes are not compared: what ships cannot be built here");
+        } else {
+            size::check(&targets)?;
+            self.tally.pass(1);
+        }
         // A scenario gives the daemon another clock, which the static binary does not take.
         self.command("the host's build", cargo_with(&["build", "--quiet", "--package", "daemon"]))
     }

@@ -161,7 +161,7 @@ fn make_all(choice: &Choice) -> Result<()> {
     let (mut done, all) = (0, choice.requests.len() * choice.targets.len());
     for (name, request) in &choice.requests {
         let closure = features::resolve(request)?;
-        let documents = documents(choice, &closure)?;
+        let documents = documents(!choice.raw, choice.shell, &closure)?;
         let mut parts = Vec::new();
         for (at, target) in choice.targets.iter().enumerate() {
             done += 1;
@@ -219,11 +219,19 @@ fn shells(targets: &[Target], raw: bool) -> Result<Vec<Shell>> {
 }
 
 /// Our licence, and those of everything else that is in. The latter is long, and flash is dear.
-fn documents(choice: &Choice, features: &Closure) -> Result<Vec<(String, Vec<u8>)>> {
+fn documents(packed: bool, shell: bool, features: &Closure) -> Result<Vec<(String, Vec<u8>)>> {
     let licence = std::fs::read(lab::workspace_root().join("LICENSE")).context("reading LICENSE")?;
-    let inside = third_party::Contents { features, packed: !choice.raw, shell: choice.shell };
+    let inside = third_party::Contents { features, packed, shell };
     let others = layer::compressed(third_party::text(&inside)?.as_bytes())?;
     Ok(vec![("LICENSE".to_owned(), licence), ("THIRD-PARTY.gz".to_owned(), others)])
+}
+
+/// Bytes of all files of the image that would hold this packed binary, and of its layer, uncompressed as RouterOS takes it.
+pub(crate) fn weigh(binary: Vec<u8>, features: &Closure) -> Result<(u64, u64)> {
+    let documents = documents(true, false, features)?;
+    let tree = rootfs::tree(&rootfs::Contents { binary, shell: None, documents })?;
+    let layer = layer::Layer::new(&tree)?;
+    Ok((tree.content_bytes() as u64, layer.plain.len() as u64))
 }
 
 fn platform(target: Target) -> Platform {
