@@ -100,32 +100,47 @@ fn counted(text: &str) -> Option<(&str, &str)> {
     (length > 0 && rest.is_char_boundary(length) && length <= rest.len()).then(|| rest.split_at(length))
 }
 
-/// All words of a mangled name, without hashes; the name itself where it is not Rust's.
-fn words(mangled: &str) -> Vec<&str> {
-    let Some(mut rest) = mangled.strip_prefix("_R") else { return vec![mangled] };
-    let mut words: Vec<&str> = Vec::new();
+/// All words of a mangled name; the name itself where it is not Rust's.
+fn words(mangled: &str) -> Vec<String> {
+    let Some(rest) = mangled.strip_prefix("_R") else { return vec![mangled.to_owned()] };
+    let plain = without_hashes(rest);
+    let mut rest = plain.as_str();
+    let mut words: Vec<String> = Vec::new();
     while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
         rest = rest.get(at..).unwrap_or_default();
         match counted(rest) {
             Some((word, behind)) if word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => {
-                if words.last() != Some(&word) {
-                    words.push(word);
+                if words.last().is_none_or(|last| last != word) {
+                    words.push(word.to_owned());
                 }
                 rest = behind;
             }
             _ => rest = rest.get(1..).unwrap_or_default(),
         }
-        // Disambiguators look like words: they end in an underscore and stand behind `Cs`.
-        while let Some(behind) = rest.find("Cs").filter(|at| *at < 24).and_then(|at| {
-            let rest = rest.get(at + 2..)?;
-            rest.split_once('_').map(|(_, behind)| behind)
-        }) {
+    }
+    words.truncate(WORDS);
+    words
+}
+
+/// How much of a name is shown.
+const WORDS: usize = 8;
+
+/// A mangled name without its disambiguators, which have digits, too: behind the letter of a crate or an implementation `s`,
+/// some letters and digits, and `_`.
+fn without_hashes(mangled: &str) -> String {
+    let mut out = String::with_capacity(mangled.len());
+    let mut rest = mangled;
+    while let Some(at) = rest.find(['C', 'M', 'X']) {
+        let (before, behind) = rest.split_at(at + 1);
+        out.push_str(before);
+        rest = behind;
+        if let Some((hash, behind)) = behind.strip_prefix('s').and_then(|text| text.split_once('_'))
+            && hash.chars().all(|c| c.is_ascii_alphanumeric())
+        {
             rest = behind;
-            break;
         }
     }
-    words.truncate(8);
-    words
+    out + rest
 }
 
 #[cfg(test)]
@@ -147,6 +162,14 @@ mod tests {
         ] {
             assert_eq!(owner(mangled), expected, "{mangled}");
         }
+    }
+
+    #[test]
+    fn names_show_their_path() {
+        let shown = |mangled| words(mangled).join("::");
+        assert_eq!(shown("_RNCNvNtCsbBEHGHaJ96I_3cli7command8dispatch0B5_"), "cli::command::dispatch");
+        assert_eq!(shown("_RNvMs1O_NtCs84MJVU4pLN4_6rustls9handshake4read"), "rustls::handshake::read");
+        assert_eq!(shown("printf_core"), "printf_core");
     }
 
     #[test]
