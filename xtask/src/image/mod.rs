@@ -229,7 +229,7 @@ fn documents(packed: bool, shell: bool, features: &Closure) -> Result<Vec<(Strin
 /// Bytes of all files of the image that would hold this packed binary, and of its layer, uncompressed as RouterOS takes it.
 pub(crate) fn weigh(binary: Vec<u8>, features: &Closure) -> Result<(u64, u64)> {
     let documents = documents(true, false, features)?;
-    let tree = rootfs::tree(&rootfs::Contents { binary, shell: None, documents })?;
+    let tree = rootfs::tree(&Contents { binary, shell: None, documents })?;
     let layer = layer::Layer::new(&tree)?;
     Ok((tree.content_bytes() as u64, layer.plain.len() as u64))
 }
