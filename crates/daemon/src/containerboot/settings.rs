@@ -19,6 +19,9 @@ pub(super) const SOCKET: &str = "/var/run/tailscale/tailscaled.sock";
 /// The interface.
 const TUN: &str = "tailscale0";
 
+/// The UDP port unless `PORT` or a flag says otherwise: the one that Tailscale is registered with.
+const PORT: u16 = 41641;
+
 /// Where health is told unless `TS_LOCAL_ADDR_PORT` says otherwise; upstream's.
 const LOCAL: &str = "[::]:9002";
 
@@ -235,6 +238,10 @@ impl<'a> Reading<'a> {
             format!("--statedir={}", self.set("TS_STATE_DIR").unwrap_or(STATE_DIR)),
             format!("--tun={tun}"),
         ];
+        // A container has its ports to itself, and one that is always the same can be forwarded to it.
+        if (around.var)("PORT").is_none_or(|port| port.is_empty()) {
+            args.push(format!("--port={PORT}"));
+        }
         let own = flags::parse(&args, around);
         args.extend(self.words("TS_TAILSCALED_EXTRA_ARGS"));
         let refusal = match (own, flags::parse(&args, around)) {

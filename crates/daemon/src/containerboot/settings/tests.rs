@@ -37,9 +37,9 @@ fn nothing_is_set() {
     check(
         &[],
         expect![[r#"
-        tailscaled --socket=/var/run/tailscale/tailscaled.sock --statedir=/var/lib/tailscale --tun=tailscale0
-        up --accept-dns=false
-    "#]],
+            tailscaled --socket=/var/run/tailscale/tailscaled.sock --statedir=/var/lib/tailscale --tun=tailscale0 --port=41641
+            up --accept-dns=false
+        "#]],
     );
 }
 
@@ -62,7 +62,7 @@ fn all_that_is_read() {
             ("TS_LOGIN_SERVER", "https://headscale.example.com"),
         ],
         expect![[r#"
-            tailscaled --socket=/tmp/tailscaled.sock --statedir=/flash/state --tun=userspace-networking --port=41641 --verbose 1
+            tailscaled --socket=/tmp/tailscaled.sock --statedir=/flash/state --tun=userspace-networking --port=41641 --port=41641 --verbose 1
             up --accept-dns=true --advertise-routes=192.168.88.0/24,fd00:88::/64 --hostname=hex --login-server=https://headscale.example.com --accept-routes --advertise-tags=tag:router + Key(…)
             set --accept-dns=true --advertise-routes=192.168.88.0/24,fd00:88::/64 --hostname=hex
             health at 0.0.0.0:80
@@ -82,7 +82,7 @@ fn empty_is_not_set_but_for_routes() {
             ("TS_USERSPACE", ""),
         ],
         expect![[r#"
-            tailscaled --socket=/var/run/tailscale/tailscaled.sock --statedir=/var/lib/tailscale --tun=tailscale0
+            tailscaled --socket=/var/run/tailscale/tailscaled.sock --statedir=/var/lib/tailscale --tun=tailscale0 --port=41641
             up --accept-dns=false --advertise-routes=
         "#]],
     );
@@ -93,9 +93,9 @@ fn two_names_of_the_key_and_a_file() {
     check(
         &[("TS_AUTHKEY", ""), ("TS_AUTH_KEY", "file:/run/key")],
         expect![[r#"
-        tailscaled --socket=/var/run/tailscale/tailscaled.sock --statedir=/var/lib/tailscale --tun=tailscale0
-        up --accept-dns=false + Key(in a file)
-    "#]],
+            tailscaled --socket=/var/run/tailscale/tailscaled.sock --statedir=/var/lib/tailscale --tun=tailscale0 --port=41641
+            up --accept-dns=false + Key(in a file)
+        "#]],
     );
 }
 
@@ -108,7 +108,7 @@ fn dns_in_the_extra_arguments_wins_and_is_cut_out() {
             ("TS_AUTH_ONCE", "true"),
         ],
         expect![[r#"
-            tailscaled --socket=/var/run/tailscale/tailscaled.sock --statedir=/var/lib/tailscale --tun=tailscale0
+            tailscaled --socket=/var/run/tailscale/tailscaled.sock --statedir=/var/lib/tailscale --tun=tailscale0 --port=41641
             up --accept-dns=true --ssh=false --shields-up
             set --accept-dns=true
         "#]],
@@ -120,7 +120,7 @@ fn daemon_flags_win_and_a_file_leaves_nothing_to_bring_up() {
     check(
         &[("TS_TAILSCALED_EXTRA_ARGS", "--tun=wg0 --statedir=/s --config=/etc/ts.json"), ("TS_AUTHKEY", "k")],
         expect![[r#"
-            tailscaled --socket=/var/run/tailscale/tailscaled.sock --statedir=/var/lib/tailscale --tun=tailscale0 --tun=wg0 --statedir=/s --config=/etc/ts.json
+            tailscaled --socket=/var/run/tailscale/tailscaled.sock --statedir=/var/lib/tailscale --tun=tailscale0 --port=41641 --tun=wg0 --statedir=/s --config=/etc/ts.json
             no up: from a file
         "#]],
     );
@@ -131,19 +131,19 @@ fn health_by_its_old_name() {
     check(
         &[("TS_HEALTHCHECK_ADDR_PORT", "[::]:1234")],
         expect![[r#"
-        tailscaled --socket=/var/run/tailscale/tailscaled.sock --statedir=/var/lib/tailscale --tun=tailscale0
-        up --accept-dns=false
-        health at [::]:1234
-        note: TS_HEALTHCHECK_ADDR_PORT is an old name: set TS_ENABLE_HEALTH_CHECK=true and TS_LOCAL_ADDR_PORT
-    "#]],
+            tailscaled --socket=/var/run/tailscale/tailscaled.sock --statedir=/var/lib/tailscale --tun=tailscale0 --port=41641
+            up --accept-dns=false
+            health at [::]:1234
+            note: TS_HEALTHCHECK_ADDR_PORT is an old name: set TS_ENABLE_HEALTH_CHECK=true and TS_LOCAL_ADDR_PORT
+        "#]],
     );
     check(
         &[("TS_ENABLE_HEALTH_CHECK", "true")],
         expect![[r#"
-        tailscaled --socket=/var/run/tailscale/tailscaled.sock --statedir=/var/lib/tailscale --tun=tailscale0
-        up --accept-dns=false
-        health at [::]:9002
-    "#]],
+            tailscaled --socket=/var/run/tailscale/tailscaled.sock --statedir=/var/lib/tailscale --tun=tailscale0 --port=41641
+            up --accept-dns=false
+            health at [::]:9002
+        "#]],
     );
 }
 
@@ -159,7 +159,7 @@ fn what_has_no_effect_is_told() {
             ("TS_EXTRA_ARGS", "--login-server=https://b.example.com"),
         ],
         expect![[r#"
-            tailscaled --socket=/var/run/tailscale/tailscaled.sock --statedir=/var/lib/tailscale --tun=tailscale0
+            tailscaled --socket=/var/run/tailscale/tailscaled.sock --statedir=/var/lib/tailscale --tun=tailscale0 --port=41641
             up --accept-dns=false --login-server=https://b.example.com
             note: TS_CLIENT_SECRET has no effect: this build has no OAuth and workload identity; make an auth key and set TS_AUTHKEY
             note: TS_SERVE_CONFIG has no effect: this build has no serve
