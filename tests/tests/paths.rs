@@ -115,7 +115,7 @@ impl Conversation {
                 }
                 Ok(())
             });
-            let result = body(&this);
+            let result = body(this);
             this.ended.store(true, Ordering::SeqCst);
             let talked = talk.join().map_err(|_| anyhow::anyhow!("the conversation panicked"))?;
             echo.join().map_err(|_| anyhow::anyhow!("the echo panicked"))?;

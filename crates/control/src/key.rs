@@ -48,7 +48,8 @@ mod tests {
 
     #[test]
     fn answers() {
-        let parse = |text: &str| serde_json::from_slice::<Published>(text.as_bytes()).ok().and_then(|p| p.public_key);
+        let parse =
+            |text: &str| serde_json::from_slice::<Published>(text.as_bytes()).ok().and_then(|p| p.public_key);
         let key = MachinePublic::from_bytes([7; 32]);
         let text = format!(r#"{{"legacyPublicKey":"{}","publicKey":"{key}"}}"#, MachinePublic::ZERO);
         assert_eq!(parse(&text), Some(key));

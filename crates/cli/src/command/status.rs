@@ -105,7 +105,8 @@ fn only_active(body: &str) -> Result<String, String> {
             || value.to_owned(),
             |peers| {
                 peers.rewrite(|_, peer| {
-                    let active = serde_json::from_slice::<Peer>(peer.as_bytes()).is_ok_and(|peer| peer.active);
+                    let active =
+                        serde_json::from_slice::<Peer>(peer.as_bytes()).is_ok_and(|peer| peer.active);
                     active.then(|| peer.to_owned())
                 })
             },

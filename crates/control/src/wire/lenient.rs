@@ -47,7 +47,8 @@ pub(crate) fn list<T: FromStr, L: FromIterator<T>>(texts: &[Box<str>]) -> L {
 
 /// The elements of a list that parse one by one, and how many did not.
 pub(crate) fn parse_each<'a, T: Deserialize<'a>>(raw: &[&'a RawValue]) -> (Vec<T>, usize) {
-    let parsed: Vec<T> = raw.iter().filter_map(|raw| serde_json::from_slice(raw.get().as_bytes()).ok()).collect();
+    let parsed: Vec<T> =
+        raw.iter().filter_map(|raw| serde_json::from_slice(raw.get().as_bytes()).ok()).collect();
     let bad = raw.len() - parsed.len();
     (parsed, bad)
 }
