@@ -62,12 +62,12 @@ fn set_up() -> Result<()> {
 
 #[test]
 fn what_control_may_ask_of_a_node_while_peers_come_and_go() {
-    scenario(&[Need::Namespaces, Need::Ours], |lab| lab.host("all")?.inside(ask)?);
+    scenario(&[Need::Namespaces, Need::OursDebug], |lab| lab.host("all")?.inside(ask)?);
 }
 
 fn ask() -> Result<()> {
     let server = Server::start(Options { phantom_peers: 50, ..Options::default() })?;
-    let node = configured(Flavour::Ours, &server, r#","Hostname":"asked","Locked":false"#)?;
+    let node = configured(Flavour::OursDebug, &server, r#","Hostname":"asked","Locked":false"#)?;
     server.churn(100, 400);
     let key = server.nodes().first().context("the node has registered")?.key.clone();
     let exchange = |request: &str| -> Result<String> {
