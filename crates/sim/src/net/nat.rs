@@ -110,12 +110,10 @@ impl Nat {
         let permit = self.permits.get_mut(&(outer, seen(self.behaviour.filtering, from)))?;
         if self.behaviour.inbound_refreshes {
             *permit = until;
-            let of_this = |(machine, to): &&(SocketAddr, Seen)| {
-                // Of several mappings with one port, that of the sender.
-                *machine == inner && *to == seen(self.behaviour.mapping, from)
-            };
-            let key = self.mappings.keys().find(of_this).copied();
-            if let Some(mapping) = key.and_then(|key| self.mappings.get_mut(&key)) {
+            // Of several mappings with this port, that of the sender; a stranger's datagram came through any of them.
+            let sender = seen(self.behaviour.mapping, from);
+            let of_port = self.mappings.iter_mut().filter(|(_, mapping)| mapping.outer == outer);
+            if let Some((_, mapping)) = of_port.min_by_key(|((_, to), _)| *to != sender) {
                 mapping.until = until;
             }
         }

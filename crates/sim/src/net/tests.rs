@@ -184,6 +184,21 @@ fn filters_depend_on_what_they_should() {
     }
 }
 
+/// Who answers through another mapping of its own than the one that it is written to by keeps that one alive by what
+/// comes in.
+#[test]
+fn what_comes_in_keeps_the_mapping_by_which_it_came() {
+    let (mut net, to) = one(Behaviour::new(Dependence::AddressPort, Dependence::Address));
+    let outer = net.send(0, to[2], at(0)).expect("it goes out").from;
+    for when in (0..90).step_by(10) {
+        // To the neighbour's port, by a mapping of its own; its answers go where the first mapping is.
+        let other = net.send(0, to[3], at(when)).expect("it goes out").from;
+        assert_ne!(outer, other);
+        let flight = net.send(4, outer, at(when)).expect("on its way");
+        assert!(net.arrive(flight, at(when)).is_some(), "after {when} s");
+    }
+}
+
 #[test]
 fn mappings_end() {
     for inbound_refreshes in [true, false] {
