@@ -27,6 +27,15 @@ pub(super) fn seen(by: Dependence, remote: SocketAddr) -> Seen {
 
 #[derive(Debug)]
 struct Mapping {
+    /// Who asked for it first hand, however many NATs there are between.
+    machine: usize,
+    outer: u16,
+    until: Mono,
+}
+
+/// A flow that came in by a forwarded port.
+#[derive(Debug)]
+struct Answer {
     outer: u16,
     until: Mono,
 }
@@ -41,7 +50,7 @@ pub(super) struct Nat {
     /// Ports that are forwarded for good, open to all.
     forwarded: BTreeMap<u16, SocketAddr>,
     /// Flows that came in by a forwarded port: answers leave by it.
-    answers: BTreeMap<(SocketAddr, SocketAddr), Mapping>,
+    answers: BTreeMap<(SocketAddr, SocketAddr), Answer>,
     rng: ChaCha8Rng,
 }
 
@@ -80,8 +89,14 @@ impl Nat {
         self.mappings.len()
     }
 
-    /// A datagram goes out; its address from then on.
-    pub(super) fn outbound(&mut self, inner: SocketAddr, to: SocketAddr, now: Mono) -> SocketAddr {
+    /// A machine's datagram goes out, from `inner` as it looks here; its address from then on.
+    pub(super) fn outbound(
+        &mut self,
+        machine: usize,
+        inner: SocketAddr,
+        to: SocketAddr,
+        now: Mono,
+    ) -> SocketAddr {
         self.expire(now);
         let until = now + self.behaviour.lifetime;
         if let Some(answer) = self.answers.get_mut(&(inner, to)) {
@@ -91,9 +106,9 @@ impl Nat {
         let key = (inner, seen(self.behaviour.mapping, to));
         let outer = match self.mappings.get(&key) {
             Some(mapping) => mapping.outer,
-            None => self.choose(inner),
+            None => self.choose(machine, inner),
         };
-        self.mappings.insert(key, Mapping { outer, until });
+        self.mappings.insert(key, Mapping { machine, outer, until });
         self.permits.insert((outer, seen(self.behaviour.filtering, to)), until);
         SocketAddr::new(self.wan.into(), outer)
     }
@@ -103,7 +118,7 @@ impl Nat {
         self.expire(now);
         let until = now + self.behaviour.lifetime;
         if let Some(inner) = self.forwarded.get(&outer) {
-            self.answers.insert((*inner, from), Mapping { outer, until });
+            self.answers.insert((*inner, from), Answer { outer, until });
             return Some(*inner);
         }
         let inner = self.holder(outer)?;
@@ -126,9 +141,18 @@ impl Nat {
         self.forwarded.get(&outer).copied().or_else(mapped)
     }
 
-    fn choose(&mut self, inner: SocketAddr) -> u16 {
+    fn choose(&mut self, machine: usize, inner: SocketAddr) -> u16 {
         let free = |nat: &Self, port: u16| nat.holder(port).is_none();
         let kept = inner.port();
+        // What the machine left behind when it moved would have its port for as long as its peers knock there, and the
+        // oracle knows of no ports that collide.
+        let left = |(from, _): &(SocketAddr, Seen), mapping: &Mapping| {
+            mapping.outer == kept && mapping.machine == machine && *from != inner
+        };
+        if self.mappings.iter().any(|(key, mapping)| left(key, mapping)) {
+            self.mappings.retain(|key, mapping| !left(key, mapping));
+            self.permits.retain(|(outer, _), _| *outer != kept);
+        }
         if self.behaviour.ports == Ports::Kept && (free(self, kept) || self.holder(kept) == Some(inner)) {
             return kept;
         }

@@ -163,7 +163,7 @@ impl Network {
                 return None;
             }
             if v4 {
-                from = self.nats.get_mut(&level)?.outbound(from, to, now);
+                from = self.nats.get_mut(&level)?.outbound(machine, from, to, now);
             } else {
                 self.walls.get_mut(&level)?.outbound(from, to, now);
             }

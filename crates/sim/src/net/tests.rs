@@ -199,6 +199,25 @@ fn what_comes_in_keeps_the_mapping_by_which_it_came() {
     }
 }
 
+/// A machine that moves from behind an inner router to the outer one keeps its port there, though its peers still knock at
+/// the old mapping.
+#[test]
+fn a_kept_port_follows_its_machine() {
+    let (mut net, to) = one(Behaviour::EASY);
+    let outer = net.send(0, to[0], at(0)).expect("it goes out").from;
+    assert_eq!(outer.port(), 41641);
+    let mut uplink = net.plan().machines[0].uplinks[0].clone();
+    uplink.v4 = Some(ipv4(address("192.168.1.77:0")));
+    net.plug(0, vec![uplink]);
+    let flight = net.send(1, outer, at(10)).expect("on its way");
+    assert_eq!(net.arrive(flight, at(10)), None, "nobody is there any more");
+    for to in to {
+        assert_eq!(net.send(0, to, at(20)).expect("it goes out").from, outer);
+    }
+    let flight = net.send(1, outer, at(20)).expect("on its way");
+    assert_eq!(net.arrive(flight, at(20)), Some(Place::Machine(0)));
+}
+
 #[test]
 fn mappings_end() {
     for inbound_refreshes in [true, false] {
