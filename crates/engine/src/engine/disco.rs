@@ -10,7 +10,7 @@ use crate::drop::DropReason;
 use crate::magicsock::boxes::{self, Keyring};
 use crate::magicsock::disco::{MAX_ENDPOINTS, Message, relay_address};
 use crate::magicsock::paths::{Act, Paths, Turn};
-use crate::magicsock::{FRESH, Families, To};
+use crate::magicsock::{FRESH, Families, LOOK_AGAIN, To};
 use crate::slot::PeerSlot;
 use crate::time::Mono;
 use crate::wireguard::Source;
@@ -384,6 +384,7 @@ impl Engine {
                     self.send_disco(slot, to, &ping);
                 }
                 Act::Call => self.call(slot),
+                Act::Lost => self.look_if_older(slot, LOOK_AGAIN),
                 Act::Answered { token, rtt, to } => {
                     let way = if let To::Udp(addr) = to { Source::Udp(addr) } else { relay };
                     self.outputs.push_back(Output::PathPing(DiscoPong { token, rtt, way }));
@@ -403,14 +404,21 @@ impl Engine {
         }
         let Some(relay) = self.peers.by_slot(slot).filter(|peer| !peer.relay().is_none()) else { return };
         let to = Source::Derp { region: relay.relay().0, peer: relay.config.key };
-        if self.disco.looked.is_none_or(|at| self.now.since(at) >= FRESH) {
-            if self.disco.waiting.is_empty() {
-                self.outputs.push_back(Output::RefreshEndpoints);
-            }
-            self.disco.waiting.insert(slot);
-        }
+        self.look_if_older(slot, FRESH);
         let message = Message::CallMeMaybe(self.disco.endpoints.clone());
         self.send_disco(slot, to, &message);
+    }
+
+    /// Has our endpoints looked at if they are known from so long ago only; the peer is called if they are others now.
+    fn look_if_older(&mut self, slot: PeerSlot, age: Duration) {
+        let known = self.disco.looked.is_some_and(|at| self.now.since(at) < age);
+        if known || self.direct_families() == Families::default() {
+            return;
+        }
+        if self.disco.waiting.is_empty() {
+            self.outputs.push_back(Output::RefreshEndpoints);
+        }
+        self.disco.waiting.insert(slot);
     }
 
     fn send_disco(&mut self, slot: PeerSlot, to: Source, message: &Message) {

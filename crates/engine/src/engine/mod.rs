@@ -48,7 +48,8 @@ pub enum Output {
     Ping(PingOutcome),
     /// A ping to a peer's paths has come back; the first one counts.
     PathPing(DiscoPong),
-    /// Somebody is asked to find out what our endpoints are: those known are old, and a peer is about to be told.
+    /// Somebody is asked to find out what our endpoints are: those known are old and a peer is about to be told, or a path
+    /// that worked has died.
     RefreshEndpoints,
     /// A STUN datagram has come by UDP.
     Stun {

@@ -242,6 +242,39 @@ fn old_endpoints_are_looked_at_again_and_told_again() {
     assert_eq!(pair.direct(), [true; 2]);
 }
 
+/// Our router may have another address: that is looked for though our endpoints are fresh, and the peer told.
+#[test]
+fn a_path_that_dies_makes_both_look_where_they_are() {
+    let mut pair = Pair::new([true; 2]);
+    let look = |pair: &mut Pair| {
+        for node in &mut pair.nodes {
+            node.engine.set_local_endpoints(&[node.addr], pair.now);
+            node.refresh = 0;
+        }
+        pair.settle();
+    };
+    let talk = |pair: &mut Pair, secs: u32| {
+        for _ in 0..secs {
+            pair.say(0);
+            pair.say(1);
+            pair.run(1000);
+        }
+    };
+    look(&mut pair);
+    talk(&mut pair, 15);
+    look(&mut pair);
+    talk(&mut pair, 8);
+    assert_eq!((pair.direct(), pair.nodes.each_ref().map(|node| node.refresh)), ([true; 2], [0; 2]));
+    pair.udp = [false; 2];
+    talk(&mut pair, 9);
+    assert_eq!((pair.direct(), pair.nodes.each_ref().map(|node| node.refresh)), ([false; 2], [1; 2]));
+    pair.nodes[0].addr = SocketAddr::from(([198, 51, 100, 77], 41641));
+    pair.udp = [true; 2];
+    look(&mut pair);
+    pair.run(300);
+    assert_eq!(pair.direct(), [true; 2]);
+}
+
 #[test]
 fn a_blocked_path_gives_way_to_the_relay_and_comes_back() {
     let mut pair = Pair::new([true; 2]);

@@ -40,6 +40,9 @@ pub const GOOD_ENOUGH: Duration = Duration::from_millis(5);
 pub const HEARD: Duration = Duration::from_secs(45);
 /// Our endpoints are good enough for a call-me-maybe so long after they were looked at.
 pub const FRESH: Duration = Duration::from_secs(27);
+/// They are looked at again when a path that worked has died, as if our router had another address since, but not if they
+/// were looked at so shortly before.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Time between the first rounds: a lost packet, or a peer that has not yet sent where we can let it in, should not cost
 /// five seconds.

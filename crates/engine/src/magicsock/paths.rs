@@ -33,6 +33,8 @@ pub(crate) enum Act {
     Ping { to: To, tx: TxId, padding: u16 },
     /// Tell the peer through its relay where we are: pings of ours are on their way.
     Call,
+    /// The path in use has ceased to answer: perhaps it is we who are somewhere else now.
+    Lost,
     /// A ping that somebody waits for has come back.
     Answered { token: u32, rtt: Duration, to: To },
 }
@@ -284,6 +286,7 @@ impl Paths {
             self.trusted = None;
             if let Some(awake) = &mut self.awake {
                 awake.round = now;
+                turn.acts.push(Act::Lost);
             }
         }
         let mut unanswered = false;
@@ -295,6 +298,10 @@ impl Paths {
         });
         if unanswered && self.trusted.is_none() {
             self.best = None;
+            // Again: a call may have taken the trust away before its time was over.
+            if self.awake.is_some() {
+                turn.acts.push(Act::Lost);
+            }
         }
         if let Some(awake) = self.awake.filter(|awake| awake.heartbeat <= now) {
             // Compared with the last look, not with now: ticks wrap.

@@ -79,6 +79,7 @@ impl Bench {
                     }
                     Act::Ping { .. } | Act::Answered { .. } => {}
                     Act::Call => seen.calls.push(self.now),
+                    Act::Lost => seen.lost.push(self.now),
                 }
             }
             pongs.sort();
@@ -106,6 +107,7 @@ impl Bench {
 struct Seen {
     pings: Vec<(Mono, SocketAddr)>,
     calls: Vec<Mono>,
+    lost: Vec<Mono>,
     turns: u32,
 }
 
@@ -181,6 +183,29 @@ fn a_path_is_kept_as_long_as_it_answers_and_left_within_seconds() {
     // It comes back.
     bench.run(6_000, &good);
     assert_eq!(bench.paths.way(), Way::Direct(at(1)));
+}
+
+/// Whichever side notices first: the other hears a call while its own trust still lasts.
+#[test]
+fn a_path_that_dies_is_told_but_not_one_that_nobody_uses() {
+    for called in [false, true] {
+        let mut bench = Bench::new(&[at(1)]);
+        bench.sending = true;
+        bench.wake();
+        assert_eq!(bench.run(20_000, &|_| Some(4)).lost, []);
+        let died = bench.now;
+        let mut lost = bench.run(2_000, NOBODY).lost;
+        if called {
+            let call = bench.act(|paths, turn| paths.handle_call([at(1)].into_iter(), turn));
+            assert_eq!((call, bench.paths.way()), (Ok(()), Way::Doubtful(at(1))));
+        }
+        lost.extend(bench.run(58_000, NOBODY).lost);
+        assert!((1..=2).contains(&lost.len()), "{lost:?}");
+        assert!(lost.iter().all(|at| at.since(died) <= TRUST + HEARTBEAT), "{lost:?}");
+    }
+    let mut idle = Bench::new(&[at(1)]);
+    idle.wake();
+    assert_eq!(idle.run(100_000, &|_| Some(4)).lost, []);
 }
 
 #[test]

@@ -19,8 +19,6 @@ fn play(text: &str, patience: Duration) -> (Stage, Option<Duration>) {
 }
 
 const SOON: Duration = Duration::from_secs(5);
-/// A machine looks how it is seen from outside every 23 s, and a round later its peer knows.
-const LOOKED: Duration = Duration::from_secs(30);
 /// A dead path is doubted after the time that it is trusted, and a new one found a round later.
 const NOTICED: Duration = Duration::from_secs(15);
 
@@ -49,7 +47,7 @@ fn a_router_that_gets_another_address_is_noticed() {
     let took = play(
         "site home nat easy\nsite far nat easy\nregion 2\nnode a at home\nnode b at far\n\
          at 2 talk a b\nat 2 talk b a\nat 30 renew home\n",
-        LOOKED,
+        NOTICED,
     );
     assert!(took.1.is_some());
 }
