@@ -50,6 +50,18 @@ impl Pair {
         Ok(peaks?.into_iter().max())
     }
 
+    /// Pings until the pair uses the path that it is measured for: one that is not used is forgotten.
+    pub(crate) fn find_path(&mut self) -> Result<()> {
+        let text = self.address.to_string();
+        lab::until("the path", PATIENCE, || {
+            if stop::asked() {
+                return Ok(Some(()));
+            }
+            self.hosts()[0].run(&["ping", "-c", "1", "-W", "0.2", &text]).ok();
+            self.check_path().map(Some)
+        })
+    }
+
     /// Fails when the pair does not use the path that it is measured for.
     pub(crate) fn check_path(&mut self) -> Result<()> {
         let Ends::Nodes(nodes) = &mut self.ends else { return Ok(()) };
@@ -136,14 +148,7 @@ impl Field {
         })?;
         let address = address.parse()?;
         let mut pair = Pair { who, path, ends: Ends::Nodes(nodes), address };
-        lab::until("the path", PATIENCE, || {
-            let text = address.to_string();
-            if stop::asked() {
-                return Ok(Some(()));
-            }
-            pair.hosts()[0].run(&["ping", "-c", "1", "-W", "0.2", &text]).ok();
-            pair.check_path().map(Some)
-        })?;
+        pair.find_path()?;
         Ok(pair)
     }
 

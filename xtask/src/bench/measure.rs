@@ -52,7 +52,7 @@ impl Bench {
         stop::check()?;
         let relay = field.relay();
         let pair = field.pairs.get_mut(pair).context("no such pair")?;
-        pair.check_path()?;
+        pair.find_path()?;
         let daemons = pair.daemons()?;
         daemons.iter().for_each(|id| forget_peak(*id));
         let relayed = pair.path == Path::Relay && pair.who != Who::Raw;
