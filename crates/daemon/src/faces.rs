@@ -15,7 +15,7 @@ pub fn run() -> ExitCode {
     let name = args.next().unwrap_or_default();
     let args: Vec<String> = args.collect();
     let name = Path::new(&name).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let told = std::env::var("TS_BE_CLI").ok().and_then(|value| flags::parse_bool(&value)) == Some(true);
+    let told = flags::switched_on("TS_BE_CLI");
     if told || name == "tailscale" {
         return command_line(&args);
     }

@@ -334,6 +334,11 @@ fn default_state_dir(around: &Surroundings<'_>) -> Option<PathBuf> {
     data.or_else(home).map(|d| d.join("tailscale"))
 }
 
+/// Whether an environment variable says yes, as Go's switches do.
+pub fn switched_on(variable: &str) -> bool {
+    std::env::var(variable).ok().and_then(|value| parse_bool(&value)) == Some(true)
+}
+
 /// Go's `strconv.ParseBool`.
 pub fn parse_bool(text: &str) -> Option<bool> {
     match text {

@@ -191,15 +191,13 @@ impl Node {
         store_problem: Option<String>,
         inputs: mpsc::Sender<Input>,
     ) -> Result<Self> {
-        let on =
-            |name: &str| std::env::var(name).ok().and_then(|v| crate::flags::parse_bool(&v)) == Some(true);
         let options = dial::Options { extra_ca_file: flags.ca_files.clone(), wall: clock.clone() };
         let dialer: Rc<dyn dial::Dial> = Rc::new(dial::Dialer::new(options)?);
         let mut seed = [0; 32];
         rand_core::OsRng
             .try_fill_bytes(&mut seed)
             .map_err(|error| anyhow::anyhow!("no randomness from the system: {error}"))?;
-        let relays = derp::Options { use_http: on("TS_DEBUG_USE_DERP_HTTP") };
+        let relays = derp::Options { use_http: crate::flags::switched_on("TS_DEBUG_USE_DERP_HTTP") };
         let (interface, packets) = interface.unzip();
         let threads = std::env::var("TS_PACKET_THREADS").ok();
         let disco = DiscoPrivate::generate(&mut rand_core::OsRng);
@@ -209,7 +207,7 @@ impl Node {
             port: flags.port,
             two_threads: dataplane::two_threads(threads.as_deref()),
             disco: disco.clone(),
-            relay_only: on("TS_DEBUG_NEVER_DIRECT_UDP"),
+            relay_only: crate::flags::switched_on("TS_DEBUG_NEVER_DIRECT_UDP"),
             pretended: pretended.split(',').filter_map(|at| at.trim().parse().ok()).collect(),
         };
         let plane = Dataplane::start(dialer.clone(), relays, clock.clone(), seed, ways)
@@ -234,7 +232,7 @@ impl Node {
             inputs,
             config: OnceCell::new(),
         });
-        let force_noise_443 = on("TS_FORCE_NOISE_443");
+        let force_noise_443 = crate::flags::switched_on("TS_FORCE_NOISE_443");
         let inputs = shared.inputs.clone();
         let port_mapper = PortMapper::start(dialer.clone(), move |mapping| {
             let inputs = inputs.clone();

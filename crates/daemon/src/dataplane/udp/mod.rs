@@ -15,8 +15,3 @@ const CALL: usize = 32;
 
 /// How long a full send buffer is waited for before its datagrams are given up.
 const PATIENCE: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
-
-/// Whether an environment variable turns something off, as Go's do.
-fn turned_off(variable: &str) -> bool {
-    std::env::var(variable).ok().and_then(|value| crate::flags::parse_bool(&value)) == Some(true)
-}

@@ -4,8 +4,9 @@
 //! Owns: choosing the manner by what comes. Many containers' networks never merge anything, so merging is tried when
 //! there is much to receive, kept while it yields, and tried again ever more rarely.
 
-use super::{CALL, turned_off};
+use super::CALL;
 use crate::dataplane::sockets::Sockets;
+use crate::flags::switched_on;
 use engine::drop::{DropCounters, DropReason};
 use engine::lines::{Arrival, UdpSource};
 use nix::sys::socket::{
@@ -71,7 +72,7 @@ impl Receiver {
     /// For packets of at most `mtu` bytes; `TS_DEBUG_DISABLE_UDP_GRO` leaves merging out.
     pub(in crate::dataplane) fn new(sockets: Arc<Sockets>, mtu: usize) -> Self {
         let (v4, v6) = sockets.families();
-        let manner = if turned_off("TS_DEBUG_DISABLE_UDP_GRO") {
+        let manner = if switched_on("TS_DEBUG_DISABLE_UDP_GRO") {
             Manner::Never
         } else {
             Manner::Many { calls: FIRST_TRY, next: 2 * FIRST_TRY }

@@ -2,7 +2,8 @@
 //!
 //! Owns: what goes into one, giving it up where the kernel or a network device refuses it.
 
-use super::{PATIENCE, turned_off};
+use super::PATIENCE;
+use crate::flags::switched_on;
 use engine::lines::batch::Run;
 use nix::sys::socket::{
     ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg, setsockopt, sockopt::UdpGsoSegment,
@@ -32,7 +33,7 @@ impl Segments {
     pub(super) fn new<'a>(mut sockets: impl Iterator<Item = BorrowedFd<'a>>) -> Self {
         // Kernels before 4.18 would take no notice and send a single giant.
         let able = sockets.all(|socket| setsockopt(&socket, UdpGsoSegment, &0).is_ok());
-        let headers = (able && !turned_off("TS_DEBUG_DISABLE_UDP_GSO"))
+        let headers = (able && !switched_on("TS_DEBUG_DISABLE_UDP_GSO"))
             .then(|| MultiHeaders::preallocate(1, Some(nix::cmsg_space!(u16))));
         Self { headers, refused: 0 }
     }

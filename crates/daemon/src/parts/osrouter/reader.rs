@@ -16,8 +16,7 @@ pub(super) struct Reader {
 impl Reader {
     /// Asks the device for large packets; `TS_TUN_DISABLE_TSO` leaves that out.
     pub(super) fn new(tun: &Tun) -> Self {
-        let off = std::env::var("TS_TUN_DISABLE_TSO").ok().and_then(|v| crate::flags::parse_bool(&v));
-        let able = off != Some(true) && tun.ask_for_large();
+        let able = !crate::flags::switched_on("TS_TUN_DISABLE_TSO") && tun.ask_for_large();
         Self { splitter: able.then(Splitter::default) }
     }
 

@@ -20,8 +20,7 @@ pub(super) struct Writer {
 impl Writer {
     /// `able`: the device was opened for it. As in Go, `TS_TUN_DISABLE_TCP_GRO` turns it off.
     pub(super) fn new(able: bool) -> Self {
-        let off = std::env::var("TS_TUN_DISABLE_TCP_GRO").ok().and_then(|v| crate::flags::parse_bool(&v));
-        Self { merges: able && off != Some(true) }
+        Self { merges: able && !crate::flags::switched_on("TS_TUN_DISABLE_TCP_GRO") }
     }
 
     /// Writes packets in order; how many the kernel took.

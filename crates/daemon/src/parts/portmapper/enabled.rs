@@ -3,6 +3,7 @@
 //! Leaves out: how the router is asked (crate `portmapper`).
 
 use super::Mapping;
+use crate::flags::switched_on;
 use portmapper::{Disabled, State, Want};
 use std::rc::Rc;
 use std::time::Duration;
@@ -27,11 +28,8 @@ pub struct PortMapper {
 impl PortMapper {
     /// Starts it; nothing is asked before [`Self::want`]. `told` hears of every change.
     pub fn start(dialer: Rc<dyn dial::Dial>, mut told: impl FnMut(Mapping) + 'static) -> Self {
-        let on = |name: &str| {
-            std::env::var(name).ok().and_then(|value| crate::flags::parse_bool(&value)) == Some(true)
-        };
-        let no_upnp = on("TS_DISABLE_UPNP");
-        let off = on("TS_DISABLE_PORTMAPPER");
+        let no_upnp = switched_on("TS_DISABLE_UPNP");
+        let off = switched_on("TS_DISABLE_PORTMAPPER");
         let (wants, wanted) = watch::channel(Want::default());
         let task = tokio::task::spawn_local(async move {
             let mut tell = |state: State| {
