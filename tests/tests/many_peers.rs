@@ -3,7 +3,7 @@
 //! The test server makes the peers up, so everything is on the loopback of one lab host.
 
 use anyhow::{Context, Result, ensure};
-use blackbox::{Local, count, number, scenario};
+use blackbox::{Local, count, number, quiet_enough, scenario};
 use lab::{Flavour, Need};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -64,16 +64,18 @@ fn memory_with_few_peers_and_with_many() {
 #[test]
 fn a_login_among_many_takes_at_most_half_of_what_go_takes() {
     scenario(BOTH, |lab| {
+        // The goal is for ten thousand; with few, what a start costs at all would be most of it.
+        let peers = count(3000, 10_000);
         lab.host("all")?.inside(|| {
-            let peers = count(1000, 10_000);
-            let (_server, nodes) = joined(peers, &[Flavour::Ours, Flavour::Go])?;
-            let (ours, go) = (nodes[0].cpu()?, nodes[1].cpu()?);
-            number(
-                &format!("processor time of a login with {peers} peers"),
-                format!("{ours:?}, stock Go {go:?}"),
-            );
-            ensure!(ours * 2 <= go, "{ours:?} are more than half of Go's {go:?}");
-            Ok(())
+            quiet_enough(|| {
+                let (_server, nodes) = joined(peers, &[Flavour::Ours, Flavour::Go])?;
+                let (ours, go) = (nodes[0].cpu()?, nodes[1].cpu()?);
+                number(
+                    &format!("processor time of a login with {peers} peers"),
+                    format!("{ours:?}, stock Go {go:?}"),
+                );
+                Ok((ours * 2 > go).then(|| format!("{ours:?} are more than half of Go's {go:?}")))
+            })
         })?
     });
 }
@@ -95,7 +97,7 @@ fn cpu_during(node: &Local, time: Duration, mut patch: impl FnMut(u32) -> bool) 
 }
 
 /// What a hundred patches a second cost both daemons, in the same minute; the goal is a hundredth of a processor.
-fn patches_with(peers: u32) -> Result<()> {
+fn patches_with(peers: u32) -> Result<Option<String>> {
     let (server, nodes) = joined(peers, &[Flavour::Ours, Flavour::Go])?;
     let time = Duration::from_secs(3);
     let mut shares = Vec::new();
@@ -115,8 +117,7 @@ fn patches_with(peers: u32) -> Result<()> {
     let (ours, go) = (shares[0], shares[1]);
     let text = format!("{:.2} % of a processor, stock Go {:.2} %", ours * 100.0, go * 100.0);
     number(&format!("{PATCHES} patches a second with {peers} peers"), &text);
-    ensure!(ours <= go, "{text}");
-    Ok(())
+    Ok((ours > go).then_some(text))
 }
 
 /// Something new of one of the phantom peers.
@@ -135,5 +136,8 @@ fn patch(n: u32, peers: u32) -> Value {
 fn a_hundred_patches_a_second_cost_no_more_than_gos_node() {
     let sizes = [100, 10_000];
     let sizes = &sizes[..count(1, 2) as usize];
-    scenario(BOTH, |lab| lab.host("all")?.inside(|| sizes.iter().copied().try_for_each(patches_with))?);
+    scenario(BOTH, |lab| {
+        lab.host("all")?
+            .inside(|| sizes.iter().try_for_each(|peers| quiet_enough(|| patches_with(*peers))))?
+    });
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use blackbox::traffic::{BLOCK, addresses, echo, transfer, tunnelled};
-use blackbox::{EVERYTHING, complete, count, number, scenario};
+use blackbox::{EVERYTHING, complete, count, number, quiet_enough, scenario};
 use lab::{Flavour, Host, Need, Ping};
 use std::time::Duration;
 
@@ -164,22 +164,24 @@ fn a_stream_outlives_the_relay() {
         one.wait_peer(&two)?;
         let [address, _] = addresses(&two)?;
         echo(&one.host, address, Duration::from_secs(20))?;
-        let mut slowest = Duration::ZERO;
-        for _ in 0..count(2, 10) {
-            std::thread::scope(|scope| -> Result<()> {
-                let stream = scope.spawn(|| transfer(&one.host, &two.host, address, 32 << 8));
-                // It has begun and is far from its end.
-                echo(&one.host, address, Duration::from_secs(5))?;
-                headscale.start_again()?;
-                let back = lab::now();
-                echo(&one.host, address, Duration::from_secs(20))?;
-                slowest = slowest.max(back.elapsed());
-                stream.join().map_err(|_| anyhow::anyhow!("the stream panicked"))??;
-                Ok(())
-            })?;
-        }
-        number("relay's return to a program's first echo, slowest", format!("{slowest:?}"));
-        ensure!(slowest <= Duration::from_millis(1500), "{slowest:?} after the relay's return");
-        Ok(())
+        quiet_enough(|| {
+            let mut slowest = Duration::ZERO;
+            for _ in 0..count(2, 10) {
+                std::thread::scope(|scope| -> Result<()> {
+                    let stream = scope.spawn(|| transfer(&one.host, &two.host, address, 32 << 8));
+                    // It has begun and is far from its end.
+                    echo(&one.host, address, Duration::from_secs(5))?;
+                    headscale.start_again()?;
+                    let back = lab::now();
+                    echo(&one.host, address, Duration::from_secs(20))?;
+                    slowest = slowest.max(back.elapsed());
+                    stream.join().map_err(|_| anyhow::anyhow!("the stream panicked"))??;
+                    Ok(())
+                })?;
+            }
+            number("relay's return to a program's first echo, slowest", format!("{slowest:?}"));
+            let late = slowest > Duration::from_millis(1500);
+            Ok(late.then(|| format!("{slowest:?} after the relay's return")))
+        })
     });
 }
