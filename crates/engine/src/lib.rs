@@ -2,7 +2,8 @@
 //!
 //! Owns: everything that decides what happens to a packet, and every key that protects one. It is split as the
 //! machine is: the slow path ([`Engine`], on the control thread) handshakes, runs timers and answers for our own
-//! addresses; the two packet lines ([`lines`], on packet threads) seal and open batches in place.
+//! addresses; the two packet lines ([`lines`], on packet threads; crate `datapath`, which is seen from here as if it
+//! were part of this one) seal and open batches in place.
 //! Leaves out: sockets, clocks, threads, the global random number generator, DERP connections, TUN devices.
 //! Time ([`time::Mono`], [`time::Wall`]) and randomness (a seed) are arguments, so the simulator drives this very
 //! code.
@@ -15,20 +16,14 @@
 //! ```
 
 mod by_key;
-pub mod drop;
 mod engine;
-pub mod filter;
 pub mod host;
-pub mod lines;
 pub mod magicsock;
 pub mod netcheck;
-pub mod packet;
-pub mod routes;
-pub mod session;
-pub mod slot;
-pub mod time;
 pub mod wireguard;
 
+pub use datapath::{drop, filter, lines, packet, routes, session, slot, time};
+use datapath::{kind, mac1, source};
 pub use engine::{
     DiscoPong, Engine, Output, PathPingError, PeerConfig, PeerView, PingOutcome, PingRequest, SelfConfig,
     StartError,

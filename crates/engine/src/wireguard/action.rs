@@ -1,42 +1,9 @@
-//! What goes into and comes out of the tunnel besides bytes and moments: sources, actions, states.
+//! What comes out of the tunnel besides bytes: actions and states.
 
 use crate::session::SessionKeys;
 use crate::slot::PeerSlot;
+use crate::source::Source;
 use crate::time::Mono;
-use keys::NodePublic;
-use std::net::SocketAddr;
-
-/// Where a message came from, so that its answer returns the same way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Source {
-    /// Through a relay.
-    Derp {
-        /// The relay's region.
-        region: u16,
-        /// Whom the relay names as the sender.
-        peer: NodePublic,
-    },
-    /// Straight from an address.
-    Udp(SocketAddr),
-}
-
-impl Source {
-    /// The bytes that a cookie binds. Nodes behind a relay share its address, so there the key stands for it.
-    pub(super) fn cookie_bytes(&self) -> ([u8; 34], usize) {
-        let mut out = [0; 34];
-        let (port, body): (u16, &[u8]) = match self {
-            Self::Derp { peer, .. } => (0, peer.as_bytes()),
-            Self::Udp(SocketAddr::V4(at)) => (at.port(), &at.ip().octets()),
-            Self::Udp(SocketAddr::V6(at)) => (at.port(), &at.ip().octets()),
-        };
-        let (head, tail) = out.split_at_mut(2);
-        head.copy_from_slice(&port.to_be_bytes());
-        for (to, from) in tail.iter_mut().zip(body) {
-            *to = *from;
-        }
-        (out, 2 + body.len())
-    }
-}
 
 /// What the owner of the tunnel must do, in this order. Actions about sessions go to both packet lines, through
 /// queues that keep the order and lose nothing.

@@ -1,21 +1,12 @@
-//! BLAKE2s as WireGuard uses it: hash, HMAC, HKDF and keyed MAC (WireGuard paper §5.4).
+//! BLAKE2s as handshakes use it: hash, HMAC, HKDF and keyed MAC (WireGuard paper §5.4).
 
-use blake2::digest::consts::U16;
-use blake2::digest::{KeyInit, Mac};
-use blake2::{Blake2s256, Blake2sMac, Digest};
+use blake2::{Blake2s256, Digest};
 use zeroize::{Zeroize, Zeroizing};
+
+pub(super) use crate::mac1::{hash, mac};
 
 /// 32 secret bytes, wiped when dropped.
 pub(super) type Secret = Zeroizing<[u8; 32]>;
-
-/// BLAKE2s-256 of the parts, one after the other.
-pub(super) fn hash(parts: &[&[u8]]) -> [u8; 32] {
-    let mut state = Blake2s256::new();
-    for part in parts {
-        Digest::update(&mut state, part);
-    }
-    state.finalize().into()
-}
 
 /// HMAC with BLAKE2s-256, whose block is 64 bytes.
 fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> Secret {
@@ -50,15 +41,6 @@ pub(super) fn kdf<const N: usize>(key: &[u8; 32], input: &[u8]) -> [Secret; N] {
         last = Some(next);
     }
     out
-}
-
-/// The 16-byte keyed MAC; `None` if the key is longer than 32 bytes, which no caller's is.
-pub(super) fn mac(key: &[u8], parts: &[&[u8]]) -> Option<[u8; 16]> {
-    let mut state = <Blake2sMac<U16> as KeyInit>::new_from_slice(key).ok()?;
-    for part in parts {
-        Mac::update(&mut state, part);
-    }
-    Some(state.finalize().into_bytes().into())
 }
 
 #[cfg(test)]

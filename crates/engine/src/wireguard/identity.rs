@@ -1,7 +1,8 @@
 //! Our own static key and what is derived from it once.
 
 use super::hash::{Secret, hash};
-use super::mac::{COOKIE_LABEL, Mac1Check};
+use super::mac::COOKIE_LABEL;
+use crate::mac1::Mac1Check;
 use keys::{NodePrivate, NodePublic};
 
 /// Our static key pair with the derived keys that every incoming message needs.

@@ -4,7 +4,7 @@
 //! at least one more second; then a source must first show by a cookie that it owns its address, and gets its own
 //! small allowance (WireGuard paper §5.3). Responses do not count: each answers an initiation of ours.
 
-use super::action::Source;
+use crate::source::Source;
 use crate::time::Mono;
 use keys::NodePublic;
 use std::collections::BTreeMap;

@@ -1,66 +1,24 @@
 //! mac1, mac2 and cookies (WireGuard paper §5.3, §5.4.4, §5.4.7).
 //!
-//! Owns: both MACs of outgoing messages, the check of incoming ones, the secret that makes our cookies.
-//! Leaves out: when we are under load ([`super::limit`]) and what becomes of a refused message.
+//! Owns: both MACs of outgoing messages, the check of the second one, the secret that makes our cookies.
+//! Leaves out: the check of the first one, which the packet lines make ([`crate::mac1`]); when we are under load
+//! ([`super::limit`]) and what becomes of a refused message.
 
-use super::action::Source;
 use super::hash::{hash, mac};
-use super::message::{CookieReply, Kind};
+use super::message::CookieReply;
 use super::timers::COOKIE_LIFE;
+use crate::mac1::{MAC1_LABEL, split};
+use crate::source::Source;
 use crate::time::Mono;
 use chacha20poly1305::aead::AeadInPlace;
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 use keys::NodePublic;
 use rand_core::RngCore;
+use std::net::SocketAddr;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-const MAC1_LABEL: &[u8] = b"mac1----";
 pub(super) const COOKIE_LABEL: &[u8] = b"cookie--";
-
-/// A message split at its two MACs.
-struct Split<'a> {
-    body: &'a [u8],
-    mac1: &'a [u8; 16],
-    mac2: &'a [u8; 16],
-}
-
-fn split(bytes: &[u8]) -> Option<Split<'_>> {
-    let (rest, mac2) = bytes.split_last_chunk::<16>()?;
-    let (body, mac1) = rest.split_last_chunk::<16>()?;
-    Some(Split { body, mac1, mac2 })
-}
-
-/// Tells cheaply whether a handshake message was made by somebody who knows our public key. One hash block a
-/// check, no state: made for the receiving packet line, which asks before it queues anything.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Mac1Check {
-    key: [u8; 32],
-}
-
-impl Mac1Check {
-    /// The check for messages to `public`.
-    pub fn new(public: &NodePublic) -> Self {
-        Self { key: hash(&[MAC1_LABEL, public.as_bytes()]) }
-    }
-
-    /// True for an initiation or response whose mac1 is right, and for every cookie reply (those have no mac1; they
-    /// are found genuine or not only by the handshake that they answer). False for all else.
-    pub fn ok(&self, bytes: &[u8]) -> bool {
-        match Kind::of(bytes) {
-            Some(Kind::CookieReply) => true,
-            Some(Kind::Initiation | Kind::Response) => split(bytes).is_some_and(|m| {
-                mac(&self.key, &[m.body]).is_some_and(|right| bool::from(right.ct_eq(m.mac1)))
-            }),
-            Some(Kind::Data) | None => false,
-        }
-    }
-}
-
-/// [`Mac1Check::ok`] for a single message.
-pub fn mac1_ok(our_public: &NodePublic, bytes: &[u8]) -> bool {
-    Mac1Check::new(our_public).ok(bytes)
-}
 
 /// Writes both MACs into a message to `peer`, mac2 only with a cookie from the peer. Returns mac1, which the peer's
 /// cookie reply would be bound to; `None` if the message is too short to be one.
@@ -74,6 +32,22 @@ pub(super) fn sign(message: &mut [u8], peer: &NodePublic, cookie: Option<&[u8; 1
         None => [0; 16],
     };
     Some(mac1)
+}
+
+/// The bytes that a cookie binds. Nodes behind a relay share its address, so there the key stands for it.
+fn cookie_bytes(from: &Source) -> ([u8; 34], usize) {
+    let mut out = [0; 34];
+    let (port, body): (u16, &[u8]) = match from {
+        Source::Derp { peer, .. } => (0, peer.as_bytes()),
+        Source::Udp(SocketAddr::V4(at)) => (at.port(), &at.ip().octets()),
+        Source::Udp(SocketAddr::V6(at)) => (at.port(), &at.ip().octets()),
+    };
+    let (head, tail) = out.split_at_mut(2);
+    head.copy_from_slice(&port.to_be_bytes());
+    for (to, from) in tail.iter_mut().zip(body) {
+        *to = *from;
+    }
+    (out, 2 + body.len())
 }
 
 /// Makes and checks the cookies that we hand out. They are computed, not stored: a flood costs no memory.
@@ -93,7 +67,7 @@ impl Bakery {
             rng.fill_bytes(&mut self.secret);
             self.since = Some(now);
         }
-        let (bytes, len) = from.cookie_bytes();
+        let (bytes, len) = cookie_bytes(from);
         mac(&self.secret, &[bytes.get(..len)?])
     }
 
@@ -158,7 +132,7 @@ mod tests {
     use super::super::identity::Identity;
     use super::super::message::{Initiation, RESPONSE_SIZE};
     use super::*;
-    use crate::time::Mono;
+    use crate::mac1::mac1_ok;
     use keys::NodePrivate;
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng;

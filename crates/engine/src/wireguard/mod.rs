@@ -32,7 +32,8 @@ pub mod timers;
 mod tunnel;
 mod watch;
 
-pub use action::{Action, SessionState, Source};
-pub use mac::{Mac1Check, mac1_ok};
+pub use crate::lines::Moments as Activity;
+pub use crate::mac1::{Mac1Check, mac1_ok};
+pub use crate::source::Source;
+pub use action::{Action, SessionState};
 pub use tunnel::Tunnel;
-pub use watch::Activity;

@@ -1,6 +1,6 @@
 //! What arrives from the network: initiations, responses, cookie replies. All of it is hostile until proved.
 
-use super::action::{Action, Source};
+use super::action::Action;
 use super::mac::{open_cookie, sign};
 use super::message::{CookieReply, Initiation, Kind, Response};
 use super::noise;
@@ -8,6 +8,7 @@ use super::peer::{Retries, Run, Sent, Session, jitter};
 use super::timers::{COOKIE_RETRY, INITIATION_GAP, REKEY_TIMEOUT, STAMP_DOUBT};
 use super::tunnel::Tunnel;
 use crate::drop::DropReason;
+use crate::source::Source;
 use crate::time::Mono;
 use keys::NodePrivate;
 use rand_core::RngCore;

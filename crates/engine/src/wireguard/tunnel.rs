@@ -2,11 +2,12 @@
 //!
 //! What arrives from the network is in [`super::receive`].
 
+use super::Activity;
 use super::action::{Action, SessionState};
 use super::identity::Identity;
 use super::index::IndexTable;
 use super::limit::Limit;
-use super::mac::{Bakery, Mac1Check, sign};
+use super::mac::{Bakery, sign};
 use super::noise;
 use super::peer::{Attempts, Peer, Retries, Run, Sent, Session, jitter};
 use super::stamp::Stamps;
@@ -14,8 +15,8 @@ use super::timers::{
     CONFIRM_GRACE, Deadlines, GIVE_UP_AFTER, NEWS_DELAY, OWN_GAP, REKEY_TIMEOUT, TURN_DEADLINES, TURN_GAP,
     TURN_INITIATIONS,
 };
-use super::watch::Activity;
 use crate::by_key::ByKey;
+use crate::mac1::Mac1Check;
 use crate::session::SessionKeys;
 use crate::slot::{PeerSlot, make_room};
 use crate::time::{Mono, Wall};

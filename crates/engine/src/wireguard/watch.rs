@@ -4,25 +4,13 @@
 //! peer has a living session, so a moment is known to lie between two looks, and the rules of the WireGuard paper
 //! (§6.2, §6.5) are kept from the early side: a keepalive is never later than the peer's patience.
 
+use super::Activity;
 use super::peer::Session;
 use super::timers::{
     KEEPALIVE_TIMEOUT, LOOK, LOOK_IDLE, NO_REPLY, REJECT_AFTER_TIME, REKEY_AFTER_TIME, REKEY_ON_RECEIVE,
 };
 use crate::time::{Mono, Tick};
 use std::time::Duration;
-
-/// When the lines last carried packets of a peer; `None`: never. Over all sessions of the peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Activity {
-    /// Any packet was sealed, keepalives included.
-    pub sent: Option<Tick>,
-    /// A packet with payload was sealed.
-    pub sent_data: Option<Tick>,
-    /// Any genuine packet arrived, keepalives included.
-    pub received: Option<Tick>,
-    /// A genuine packet with payload arrived.
-    pub received_data: Option<Tick>,
-}
 
 /// How far behind the first packet of a row its keepalive may be when only the bound of the look before is known.
 const KEEPALIVE_SPREAD: Duration = Duration::from_secs(3);

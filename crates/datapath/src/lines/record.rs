@@ -1,7 +1,7 @@
 //! What the heads of ring records mean, and how a datagram's source is written in them.
 
 use super::ring::{Head, Record};
-use crate::wireguard::Source;
+use crate::source::Source;
 use keys::NodePublic;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -35,7 +35,7 @@ mod tests;
 mod tx;
 mod udp;
 
-pub use activity::{PeerActivity, Traffic};
+pub use activity::{Moments, PeerActivity, Traffic};
 pub use control::{Control, HostKind, HostPacket};
 pub use event::{LineEvent, TurnReport};
 pub use limits::Limits;

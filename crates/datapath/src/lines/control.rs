@@ -18,7 +18,7 @@ use super::staging::Queue;
 use crate::drop::{DropCounters, DropReason};
 use crate::session::SessionKeys;
 use crate::slot::PeerSlot;
-use crate::wireguard::Source;
+use crate::source::Source;
 use keys::NodePublic;
 use rtrb::Consumer;
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! What kind of thing a datagram is, told by its first bytes and its length.
 //!
-//! Leaves out: every check behind that (mac1 is [`crate::wireguard::Mac1Check`]).
+//! Leaves out: every check behind that (mac1 is [`crate::mac1::Mac1Check`]).
 
-use crate::wireguard::message::Kind as Message;
+use crate::kind::Kind as Message;
 
 /// First bytes of a disco message (protocol reference §3.1).
 pub const DISCO_MAGIC: [u8; 6] = [0x54, 0x53, 0xf0, 0x9f, 0x92, 0xac];

@@ -1,8 +1,8 @@
 //! SipHash-2-4 over whole 64-bit words: a hash that a peer who does not know the key cannot aim.
 
-/// The key, ready for use.
+/// The key, ready for use. Not only the filter uses it: whatever hashes what peers choose does.
 #[derive(Clone, Copy)]
-pub(crate) struct SipKey(u64, u64);
+pub struct SipKey(u64, u64);
 
 impl std::fmt::Debug for SipKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -11,19 +11,20 @@ impl std::fmt::Debug for SipKey {
 }
 
 impl SipKey {
-    pub(crate) fn new(seed: [u8; 16]) -> Self {
+    /// A key from random bytes.
+    pub fn new(seed: [u8; 16]) -> Self {
         let bits = u128::from_le_bytes(seed);
         Self(bits as u64, (bits >> 64) as u64)
     }
 
     /// The hash of `words` taken as little-endian bytes.
     #[inline]
-    pub(crate) fn hash(&self, words: &[u64]) -> u64 {
+    pub fn hash(&self, words: &[u64]) -> u64 {
         self.run(words.iter().copied(), (words.len() as u64).wrapping_mul(8) << 56)
     }
 
     /// The hash of `bytes`.
-    pub(crate) fn hash_bytes(&self, bytes: &[u8]) -> u64 {
+    pub fn hash_bytes(&self, bytes: &[u8]) -> u64 {
         let (words, rest) = bytes.as_chunks::<8>();
         let mut last = [0; 8];
         for (to, from) in last.iter_mut().zip(rest) {

@@ -18,7 +18,7 @@ pub use flow::{Announcer, DEFAULT_FLOWS, FlowTable, FlowTuple};
 pub use grants::Grants;
 pub use local::{local_set, shrink_default_route};
 pub use set::{AddrSet, CapHolders};
-pub(crate) use siphash::SipKey;
+pub use siphash::SipKey;
 
 use crate::drop::DropReason;
 use crate::packet::{Fragment, Parsed, proto};

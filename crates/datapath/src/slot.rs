@@ -37,7 +37,7 @@ impl PeerSlot {
 
 /// Makes room in a table for the place `index`, an eighth more than there was at a time. Doubling would leave large
 /// tables half empty, and the system moves large ones without copying them.
-pub(crate) fn make_room<T>(table: &mut Vec<T>, index: usize) {
+pub fn make_room<T>(table: &mut Vec<T>, index: usize) {
     if index >= table.capacity() {
         let more = index.saturating_sub(table.len()).saturating_add(1);
         table.reserve_exact(more.max(table.len() / 8).max(16));

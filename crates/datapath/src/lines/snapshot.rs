@@ -1,8 +1,8 @@
 //! What changes rarely and concerns all peers: published whole, loaded once a batch.
 
 use crate::filter::Filter;
+use crate::mac1::Mac1Check;
 use crate::routes::Routes;
-use crate::wireguard::Mac1Check;
 use keys::NodePublic;
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -4,7 +4,6 @@
 //! differences; ticks are those of [`Tick`], 0 meaning never.
 
 use crate::time::Tick;
-use crate::wireguard;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Shared by both lines and control.
@@ -18,6 +17,19 @@ pub struct PeerActivity {
     tx_packets: AtomicU32,
     rx_bytes: AtomicU32,
     rx_packets: AtomicU32,
+}
+
+/// When the lines last carried packets of a peer; `None`: never. Over all sessions of the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Moments {
+    /// Any packet was sealed, keepalives included.
+    pub sent: Option<Tick>,
+    /// A packet with payload was sealed.
+    pub sent_data: Option<Tick>,
+    /// Any genuine packet arrived, keepalives included.
+    pub received: Option<Tick>,
+    /// A genuine packet with payload arrived.
+    pub received_data: Option<Tick>,
 }
 
 /// Data messages of a peer so far, keepalives included; each number modulo 2³².
@@ -35,12 +47,12 @@ pub struct Traffic {
 
 impl PeerActivity {
     /// The moments, for the timers of the slow path.
-    pub fn moments(&self) -> wireguard::Activity {
+    pub fn moments(&self) -> Moments {
         let tick = |at: &AtomicU32| match at.load(Ordering::Relaxed) {
             0 => None,
             tick => Some(Tick(tick)),
         };
-        wireguard::Activity {
+        Moments {
             sent_data: tick(&self.sent_data),
             sent: tick(&self.sent),
             received_data: tick(&self.received_data),
