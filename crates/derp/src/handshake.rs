@@ -8,14 +8,12 @@
 
 use crate::Error;
 use crate::frame::{self, CLIENT_INFO};
-use crypto_box::aead::Aead;
-use crypto_box::{Nonce, PublicKey, SalsaBox, SecretKey};
-use keys::{NodePrivate, NodePublic};
+use keys::nacl::{NONCE, TAG};
+use keys::{NaclBox, NodePrivate, NodePublic};
 use rand_core::RngCore;
 use std::time::Duration;
 use tokio::time::Instant;
 
-const NONCE: usize = 24;
 /// What we tell a relay: the protocol version, and that pings are answered.
 const CLIENT_INFO_JSON: &[u8] = br#"{"version":2,"CanAckPings":true}"#;
 
@@ -33,7 +31,7 @@ pub(crate) struct ServerInfo {
 
 /// The box between our key and one server's.
 pub(crate) struct Secret {
-    server: SalsaBox,
+    server: NaclBox,
     ours: NodePublic,
 }
 
@@ -42,32 +40,32 @@ impl Secret {
         if ours.agree(server.as_bytes()).is_none() {
             return Err(Error::Handshake("the relay's key is no key"));
         }
-        let boxed = SalsaBox::new(&PublicKey::from(*server.as_bytes()), &SecretKey::from(*ours.as_bytes()));
-        Ok(Self { server: boxed, ours: ours.public() })
+        Ok(Self { server: ours.nacl_box(server), ours: ours.public() })
     }
 
     /// The whole `ClientInfo` frame.
     pub(crate) fn client_info(&self, rng: &mut dyn RngCore) -> Result<Vec<u8>, Error> {
         let mut nonce = [0; NONCE];
         rng.fill_bytes(&mut nonce);
-        let sealed = self
-            .server
-            .encrypt(&Nonce::from(nonce), CLIENT_INFO_JSON)
-            .map_err(|_| Error::Handshake("our ClientInfo cannot be sealed"))?;
+        let mut text = CLIENT_INFO_JSON.to_vec();
+        let tag =
+            self.server.seal(&nonce, &mut text).ok_or(Error::Handshake("our ClientInfo cannot be sealed"))?;
         let mut out = Vec::with_capacity(128);
-        frame::put(&mut out, CLIENT_INFO, &[self.ours.as_bytes(), &nonce, &sealed]);
+        frame::put(&mut out, CLIENT_INFO, &[self.ours.as_bytes(), &nonce, &tag, &text]);
         Ok(out)
     }
 
     /// Opens the payload of a `ServerInfo` frame.
     pub(crate) fn server_info(&self, payload: &[u8]) -> Result<ServerInfo, Error> {
-        let Some((nonce, sealed)) = payload.split_first_chunk::<NONCE>() else {
+        let parts = payload.split_first_chunk::<NONCE>();
+        let parts = parts.and_then(|(nonce, rest)| Some((nonce, rest.split_first_chunk::<TAG>()?)));
+        let Some((nonce, (tag, sealed))) = parts else {
             return Err(Error::Handshake("the relay's ServerInfo is too short"));
         };
-        let json = self
-            .server
-            .decrypt(&Nonce::from(*nonce), sealed)
-            .map_err(|_| Error::Handshake("the relay does not have the key it claims"))?;
+        let mut json = sealed.to_vec();
+        if !self.server.open(nonce, &mut json, tag) {
+            return Err(Error::Handshake("the relay does not have the key it claims"));
+        }
         serde_json::from_slice(&json)
             .map_err(|_| Error::Handshake("the relay's ServerInfo is no JSON object"))
     }
@@ -125,8 +123,9 @@ mod tests {
     }
 
     fn sealed(by: &Secret, json: &[u8]) -> Vec<u8> {
-        let nonce = [7; NONCE];
-        [&nonce, &by.server.encrypt(&Nonce::from(nonce), json).expect("seal")[..]].concat()
+        let mut text = json.to_vec();
+        let tag = by.server.seal(&[7; NONCE], &mut text).expect("seal");
+        [&[7; NONCE][..], &tag, &text].concat()
     }
 
     #[test]
@@ -135,8 +134,10 @@ mod tests {
         let frame = client.client_info(&mut OsRng).expect("client info");
         let Ok(Some((Frame::ClientInfo(key, payload), _))) = decode(&frame) else { panic!("{frame:?}") };
         assert_eq!(key, client.ours);
-        let nonce: [u8; NONCE] = payload[..NONCE].try_into().expect("nonce");
-        let json = server.server.decrypt(&Nonce::from(nonce), &payload[NONCE..]).expect("open");
+        let (nonce, rest) = payload.split_first_chunk().expect("nonce");
+        let (tag, text) = rest.split_first_chunk().expect("tag");
+        let mut json = text.to_vec();
+        assert!(server.server.open(nonce, &mut json, tag));
         assert_eq!(json, CLIENT_INFO_JSON);
 
         let info =

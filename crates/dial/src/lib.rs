@@ -7,6 +7,7 @@
 
 mod der;
 mod dialer;
+mod exchange;
 mod lookup;
 mod provider;
 mod race;

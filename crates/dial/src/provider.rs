@@ -1,9 +1,10 @@
-//! What TLS calculates with: ring, and of it what a client needs.
+//! What TLS calculates with: ring, and of it what a client needs; X25519 is our own choice ([`crate::exchange`]).
 //!
 //! Owns: the lists of cipher suites, key exchanges and signatures, and what judges signatures. Absent on purpose: loading
 //! private keys (no server asks us for a certificate), TLS 1.2, and lists of revoked certificates; the code for each would
 //! be in every binary.
 
+use crate::exchange::X25519;
 use rustls::crypto::ring::{cipher_suite, kx_group};
 use rustls::crypto::{CryptoProvider, GetRandomFailed, KeyProvider, SecureRandom, WebPkiSupportedAlgorithms};
 use rustls::pki_types::PrivateKeyDer;
@@ -19,7 +20,6 @@ pub(crate) static SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorit
         signed::ECDSA_P256_SHA384,
         signed::ECDSA_P384_SHA256,
         signed::ECDSA_P384_SHA384,
-        signed::ED25519,
         signed::RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
         signed::RSA_PSS_2048_8192_SHA384_LEGACY_KEY,
         signed::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
@@ -31,7 +31,6 @@ pub(crate) static SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorit
     mapping: &[
         (SignatureScheme::ECDSA_NISTP256_SHA256, &[signed::ECDSA_P256_SHA256]),
         (SignatureScheme::ECDSA_NISTP384_SHA384, &[signed::ECDSA_P384_SHA384]),
-        (SignatureScheme::ED25519, &[signed::ED25519]),
         (SignatureScheme::RSA_PSS_SHA256, &[signed::RSA_PSS_2048_8192_SHA256_LEGACY_KEY]),
         (SignatureScheme::RSA_PSS_SHA384, &[signed::RSA_PSS_2048_8192_SHA384_LEGACY_KEY]),
         (SignatureScheme::RSA_PSS_SHA512, &[signed::RSA_PSS_2048_8192_SHA512_LEGACY_KEY]),
@@ -54,7 +53,7 @@ pub(crate) fn provider() -> CryptoProvider {
     }
     CryptoProvider {
         cipher_suites,
-        kx_groups: vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
+        kx_groups: vec![&X25519, kx_group::SECP256R1],
         signature_verification_algorithms: SIGNATURES,
         secure_random: &Kernel,
         key_provider: &NoKeys,
@@ -63,7 +62,7 @@ pub(crate) fn provider() -> CryptoProvider {
 
 /// Random numbers of the kernel.
 #[derive(Debug)]
-struct Kernel;
+pub(crate) struct Kernel;
 
 impl SecureRandom for Kernel {
     fn fill(&self, buf: &mut [u8]) -> Result<(), GetRandomFailed> {

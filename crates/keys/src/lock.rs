@@ -1,8 +1,9 @@
 //! The network-lock (Tailnet Lock) key pair: ed25519, made once a profile and only announced, not used to sign.
 
 use crate::text::{self, ParseKeyError, serde_as_text};
+use curve25519_dalek::EdwardsPoint;
 use rand_core::CryptoRngCore;
-use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use ring::digest;
 use std::fmt;
 use zeroize::Zeroize;
 
@@ -55,8 +56,10 @@ impl NlPrivate {
     pub fn generate(rng: &mut impl CryptoRngCore) -> Self {
         let mut out = [0; 64];
         rng.fill_bytes(&mut out[..32]);
-        if let Ok(pair) = Ed25519KeyPair::from_seed_unchecked(&out[..32]) {
-            out[32..].copy_from_slice(pair.public_key().as_ref());
+        let (seed, public) = out.split_at_mut(32);
+        let digest = digest::digest(&digest::SHA512, seed);
+        if let Some(scalar) = digest.as_ref().first_chunk() {
+            public.copy_from_slice(EdwardsPoint::mul_base_clamped(*scalar).compress().as_bytes());
         }
         Self(out)
     }
@@ -118,6 +121,14 @@ mod tests {
         assert!(key.public().to_text().ends_with(&key.to_text()[7 + 64..]));
         assert_eq!(format!("{key:?}"), "NlPrivate(redacted)");
         assert!(NlPrivate::zero().is_zero());
+    }
+
+    #[test]
+    fn public_half_as_others_have_it() {
+        use ring::signature::{Ed25519KeyPair, KeyPair as _};
+        let key = NlPrivate::generate(&mut rand_core::OsRng);
+        let pair = Ed25519KeyPair::from_seed_unchecked(&key.0[..32]).expect("a seed");
+        assert_eq!(pair.public_key().as_ref(), key.public().as_bytes());
     }
 
     #[test]

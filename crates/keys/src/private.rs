@@ -1,11 +1,13 @@
 //! X25519 private keys: clamped at creation, wiped on drop, never printed by `Debug`.
 
+use crate::nacl::NaclBox;
 use crate::public::{DiscoPublic, MachinePublic, NodePublic};
 use crate::text::{self, ParseKeyError, serde_as_text};
 use rand_core::CryptoRngCore;
 use std::fmt;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroize;
+use x25519_dalek::{X25519_BASEPOINT_BYTES, x25519};
+use zeroize::{Zeroize, Zeroizing};
 
 macro_rules! private_key {
     ($(#[$doc:meta])* $name:ident, $public:ident, $prefix:literal) => {
@@ -51,15 +53,18 @@ macro_rules! private_key {
                 if self.is_zero() {
                     return $public::ZERO;
                 }
-                let secret = x25519_dalek::StaticSecret::from(self.0);
-                $public::from_bytes(x25519_dalek::PublicKey::from(&secret).to_bytes())
+                $public::from_bytes(x25519(self.0, X25519_BASEPOINT_BYTES))
             }
 
             /// The X25519 shared secret with `public`; `None` if it is all zero (a point of small order).
             pub fn agree(&self, public: &[u8; 32]) -> Option<[u8; 32]> {
-                let secret = x25519_dalek::StaticSecret::from(self.0);
-                let shared = secret.diffie_hellman(&x25519_dalek::PublicKey::from(*public));
-                shared.was_contributory().then(|| shared.to_bytes())
+                let shared = Zeroizing::new(x25519(self.0, *public));
+                (!bool::from(shared.ct_eq(&[0; 32]))).then_some(*shared)
+            }
+
+            /// The NaCl box between this key and `other`: a key exchange.
+            pub fn nacl_box(&self, other: &$public) -> NaclBox {
+                NaclBox::new(&self.0, other.as_bytes())
             }
 
             /// The prefix and 64 hex digits. Only for the state file.

@@ -6,18 +6,14 @@
 use super::disco::Message;
 use crate::lines::demux::DISCO_MAGIC;
 use crate::time::Mono;
-use crypto_box::aead::AeadInPlace;
-use crypto_box::aead::Tag;
-use crypto_box::{PublicKey, SalsaBox, SecretKey};
-use keys::{DiscoPrivate, DiscoPublic};
+use keys::nacl::{NONCE, TAG};
+use keys::{DiscoPrivate, DiscoPublic, NaclBox};
 use rand_core::RngCore;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 const KEY: usize = 32;
-const NONCE: usize = 24;
-const TAG: usize = 16;
 
 /// Bytes around a message.
 pub const OVERHEAD: usize = DISCO_MAGIC.len() + KEY + NONCE + TAG;
@@ -31,7 +27,7 @@ const EXCHANGES: u32 = 20;
 
 /// The box between our disco key and one other.
 #[derive(Clone)]
-pub struct SealedBox(Arc<SalsaBox>);
+pub struct SealedBox(Arc<NaclBox>);
 
 impl fmt::Debug for SealedBox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,8 +38,7 @@ impl fmt::Debug for SealedBox {
 impl SealedBox {
     /// Works the box out: a key exchange.
     pub fn new(own: &DiscoPrivate, other: &DiscoPublic) -> Self {
-        let other = PublicKey::from(*other.as_bytes());
-        Self(Arc::new(SalsaBox::new(&other, &SecretKey::from(*own.as_bytes()))))
+        Self(Arc::new(own.nacl_box(other)))
     }
 
     /// A whole datagram; `own` is our public key.
@@ -55,10 +50,7 @@ impl SealedBox {
 
     fn seal_with(&self, own: &DiscoPublic, message: &Message, nonce: [u8; NONCE]) -> Box<[u8]> {
         let mut text = message.encode();
-        // It fails for texts of gigabytes only.
-        let Ok(tag) = self.0.encrypt_in_place_detached(&nonce.into(), &[], &mut text) else {
-            return Box::default();
-        };
+        let Some(tag) = self.0.seal(&nonce, &mut text) else { return Box::default() };
         [&DISCO_MAGIC[..], own.as_bytes(), &nonce, &tag, &text].concat().into()
     }
 
@@ -70,9 +62,9 @@ impl SealedBox {
             .ok_or(NotOpened)?;
         let (tag, sealed) = rest.split_first_chunk::<TAG>().ok_or(NotOpened)?;
         let mut text = sealed.to_vec();
-        self.0
-            .decrypt_in_place_detached(&(*nonce).into(), &[], &mut text, Tag::<SalsaBox>::from_slice(tag))
-            .map_err(|_| NotOpened)?;
+        if !self.0.open(nonce, &mut text, tag) {
+            return Err(NotOpened);
+        }
         Ok(Message::parse(&text))
     }
 }
