@@ -28,6 +28,7 @@ mod tidy;
 use anyhow::Result;
 use clap::{Arg, ArgAction, Command};
 use features::Request;
+use std::any::Any;
 use std::process::ExitCode;
 
 fn arguments() -> Command {
@@ -75,13 +76,29 @@ fn arguments() -> Command {
 }
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(code) => code,
-        Err(error) => {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !closed_pipe(panic.payload()) {
+            usual(panic);
+        }
+    }));
+    match std::panic::catch_unwind(run) {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+        // What a shell says of a program that SIGPIPE ended.
+        Err(panic) if closed_pipe(&*panic) => ExitCode::from(141),
+        Err(panic) => std::panic::resume_unwind(panic),
     }
+}
+
+/// Whether `println!` panicked because whoever reads us has had enough, as in `cargo xtask features | head`. It is the
+/// only word we get of it; unwinding ends what was started and is no error worth a line.
+fn closed_pipe(payload: &dyn Any) -> bool {
+    let text = payload.downcast_ref::<String>().map(String::as_str).unwrap_or_default();
+    text.starts_with("failed printing to std") && text.contains("Broken pipe")
 }
 
 fn run() -> Result<ExitCode> {

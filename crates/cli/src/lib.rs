@@ -1,6 +1,6 @@
 //! The `tailscale` command line: arguments, commands and rendering.
 //!
-//! Owns: Go's flag syntax over clap's definitions, one file per command, and every line that a
+//! Owns: tables of commands and flags read in Go's syntax, one file per command, and every line that a
 //! person or a script reads. Talks to any daemon with Tailscale's LocalAPI, ours or Go's.
 //! Leaves out: the LocalAPI itself (`localapi`), the process around it (arguments, environment, streams, clock and
 //! versions are handed in by `daemon`, so that everything here can be tested).
@@ -12,6 +12,7 @@ mod netcheck;
 mod prefs;
 mod render;
 mod stop;
+mod wait;
 
 use localapi::types::OptionalFeatures;
 use std::collections::BTreeMap;
@@ -20,15 +21,20 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::SystemTime;
 
+pub use args::{Command, nearest, parse_bool};
+pub use command::{ALL_COMMANDS, USUAL_COMMANDS};
 pub use prefs::names::check_hostname;
 
 use args::Typed;
 use console::Console;
 use stop::Stop;
+use wait::Waiter;
 
 /// What a process knows about itself.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Env {
+    /// [`ALL_COMMANDS`] or those that this build has.
+    pub commands: &'static Command,
     /// Environment variables; `USER`, `SSH_CLIENT` and `TS_DEBUG_NETCHECK_UDP_BIND` are read.
     pub vars: BTreeMap<String, String>,
     /// Real user id, for the hint about `sudo`.
@@ -76,9 +82,9 @@ pub fn check_routes(list: &str) -> Result<(), String> {
 /// Makes its own single-threaded runtime: not to be called from inside another.
 pub fn run(args: &[String], env: &Env, out: &mut dyn Write, err: &mut dyn Write) -> i32 {
     let mut console = Console::new(out, err);
-    let root = command::root(env);
-    let matches = match args::read(&root, args) {
-        Ok(Typed::Run(matches)) => matches,
+    let socket = env.socket.to_string_lossy();
+    let typed = match args::read(env.commands, &socket, args) {
+        Ok(Typed::Run(typed)) => typed,
         Ok(Typed::Help(text)) => {
             console.note(&text);
             return console.finish(0);
@@ -88,19 +94,19 @@ pub fn run(args: &[String], env: &Env, out: &mut dyn Write, err: &mut dyn Write)
             return console.finish(error.status);
         }
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
+    let waiter = match Waiter::new() {
+        Ok(waiter) => waiter,
         Err(error) => {
             console.note(&format!("cannot start: {error}\n"));
             return console.finish(1);
         }
     };
-    let done = runtime.block_on(command::dispatch(&root, &matches, env, &mut console));
-    let status = match done {
+    let status = match command::dispatch(&typed, env, &mut console, &waiter) {
         Ok(()) => 0,
         Err(Stop::Quiet(status)) => status,
-        Err(Stop::Help(path)) => {
-            console.note(&args::usage(&root, &path));
+        Err(Stop::Help) => {
+            let command = typed.last().map_or(env.commands, |matches| matches.command);
+            console.note(&args::usage(command, &socket));
             0
         }
         Err(Stop::Error(message)) => {

@@ -11,8 +11,8 @@ pub(crate) enum Stop {
     Denied(String),
     /// Everything has been said; this status.
     Quiet(i32),
-    /// The help of the command at this path, status 0.
-    Help(Vec<String>),
+    /// The help of the command, status 0.
+    Help,
 }
 
 impl From<String> for Stop {

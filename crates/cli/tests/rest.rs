@@ -333,7 +333,7 @@ fn help_and_mistakes() {
               bugreport  Mark this moment in the daemon's log and print the mark
 
             FLAGS
-                  --socket <value>  path of tailscaled's socket [default: DIR/s]
+              --socket <value>  path of tailscaled's socket [default: DIR/s]
             -- status 0
         "#]],
     );
@@ -351,14 +351,16 @@ fn help_and_mistakes() {
             found. Stops after 10 pings or at the first answer over a direct path.
 
             FLAGS
-                  --c <value>              number of pings, 0 for no end [default: 10]
-                  --icmp[=<bool>]          ICMP inside WireGuard, answered by the peer's system [default: false]
-                  --peerapi[=<bool>]       ask the peer's PeerAPI server [default: false]
-                  --size <value>           size of the message in bytes, 0 for the least (only without --tsmp, --icmp, --peerapi) [default: 0]
-                  --timeout <value>        how long to wait for each answer [default: 5s]
-                  --tsmp[=<bool>]          TSMP inside WireGuard, answered by the peer's tailscaled [default: false]
-                  --until-direct[=<bool>]  stop when there is a direct path [default: true]
-                  --verbose[=<bool>]       tell which address a name stands for [default: false]
+              -c <number>             number of pings, 0 for no end [default: 10]
+              --icmp                  ICMP inside WireGuard, answered by the peer's system
+              --peerapi               ask the peer's PeerAPI server
+              --size <number>         size of the message in bytes, 0 for the least (only
+                                      without --tsmp, --icmp, --peerapi) [default: 0]
+              --timeout <duration>    how long to wait for each answer [default: 5s]
+              --tsmp                  TSMP inside WireGuard, answered by the peer's
+                                      tailscaled
+              --until-direct[=false]  stop when there is a direct path [default: true]
+              --verbose               tell which address a name stands for
             -- status 0
         "#]],
     );
@@ -376,40 +378,40 @@ fn help_and_mistakes() {
         &recorded(),
         "ip --frob",
         expect![[r#"
-        -- err
-        flag provided but not defined: -frob
-        Show Tailscale addresses
+            -- err
+            flag provided but not defined: -frob
+            Show Tailscale addresses
 
-        USAGE
-          tailscale ip [-1] [-4] [-6] [peer, service or address]
+            USAGE
+              tailscale ip [-1] [-4] [-6] [peer, service or address]
 
-        FLAGS
-              --1[=<bool>]      only one address [default: false]
-              --4[=<bool>]      only the IPv4 address [default: false]
-              --6[=<bool>]      only the IPv6 address [default: false]
+            FLAGS
+              -1                only one address
+              -4                only the IPv4 address
+              -6                only the IPv6 address
               --assert <value>  fail unless this is an address of the node
-        -- status 2
-    "#]],
+            -- status 2
+        "#]],
     );
     check(
         &recorded(),
         "ip --asert=1",
         expect![[r#"
-        -- err
-        flag provided but not defined: -asert
-        Did you mean --assert?
-        Show Tailscale addresses
+            -- err
+            flag provided but not defined: -asert
+            Did you mean --assert?
+            Show Tailscale addresses
 
-        USAGE
-          tailscale ip [-1] [-4] [-6] [peer, service or address]
+            USAGE
+              tailscale ip [-1] [-4] [-6] [peer, service or address]
 
-        FLAGS
-              --1[=<bool>]      only one address [default: false]
-              --4[=<bool>]      only the IPv4 address [default: false]
-              --6[=<bool>]      only the IPv6 address [default: false]
+            FLAGS
+              -1                only one address
+              -4                only the IPv4 address
+              -6                only the IPv6 address
               --assert <value>  fail unless this is an address of the node
-        -- status 2
-    "#]],
+            -- status 2
+        "#]],
     );
     check(
         &recorded(),
@@ -417,6 +419,7 @@ fn help_and_mistakes() {
         expect![[r#"
             -- err
             flag provided but not defined: -json
+            Did you mean 'tailscale status --json'? Flags of a command follow its name.
             Your private network, made of WireGuard.
 
             USAGE
@@ -444,7 +447,7 @@ fn help_and_mistakes() {
               bugreport  Mark this moment in the daemon's log and print the mark
 
             FLAGS
-                  --socket <value>  path of tailscaled's socket [default: DIR/s]
+              --socket <value>  path of tailscaled's socket [default: DIR/s]
             -- status 2
         "#]],
     );

@@ -4,6 +4,7 @@
 //! Leaves out: acting on them.
 
 use crate::config;
+use cli::{nearest, parse_bool};
 use std::path::{Path, PathBuf};
 
 /// What was asked for.
@@ -204,7 +205,7 @@ impl Raw {
             self.help = true;
         } else if let Some(spec) = FLAGS.iter().find(|spec| spec.name == name) {
             let value = value(!spec.value.is_empty())?;
-            if spec.value.is_empty() && parse_bool(&value).is_none() {
+            if spec.value.is_empty() && parse_bool(&value).is_err() {
                 return Err(misuse(format!(
                     "invalid boolean value {value:?} for -{name}: give true or false"
                 )));
@@ -212,15 +213,15 @@ impl Raw {
             self.values.push((spec.name, value));
         } else if let Some((_, takes_value)) = ACCEPTED.iter().find(|(accepted, _)| *accepted == name) {
             let value = value(*takes_value)?;
-            if !value.is_empty() && parse_bool(&value) != Some(false) {
+            if !value.is_empty() && parse_bool(&value) != Ok(false) {
                 self.notes.push(format!("--{name} has no effect: this build does not have the feature"));
             }
         } else if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
-            if name != "encrypt-state" || inline.as_deref().and_then(parse_bool) != Some(false) {
+            if name != "encrypt-state" || inline.as_deref().map(parse_bool) != Some(Ok(false)) {
                 return Err(Refusal { text: format!("--{name}: {why}"), status: 1 });
             }
         } else {
-            let near = nearest(name, FLAGS.iter().map(|spec| spec.name));
+            let near = nearest(name, &mut FLAGS.iter().map(|spec| spec.name));
             let hint = near.map(|n| format!(" (did you mean --{n}?)")).unwrap_or_default();
             return Err(misuse(format!("flag provided but not defined: -{name}{hint}")));
         }
@@ -232,7 +233,7 @@ impl Raw {
     }
 
     fn on(&self, name: &str) -> bool {
-        self.value(name).and_then(parse_bool) == Some(true)
+        self.value(name).map(parse_bool) == Some(Ok(true))
     }
 
     fn resolve(mut self, around: &Surroundings<'_>) -> Result<Parsed, Refusal> {
@@ -336,34 +337,7 @@ fn default_state_dir(around: &Surroundings<'_>) -> Option<PathBuf> {
 
 /// Whether an environment variable says yes, as Go's switches do.
 pub fn switched_on(variable: &str) -> bool {
-    std::env::var(variable).ok().and_then(|value| parse_bool(&value)) == Some(true)
-}
-
-/// Go's `strconv.ParseBool`.
-pub fn parse_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
-}
-
-/// The candidate fewest edits away from `word`, if it is near at all.
-pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates.map(|c| (edits(word, c), c)).min().filter(|(n, _)| *n <= 3).map(|(_, c)| c)
-}
-
-fn edits(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().take(64).enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.bytes().enumerate() {
-            let substitute = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substitute.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row.last().copied().unwrap_or(0)
+    std::env::var(variable).is_ok_and(|value| parse_bool(&value) == Ok(true))
 }
 
 /// A name a line, as `tailscale version --features` prints them.

@@ -2,9 +2,7 @@
 //!
 //! Flag errors end with status 2 and the command's help, as there; an unknown command ends with status 1.
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-
-use super::value::quote;
+use super::spec::Command;
 
 /// A refused argument list.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,19 +21,19 @@ impl ArgError {
         Self { message, usage, status: 2 }
     }
 
-    /// A command below `path` was to follow: status 1, with help.
-    pub(crate) fn no_command(path: &[String], usage: String) -> Self {
-        Self { message: format!("{}: subcommand required", spelled(path)), usage, status: 1 }
+    /// A command below the one typed as `path` was to follow: status 1, with help.
+    pub(super) fn no_command(path: &str, usage: String) -> Self {
+        Self { message: format!("{path}: subcommand required"), usage, status: 1 }
     }
 
-    /// A command that does not exist below `path`: status 1, no help.
-    pub(crate) fn unknown_command(path: &[String], word: &str, nearest: Option<&str>) -> Self {
-        let parent = spelled(path);
-        let mut message = format!("{parent}: unknown subcommand: {word}");
-        if path.is_empty() && LEFT_OUT.contains(&word) {
+    /// A command that does not exist below `parent`, typed as `path`: status 1, no help.
+    pub(super) fn unknown_command(parent: &Command, path: &str, word: &str) -> Self {
+        let mut message = format!("{path}: unknown subcommand: {word}");
+        let mut known = parent.commands.iter().filter(|below| !below.hidden).map(|below| below.name);
+        if path == "tailscale" && LEFT_OUT.contains(&word) {
             message.push_str(&format!("\n'tailscale {word}' is for a part that is not in this build."));
-        } else if let Some(nearest) = nearest {
-            message.push_str(&format!("\nDid you mean '{parent} {nearest}'?"));
+        } else if let Some(nearest) = nearest(word, &mut known) {
+            message.push_str(&format!("\nDid you mean '{path} {nearest}'?"));
         }
         Self { message, usage: String::new(), status: 1 }
     }
@@ -46,17 +44,13 @@ impl ArgError {
     }
 }
 
-/// The command at `path`, as it is typed.
-fn spelled(path: &[String]) -> String {
-    path.iter().fold("tailscale".to_owned(), |all, name| format!("{all} {name}"))
-}
-
 /// Commands of Go's tool for parts that are not here.
-const LEFT_OUT: [&str; 21] = [
+const LEFT_OUT: [&str; 22] = [
     "appc-routes",
     "cert",
     "completion",
     "configure",
+    "debug",
     "dns",
     "drive",
     "exit-node",
@@ -76,51 +70,37 @@ const LEFT_OUT: [&str; 21] = [
     "web",
 ];
 
-/// Tells a clap error about the command at `path` in our words.
-pub(super) fn from_clap(error: &clap::Error, usage: String, path: &[String]) -> ArgError {
-    let flag = string(error, ContextKind::InvalidArg).map(|arg| bare(arg).to_owned()).unwrap_or_default();
-    match error.kind() {
-        ErrorKind::InvalidSubcommand => {
-            let word = string(error, ContextKind::InvalidSubcommand).unwrap_or_default();
-            ArgError::unknown_command(path, word, string(error, ContextKind::SuggestedSubcommand))
+/// The one of `known` that is the fewest edits away from `word`, if it is near at all: one edit in three letters.
+pub fn nearest<'a>(word: &str, known: &mut dyn Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut best = None;
+    let mut most = (word.len() / 3).max(1);
+    for name in known {
+        let far = edits(word, name);
+        if far <= most && (best.is_none() || far < most) {
+            (best, most) = (Some(name), far);
         }
-        ErrorKind::UnknownArgument => {
-            let mut message = format!("flag provided but not defined: -{flag}");
-            let command = string(error, ContextKind::SuggestedSubcommand);
-            if let Some(command) = command {
-                message.push_str(&format!(
-                    "\nDid you mean 'tailscale {command} --{flag}'? Flags of a command follow its name."
-                ));
-            } else if let Some(nearest) = string(error, ContextKind::SuggestedArg) {
-                message.push_str(&format!("\nDid you mean --{}?", bare(nearest)));
-            }
-            ArgError::syntax(message, usage)
-        }
-        _ => {
-            let value = string(error, ContextKind::InvalidValue).unwrap_or_default();
-            let why = std::error::Error::source(error)
-                .map_or_else(|| error.kind().to_string(), ToString::to_string);
-            let message = match why.strip_prefix("boolean: ") {
-                Some(why) => format!("invalid boolean value {} for -{flag}: {why}", quote(value)),
-                None => format!("invalid value {} for flag -{flag}: {why}", quote(value)),
+    }
+    best
+}
+
+/// Letters to change, add or take away. Of long words only the beginning counts.
+fn edits(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().take(64).enumerate() {
+        // What stood up and left of the place, and what stands left of it.
+        let (mut diagonal, mut left) = (i, i + 1);
+        for (place, y) in row.iter_mut().zip(std::iter::once(None).chain(b.bytes().map(Some))) {
+            let Some(y) = y else {
+                *place = left;
+                continue;
             };
-            ArgError::syntax(message, usage)
+            let above = *place;
+            left = (diagonal + usize::from(x != y)).min(above + 1).min(left + 1);
+            diagonal = above;
+            *place = left;
         }
     }
-}
-
-fn string(error: &clap::Error, kind: ContextKind) -> Option<&str> {
-    match error.get(kind)? {
-        ContextValue::String(text) => Some(text),
-        ContextValue::Strings(list) => list.first().map(String::as_str),
-        _ => None,
-    }
-}
-
-/// `--name[=<bool>]` or `--name <value>` as clap writes it → `name`.
-fn bare(arg: &str) -> &str {
-    let arg = arg.trim_start_matches('-');
-    arg.split(['[', '=', ' ', '<']).next().unwrap_or(arg)
+    row.last().copied().unwrap_or_default()
 }
 
 /// Overwrites the secret part of every `tskey-…` in `text`.

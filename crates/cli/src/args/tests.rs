@@ -1,68 +1,75 @@
 //! Table of typed lines against what the Go tool makes of them (texts recorded from its 1.102.5 build).
 
 use super::*;
+use crate::command::Run;
+use crate::stop::Outcome;
 
-fn root() -> Command {
-    group("tailscale", "tailscale [flags] <subcommand>", "root")
-        .arg(text("socket", "/run/s", "path"))
-        .subcommand(
-            command("up", "tailscale up [flags]", "connect")
-                .arg(switch("accept-dns", true, "dns"))
-                .arg(switch("json", false, "json"))
-                .arg(switch("report-posture", false, "posture"))
-                .arg(text("auth-key", "", "key"))
-                .arg(duration("timeout", "0s", "limit"))
-                .arg(text("hostname", "", "name")),
-        )
-        .subcommand(command("ping", "tailscale ping", "ping").arg(int("c", "10", "count")))
-        .subcommand(
-            command("ip", "tailscale ip", "ip").arg(switch("4", false, "v4")).arg(switch("1", false, "one")),
-        )
-        .subcommand(
-            command("switch", "tailscale switch", "switch")
-                .arg(switch("list", false, "list"))
-                .subcommand(command("remove", "tailscale switch remove", "remove")),
-        )
-        .subcommand(
-            group("debug", "tailscale debug <subcommand>", "debug").subcommand(command("prefs", "", "")),
-        )
+fn run(_: &mut Run<'_, '_>, _: &Matches) -> Outcome {
+    Ok(())
 }
+
+const fn command(name: &'static str, usage: &'static str) -> Command {
+    Command { name, usage, run: Some(run), ..Command::PLAIN }
+}
+
+static ROOT: Command = Command {
+    flags: &[&[text("socket", "/run/s", "path")]],
+    commands: &[&UP, &PING, &IP, &SWITCH, &DEBUG],
+    run: None,
+    ..command("tailscale", "tailscale [flags] <subcommand>")
+};
+
+static UP: Command = Command {
+    flags: &[
+        &[switch("accept-dns", true, "dns"), switch("json", false, "json")],
+        &[
+            switch("report-posture", false, "posture"),
+            text("auth-key", "", "key"),
+            duration("timeout", "0s", "limit"),
+            only_true("host-routes", "true").hidden(),
+            text("hostname", "", "name"),
+        ],
+    ],
+    ..command("up", "tailscale up [flags]")
+};
+
+static PING: Command = Command { flags: &[&[int("c", "10", "count")]], ..command("ping", "tailscale ping") };
+
+static IP: Command = Command {
+    flags: &[&[switch("4", false, "v4"), switch("1", false, "one")]],
+    ..command("ip", "tailscale ip")
+};
+
+static SWITCH: Command = Command {
+    flags: &[&[switch("list", false, "list")]],
+    commands: &[&REMOVE],
+    ..command("switch", "tailscale switch")
+};
+
+static REMOVE: Command = command("remove", "tailscale switch remove");
+
+static DEBUG: Command =
+    Command { commands: &[&PREFS], run: None, ..command("debug", "tailscale debug <subcommand>") };
+
+static PREFS: Command = command("prefs", "");
 
 /// `command path | flag=value… | rest`, or the first line of what is wrong.
 fn typed(line: &str) -> String {
     let args: Vec<String> =
         line.split(' ').filter(|word| !word.is_empty()).map(|word| word.replace("%20", " ")).collect();
-    match read(&root(), &args) {
+    match read(&ROOT, "", &args) {
         Err(error) => format!("{}: {}", error.status, mask_keys(&error.message)),
         Ok(Typed::Help(text)) => format!("help {}", text.lines().nth(3).unwrap_or_default().trim()),
-        Ok(Typed::Run(matches)) => {
-            let mut at = &matches;
-            let mut out = String::new();
-            loop {
-                for id in at.ids() {
-                    let name = id.as_str();
-                    if name == "args" || !at.given(name) {
-                        continue;
-                    }
-                    let raw: Vec<String> = at
-                        .get_raw(name)
-                        .into_iter()
-                        .flatten()
-                        .map(|value| value.to_string_lossy().into_owned())
-                        .collect();
-                    out.push_str(&format!(" {name}={}", raw.join(",")));
-                }
-                for word in at.rest() {
-                    out.push_str(&format!(" [{word}]"));
-                }
-                match at.subcommand() {
-                    Some((name, sub)) => {
-                        out.push_str(&format!(" {name}"));
-                        at = sub;
-                    }
-                    None => return out.trim().to_owned(),
-                }
+        Ok(Typed::Run(levels)) => {
+            let mut out = Vec::new();
+            for matches in &levels {
+                out.push(matches.command.name.to_owned());
+                let given = matches.all_given();
+                out.extend(given.iter().map(|flag| format!("{}={}", flag.name, matches.word(flag.name))));
+                out.extend(matches.rest().iter().map(|word| format!("[{word}]")));
             }
+            out.remove(0);
+            out.join(" ")
         }
     }
 }
@@ -73,7 +80,7 @@ fn lines() {
         ("up", "up"),
         ("up -accept-dns", "up accept-dns=true"),
         ("up --accept-dns=false -hostname=x", "up accept-dns=false hostname=x"),
-        ("up --hostname x --accept-dns=0", "up hostname=x accept-dns=0"),
+        ("up --hostname x --accept-dns=0", "up accept-dns=0 hostname=x"),
         ("up --accept-dns false", "up accept-dns=true [false]"),
         ("up --hostname= --json", "up hostname= json=true"),
         ("up --hostname --json", "up hostname=--json"),
@@ -125,6 +132,15 @@ fn lines() {
         (
             "ping -c=9999999999999999999999",
             "2: invalid value \"9999999999999999999999\" for flag -c: value out of range",
+        ),
+        (
+            "up --host-routes=false",
+            "2: invalid boolean value \"false\" for -host-routes: unsupported value; only 'true' is allowed",
+        ),
+        (
+            "--hostname=x up",
+            "2: flag provided but not defined: -hostname\n\
+             Did you mean 'tailscale up --hostname'? Flags of a command follow its name.",
         ),
         ("---x", "2: bad flag syntax: ---x"),
         ("up --=3", "2: bad flag syntax: --=3"),

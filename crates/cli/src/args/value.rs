@@ -52,17 +52,19 @@ fn decimal(value: u64, unit: u64) -> String {
 }
 
 /// Go's `strconv.ParseBool` set of words.
-pub(crate) fn parse_bool(text: &str) -> Result<bool, String> {
+///
+/// # Errors
+/// What is wrong, for the end of a sentence.
+pub fn parse_bool(text: &str) -> Result<bool, &'static str> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        // The prefix tells `error` to use Go's wording for booleans.
-        _ => Err("boolean: parse error".to_owned()),
+        _ => Err("parse error"),
     }
 }
 
 /// A decimal or `0x`/`0o`/`0b` whole number.
-pub(crate) fn parse_int(text: &str) -> Result<i64, String> {
+pub(crate) fn parse_int(text: &str) -> Result<i64, &'static str> {
     let (sign, digits) = match text.strip_prefix('-') {
         Some(rest) => ("-", rest),
         None => ("", text.strip_prefix('+').unwrap_or(text)),
@@ -75,14 +77,14 @@ pub(crate) fn parse_int(text: &str) -> Result<i64, String> {
         _ => (10, lower.as_str()),
     };
     if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
-        return Err("parse error".to_owned());
+        return Err("parse error");
     }
-    i64::from_str_radix(&format!("{sign}{digits}"), radix).map_err(|_| "value out of range".to_owned())
+    i64::from_str_radix(&format!("{sign}{digits}"), radix).map_err(|_| "value out of range")
 }
 
 /// A Go duration: `0`, or numbers with units `ns us µs ms s m h`, e.g. `1h2m3.5s`.
-pub(crate) fn parse_duration(text: &str) -> Result<GoDuration, String> {
-    let bad = || "parse error".to_owned();
+pub(crate) fn parse_duration(text: &str) -> Result<GoDuration, &'static str> {
+    let bad = || "parse error";
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

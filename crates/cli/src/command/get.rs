@@ -1,25 +1,30 @@
 //! `get`: the settings as they are, by the names of `set`.
 
-use clap::{ArgMatches, Command};
 use localapi::types::{Prefs, Status};
 
 use super::Run;
-use crate::args::{Matches, command, quote, quote_list, switch};
+use crate::args::{Command, Flag, Matches, quote, quote_list, switch};
 use crate::prefs::exit_node;
 use crate::prefs::flags::{GET, Value, value};
 use crate::render::{json, table};
 use crate::stop::{Outcome, Stop};
 
-pub(crate) fn define() -> Command {
-    command("get", "tailscale get [flags] [setting-name | all]", "Show settings")
-        .before_help("Names are those of the flags of \"tailscale set\".")
-        .arg(switch("json", false, "print JSON"))
-        .arg(switch("set-flags", false, "print flags for \"tailscale set\""))
-}
+pub(super) static COMMAND: Command = Command {
+    name: "get",
+    usage: "tailscale get [flags] [setting-name | all]",
+    about: "Show settings",
+    more: "Names are those of the flags of \"tailscale set\".",
+    flags: &[FLAGS],
+    run: Some(run),
+    ..Command::PLAIN
+};
 
-pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome {
-    let prefs = run.client.prefs().await?;
-    let status = run.client.status().await?;
+const FLAGS: &[Flag] =
+    &[switch("json", false, "print JSON"), switch("set-flags", false, "print flags for \"tailscale set\"")];
+
+fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
+    let prefs = run.prefs()?;
+    let status = run.status()?;
     let words = matches.rest();
     let one = match words.as_slice() {
         [] | ["all"] => None,

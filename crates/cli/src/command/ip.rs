@@ -2,24 +2,31 @@
 
 use std::net::{IpAddr, ToSocketAddrs as _};
 
-use clap::{ArgMatches, Command};
 use localapi::Error;
 use localapi::types::Status;
 
 use super::Run;
-use crate::args::{Matches, command, quote, switch, text};
+use crate::args::{Command, Flag, Matches, quote, switch, text};
 use crate::render::status::display_name;
 use crate::stop::{Outcome, Stop};
 
-pub(crate) fn define() -> Command {
-    command("ip", "tailscale ip [-1] [-4] [-6] [peer, service or address]", "Show Tailscale addresses")
-        .arg(switch("1", false, "only one address"))
-        .arg(switch("4", false, "only the IPv4 address"))
-        .arg(switch("6", false, "only the IPv6 address"))
-        .arg(text("assert", "", "fail unless this is an address of the node"))
-}
+pub(super) static COMMAND: Command = Command {
+    name: "ip",
+    usage: "tailscale ip [-1] [-4] [-6] [peer, service or address]",
+    about: "Show Tailscale addresses",
+    flags: &[FLAGS],
+    run: Some(run),
+    ..Command::PLAIN
+};
 
-pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome {
+const FLAGS: &[Flag] = &[
+    switch("1", false, "only one address"),
+    switch("4", false, "only the IPv4 address"),
+    switch("6", false, "only the IPv6 address"),
+    text("assert", "", "fail unless this is an address of the node"),
+];
+
+fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     let words = matches.rest();
     if words.len() > 1 {
         return Err(Stop::from("too many arguments, expected at most one peer"));
@@ -28,7 +35,7 @@ pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome 
     if [one, v4, v6].into_iter().filter(|on| *on).count() > 1 {
         return Err(Stop::from("tailscale ip -1, -4, and -6 are mutually exclusive"));
     }
-    let status = run.client.status().await?;
+    let status = run.status()?;
     let mut ips = status.tailscale_ips.clone();
     let assert = matches.word("assert");
     if !assert.is_empty() {
@@ -46,9 +53,9 @@ pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome 
         let (ip, _) = resolve(&status, of)?;
         ips = match node_addresses(&status, ip) {
             Some(ips) => ips,
-            None => service_addresses(run, ip)
-                .await?
-                .ok_or_else(|| format!("no peer or service found with IP {ip}"))?,
+            None => {
+                service_addresses(run, ip)?.ok_or_else(|| format!("no peer or service found with IP {ip}"))?
+            }
         };
     }
     if ips.is_empty() {
@@ -71,8 +78,8 @@ fn node_addresses(status: &Status, ip: IpAddr) -> Option<Vec<IpAddr>> {
     nodes.into_iter().find(|node| node.tailscale_ips.contains(&ip)).map(|node| node.tailscale_ips.clone())
 }
 
-async fn service_addresses(run: &Run<'_, '_>, ip: IpAddr) -> Result<Option<Vec<IpAddr>>, Stop> {
-    let services = match run.client.services().await {
+fn service_addresses(run: &Run<'_, '_>, ip: IpAddr) -> Result<Option<Vec<IpAddr>>, Stop> {
+    let services = match run.wait(run.client.services()) {
         Ok(services) => services,
         // A daemon without services, or without a network map.
         Err(Error::NotFound(_) | Error::Http { status: 503, .. }) => return Ok(None),

@@ -1,19 +1,20 @@
 //! `login`: a new profile, then `up`.
 
-use clap::{ArgMatches, Command};
-
 use super::{Run, no_words, up};
-use crate::args::{Matches, command, text};
+use crate::args::{Command, Matches, text};
 use crate::prefs::{flags, names, routes, unsupported};
 use crate::stop::{Outcome, connecting};
 
-pub(crate) fn define() -> Command {
-    let own = [text("nickname", "", "name for the new account")];
-    let flags = flags::shared().into_iter().chain(flags::up_only()).chain(own).collect();
-    command("login", "tailscale login [flags]", "Log in to a further account").args(flags::sorted(flags))
-}
+pub(super) static COMMAND: Command = Command {
+    name: "login",
+    usage: "tailscale login [flags]",
+    about: "Log in to a further account",
+    flags: &[flags::SHARED, flags::UP_ONLY, &[text("nickname", "", "name for the new account")]],
+    run: Some(run),
+    ..Command::PLAIN
+};
 
-pub(crate) async fn run(run: &mut Run<'_, '_>, root: &Command, matches: &ArgMatches) -> Outcome {
+fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     // What can be refused is refused before the daemon leaves the profile it is in.
     no_words(matches)?;
     unsupported::check(matches, None)?;
@@ -21,6 +22,6 @@ pub(crate) async fn run(run: &mut Run<'_, '_>, root: &Command, matches: &ArgMatc
     names::tags(matches.word("advertise-tags"))?;
     names::check_hostname(matches.word("hostname"))?;
     flags::netfilter_mode(matches.word("netfilter-mode"))?;
-    run.client.new_profile().await.map_err(connecting)?;
-    up::go(run, root, "login", matches).await
+    run.wait(run.client.new_profile()).map_err(connecting)?;
+    up::go(run, matches)
 }

@@ -1,21 +1,20 @@
 //! `logout`: gives the node key back to control and forgets the profile.
 
-use clap::{ArgMatches, Command};
-
 use super::{Run, no_words};
-use crate::args::{Matches, command, text};
+use crate::args::{Command, Matches, text};
 use crate::stop::Outcome;
 
-pub(crate) fn define() -> Command {
-    command(
-        "logout",
-        "tailscale logout",
-        "Disconnect and expire the node key, so that a login is needed again",
-    )
-    .arg(text("reason", "", "reason, if a policy wants one"))
-}
+pub(super) static COMMAND: Command = Command {
+    name: "logout",
+    usage: "tailscale logout",
+    about: "Disconnect and expire the node key, so that a login is needed again",
+    flags: &[&[text("reason", "", "reason, if a policy wants one")]],
+    run: Some(run),
+    ..Command::PLAIN
+};
 
-pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome {
+fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     no_words(matches)?;
-    Ok(run.client.clone().with_reason(matches.word("reason")).logout().await?)
+    let client = run.client.clone().with_reason(matches.word("reason"));
+    Ok(run.wait(client.logout())?)
 }

@@ -3,50 +3,55 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use clap::{ArgMatches, Command};
-
-use super::{Run, debug::lacking, no_words};
-use crate::args::{Matches, command};
+use super::{Run, lacking, no_words};
+use crate::args::{Command, Matches};
 use crate::stop::{Outcome, Stop};
 
-pub(crate) fn define() -> Command {
-    command(
-        "metrics",
-        "tailscale metrics [print]\n  tailscale metrics write <path>",
-        "Print what the daemon counts, for Prometheus",
-    )
-    .subcommand(command("print", "tailscale metrics print", "Print the metrics"))
-    .subcommand(
-        command("write", "tailscale metrics write <path>", "Write the metrics to a file")
-            .before_help("The file is replaced as a whole, so a collector never reads half of it."),
-    )
-}
+pub(super) static COMMAND: Command = Command {
+    name: "metrics",
+    usage: "tailscale metrics [print]\n  tailscale metrics write <path>",
+    about: "Print what the daemon counts, for Prometheus",
+    commands: &[&PRINT, &WRITE],
+    run: Some(run),
+    ..Command::PLAIN
+};
 
-pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome {
-    match matches.subcommand() {
-        Some(("write", matches)) => {
-            let words = matches.rest();
-            let [path] = words.as_slice() else {
-                return Err(Stop::from("usage: tailscale metrics write <path>"));
-            };
-            let text = run.client.user_metrics().await.map_err(lacking)?;
-            replace(Path::new(path), &text).map_err(|error| format!("cannot write {path}: {error}").into())
-        }
-        Some((_, matches)) => {
-            no_words(matches)?;
-            print(run).await
-        }
-        None => match matches.rest().first() {
-            Some(word) => Err(Stop::Error(format!("tailscale metrics: unknown subcommand: {word}"))),
-            None => print(run).await,
-        },
+static PRINT: Command = Command {
+    name: "print",
+    usage: "tailscale metrics print",
+    about: "Print the metrics",
+    run: Some(print),
+    ..Command::PLAIN
+};
+
+static WRITE: Command = Command {
+    name: "write",
+    usage: "tailscale metrics write <path>",
+    about: "Write the metrics to a file",
+    more: "The file is replaced as a whole, so a collector never reads half of it.",
+    run: Some(write),
+    ..Command::PLAIN
+};
+
+fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
+    match matches.rest().first() {
+        Some(word) => Err(Stop::Error(format!("tailscale metrics: unknown subcommand: {word}"))),
+        None => print(run, matches),
     }
 }
 
-async fn print(run: &mut Run<'_, '_>) -> Outcome {
-    let text = run.client.user_metrics().await.map_err(lacking)?;
+fn print(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
+    no_words(matches)?;
+    let text = run.wait(run.client.user_metrics()).map_err(lacking)?;
     run.console.say_bytes(&text);
     Ok(())
+}
+
+fn write(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
+    let words = matches.rest();
+    let [path] = words.as_slice() else { return Err(Stop::from("usage: tailscale metrics write <path>")) };
+    let text = run.wait(run.client.user_metrics()).map_err(lacking)?;
+    replace(Path::new(path), &text).map_err(|error| format!("cannot write {path}: {error}").into())
 }
 
 /// Puts `text` into a new file beside `path`, then in its place.

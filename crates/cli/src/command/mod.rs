@@ -1,4 +1,4 @@
-//! The commands, one file each: its flags, what it asks the daemon, what it prints.
+//! The commands, one file each: their tables, what they ask the daemon, what they print.
 
 mod bugreport;
 mod debug;
@@ -20,13 +20,18 @@ mod version;
 mod wait;
 mod whois;
 
-use clap::{ArgMatches, Command};
+use localapi::Error;
 use localapi::client::Client;
+use localapi::types::{Prefs, Status};
 
 use crate::Env;
-use crate::args::{Matches, group, quote_list, text};
+use crate::args::{Command, Flag, Matches, quote_list, text};
 use crate::console::Console;
 use crate::stop::{Outcome, Stop};
+use crate::wait::Waiter;
+
+/// What runs a command.
+pub(crate) type Handler = fn(&mut Run<'_, '_>, &Matches) -> Outcome;
 
 /// Everything a command works with.
 pub(crate) struct Run<'c, 'w> {
@@ -36,98 +41,102 @@ pub(crate) struct Run<'c, 'w> {
     pub(crate) client: Client,
     /// The streams.
     pub(crate) console: &'c mut Console<'w>,
+    /// The event loop.
+    pub(crate) waiter: &'c Waiter,
 }
 
-const ABOUT_HELP: &str = "For help on a command, add --help after it: \"tailscale status --help\".";
+impl Run<'_, '_> {
+    /// The answer to a call.
+    pub(crate) fn wait<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        self.waiter.wait(call)
+    }
 
-/// The command tree.
-pub(crate) fn root(env: &Env) -> Command {
-    let socket = format!("path of tailscaled's socket [default: {}]", env.socket.display());
-    group(
-        "tailscale",
-        "tailscale [flags] <subcommand> [command flags]",
-        "Your private network, made of WireGuard.",
-    )
-    .before_help(ABOUT_HELP)
-    .arg(text("socket", "", "").help(socket))
-    .subcommands([
-        up::define(),
-        down::define(),
-        set::define(),
-        get::define(),
-        login::define(),
-        logout::define(),
-        switch::define(),
-        netcheck::define(),
-        ip::define(),
-        status::define(),
-        metrics::define(),
-        ping::define(),
-        version::define(),
-        whois::define(),
-        whois::define_whoami(),
-        wait::define(),
-        bugreport::define(),
-        debug::define(),
-    ])
+    /// The daemon's status with all peers.
+    pub(crate) fn status(&self) -> Result<Status, Error> {
+        self.wait(self.client.status())
+    }
+
+    /// The daemon's status without peers.
+    pub(crate) fn own_status(&self) -> Result<Status, Error> {
+        self.wait(self.client.status_without_peers())
+    }
+
+    /// The daemon's settings.
+    pub(crate) fn prefs(&self) -> Result<Prefs, Error> {
+        self.wait(self.client.prefs())
+    }
 }
 
-/// Runs the command that was typed.
-pub(crate) async fn dispatch(
-    root: &Command,
-    matches: &ArgMatches,
-    env: &Env,
-    console: &mut Console<'_>,
-) -> Outcome {
-    let Some((name, matches_of)) = matches.subcommand() else { return Err(Stop::Help(Vec::new())) };
-    let socket = match matches.word("socket") {
+const USUAL: [&Command; 17] = [
+    &up::COMMAND,
+    &down::COMMAND,
+    &set::COMMAND,
+    &get::COMMAND,
+    &login::COMMAND,
+    &logout::COMMAND,
+    &switch::COMMAND,
+    &netcheck::COMMAND,
+    &ip::COMMAND,
+    &status::COMMAND,
+    &metrics::COMMAND,
+    &ping::COMMAND,
+    &version::COMMAND,
+    &whois::COMMAND,
+    &whois::WHOAMI,
+    &wait::COMMAND,
+    &bugreport::COMMAND,
+];
+
+const ALL: [&Command; 18] = {
+    let mut all = [&debug::COMMAND; 18];
+    all.split_at_mut(17).0.copy_from_slice(&USUAL);
+    all
+};
+
+const ROOT: Command = Command {
+    name: "tailscale",
+    usage: "tailscale [flags] <subcommand> [command flags]",
+    about: "Your private network, made of WireGuard.",
+    more: "For help on a command, add --help after it: \"tailscale status --help\".",
+    flags: &[FLAGS],
+    ..Command::PLAIN
+};
+
+const FLAGS: &[Flag] = &[text("socket", "", "path of tailscaled's socket")];
+
+/// The command line without `debug`.
+pub static USUAL_COMMANDS: Command = Command { commands: &USUAL, ..ROOT };
+
+/// The command line with `debug`.
+pub static ALL_COMMANDS: Command = Command { commands: &ALL, ..ROOT };
+
+/// Runs the command that was typed: `typed` is what it and those above it were given.
+pub(crate) fn dispatch(typed: &[Matches], env: &Env, console: &mut Console<'_>, waiter: &Waiter) -> Outcome {
+    let (Some(root), Some(matches)) = (typed.first(), typed.last()) else { return Err(Stop::Help) };
+    let socket = match root.word("socket") {
         "" => env.socket.clone(),
         socket => socket.into(),
     };
     let client = Client::new(socket);
     let client = if env.patient { client.patient() } else { client };
-    let run = &mut Run { env, client, console };
-    match name {
-        "up" => up::run(run, root, matches_of).await,
-        "login" => login::run(run, root, matches_of).await,
-        "down" => down::run(run, matches_of).await,
-        "set" => set::run(run, root, matches_of).await,
-        "get" => get::run(run, matches_of).await,
-        "logout" => logout::run(run, matches_of).await,
-        "switch" => switch::run(run, matches_of).await,
-        "netcheck" => netcheck::run(run, matches_of).await,
-        "ip" => ip::run(run, matches_of).await,
-        "status" => status::run(run, matches_of).await,
-        "metrics" => metrics::run(run, matches_of).await,
-        "ping" => ping::run(run, matches_of).await,
-        "version" => version::run(run, matches_of).await,
-        "whois" => whois::run(run, matches_of).await,
-        "whoami" => whois::run_whoami(run, matches_of).await,
-        "wait" => wait::run(run, matches_of).await,
-        "bugreport" => bugreport::run(run, matches_of).await,
-        "debug" => debug::run(run, matches_of).await,
-        // clap lets only defined names through.
-        other => Err(Stop::Error(format!("tailscale: unknown subcommand: {other}"))),
-    }
+    let Some(command) = matches.command.run else { return Err(Stop::Help) };
+    command(&mut Run { env, client, console, waiter }, matches)
 }
 
 /// Refuses words where a command takes none.
-fn no_words(matches: &ArgMatches) -> Outcome {
+fn no_words(matches: &Matches) -> Outcome {
     match matches.rest().as_slice() {
         [] => Ok(()),
         words => Err(Stop::Error(format!("too many non-flag arguments: {}", quote_list(words)))),
     }
 }
 
-/// Names of all flags of the command `name`, sorted.
-fn flag_names(root: &Command, name: &str) -> Vec<String> {
-    let command = root.find_subcommand(name);
-    let mut names: Vec<String> = command
-        .into_iter()
-        .flat_map(Command::get_arguments)
-        .filter_map(|arg| arg.get_long())
-        .map(str::to_owned)
-        .collect();
-    names.sort();
-    names
+/// For commands of a part that a daemon may have been built without.
+fn lacking(error: Error) -> Stop {
+    match error {
+        Error::NotFound(text) if text.ends_with("404 page not found") => {
+            Stop::from("this tailscaled cannot do that: the part is not in its build")
+        }
+        error => error.into(),
+    }
 }

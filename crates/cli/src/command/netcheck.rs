@@ -2,31 +2,33 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use clap::{ArgMatches, Command};
 use localapi::types::Time;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::{Run, no_words, up_wait::interrupted};
-use crate::args::{Matches, command, duration, int, quote, switch, text};
+use super::{Run, no_words};
+use crate::args::{Command, Flag, Matches, duration, int, quote, switch, text};
 use crate::netcheck::Netcheck;
 use crate::stop::{Outcome, Stop};
+use crate::wait::{Cut, Limit};
 
-pub(crate) fn define() -> Command {
-    command(
-        "netcheck",
-        "tailscale netcheck",
-        "Print what the network lets through and how far the relays are",
-    )
-    .before_help(
-        "Asks the DERP servers of the tailnet by STUN; where UDP is blocked, by HTTPS.\n\
-             Port mappers and captive portals are not looked for in this build.",
-    )
-    .arg(text("bind-address", "", "send from this address [default: any]"))
-    .arg(int("bind-port", "0", "send from this UDP port; 0 = any"))
-    .arg(duration("every", "0s", "report again and again, this far apart; 0s = once"))
-    .arg(text("format", "", "\"json\", \"json-line\", or empty for people"))
-    .arg(switch("verbose", false, "tell each step"))
-}
+pub(super) static COMMAND: Command = Command {
+    name: "netcheck",
+    usage: "tailscale netcheck",
+    about: "Print what the network lets through and how far the relays are",
+    more: "Asks the DERP servers of the tailnet by STUN; where UDP is blocked, by HTTPS.\n\
+           Port mappers and captive portals are not looked for in this build.",
+    flags: &[FLAGS],
+    run: Some(run),
+    ..Command::PLAIN
+};
+
+const FLAGS: &[Flag] = &[
+    text("bind-address", "", "send from this address [default: any]"),
+    int("bind-port", "0", "send from this UDP port; 0 = any"),
+    duration("every", "0s", "report again and again, this far apart; 0s = once"),
+    text("format", "", "\"json\", \"json-line\", or empty for people"),
+    switch("verbose", false, "tell each step"),
+];
 
 /// How a report is printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,7 +38,7 @@ enum Format {
     JsonLine,
 }
 
-pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome {
+fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     no_words(matches)?;
     let format = match matches.word("format") {
         "" => Format::Text,
@@ -49,12 +51,14 @@ pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome 
     };
     let verbose = matches.on("verbose");
     let (ip, port) = source(run, matches)?;
-    let (mut netcheck, problem) = Netcheck::new(ip, port, run.env.dialer).await;
+    let _inside = run.waiter.enter();
+    let (mut netcheck, problem) = Netcheck::new(ip, port, run.env.dialer);
     if let Some(problem) = problem {
         run.console.note(&format!("netcheck: UDP test failure: {problem}\n"));
     }
-    let map = run.client.derp_map().await?.filter(|map| !map.regions.is_empty());
+    let map = run.wait(run.client.derp_map())?.filter(|map| !map.regions.is_empty());
     let map = map.ok_or("netcheck: tailscaled knows no DERP servers yet; log in first")?;
+    let mut limit = run.waiter.interruptible(Limit::default());
     let start = Instant::now();
     let started = run.env.now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     while !run.console.deaf() {
@@ -66,26 +70,23 @@ pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome 
                 console.note(&format!("netcheck: {line}\n"));
             }
         };
-        let report = tokio::select! {
-            report = netcheck.report(&map, now, verbose, &mut note) => report,
-            () = interrupted() => return Err(Stop::from("context canceled")),
-        };
+        let report = run.waiter.within(&mut limit, netcheck.report(&map, now, verbose, &mut note));
+        let report = report.map_err(|_| "context canceled")?;
         run.console.say(&match format {
             Format::Text => report.text(&map, verbose),
             Format::Json => report.json(true) + "\n",
             Format::JsonLine => report.json(false) + "\n",
         });
-        let Some(pause) = matches.span("every").limit() else { return Ok(()) };
-        tokio::select! {
-            () = sleep(pause) => {}
-            () = interrupted() => return Ok(()),
+        let every = matches.span("every");
+        if every.limit().is_none() || run.waiter.pause(every, &mut limit) == Cut::Interrupted {
+            break;
         }
     }
     Ok(())
 }
 
 /// Where to send from: the flags, or an environment variable of Go's tool.
-fn source(run: &Run<'_, '_>, matches: &ArgMatches) -> Result<(Option<IpAddr>, u16), Stop> {
+fn source(run: &Run<'_, '_>, matches: &Matches) -> Result<(Option<IpAddr>, u16), Stop> {
     let port = matches.number("bind-port");
     let port = u16::try_from(port).map_err(|_| format!("invalid bind port number: {port}"))?;
     if matches.given("bind-address") {

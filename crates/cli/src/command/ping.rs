@@ -3,40 +3,42 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use clap::{ArgMatches, Command};
 use localapi::types::{PingKind, PingResult};
 
 use super::{Run, ip};
-use crate::args::{GoDuration, Matches, command, duration, int, switch};
+use crate::args::{Command, Flag, GoDuration, Matches, duration, int, switch};
 use crate::render::status;
 use crate::stop::{Outcome, Stop, connecting};
+use crate::wait::Limit;
 
-pub(crate) fn define() -> Command {
-    command(
-        "ping",
-        "tailscale ping <hostname-or-IP>",
-        "Ping a node inside the tailnet and see the way it takes",
-    )
-    .before_help(
-        "The first answers usually come through a DERP relay, until a direct path is\n\
-             found. Stops after 10 pings or at the first answer over a direct path.",
-    )
-    .arg(int("c", "10", "number of pings, 0 for no end"))
-    .arg(switch("icmp", false, "ICMP inside WireGuard, answered by the peer's system"))
-    .arg(switch("peerapi", false, "ask the peer's PeerAPI server"))
-    .arg(int(
+pub(super) static COMMAND: Command = Command {
+    name: "ping",
+    usage: "tailscale ping <hostname-or-IP>",
+    about: "Ping a node inside the tailnet and see the way it takes",
+    more: "The first answers usually come through a DERP relay, until a direct path is\n\
+           found. Stops after 10 pings or at the first answer over a direct path.",
+    flags: &[FLAGS],
+    run: Some(run),
+    ..Command::PLAIN
+};
+
+const FLAGS: &[Flag] = &[
+    int("c", "10", "number of pings, 0 for no end"),
+    switch("icmp", false, "ICMP inside WireGuard, answered by the peer's system"),
+    switch("peerapi", false, "ask the peer's PeerAPI server"),
+    int(
         "size",
         "0",
         "size of the message in bytes, 0 for the least (only without --tsmp, --icmp, --peerapi)",
-    ))
-    .arg(duration("timeout", "5s", "how long to wait for each answer"))
-    .arg(switch("tsmp", false, "TSMP inside WireGuard, answered by the peer's tailscaled"))
-    .arg(switch("until-direct", true, "stop when there is a direct path"))
-    .arg(switch("verbose", false, "tell which address a name stands for"))
-}
+    ),
+    duration("timeout", "5s", "how long to wait for each answer"),
+    switch("tsmp", false, "TSMP inside WireGuard, answered by the peer's tailscaled"),
+    switch("until-direct", true, "stop when there is a direct path"),
+    switch("verbose", false, "tell which address a name stands for"),
+];
 
-pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome {
-    let status = run.client.status().await.map_err(connecting)?;
+fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
+    let status = run.status().map_err(connecting)?;
     if let Err(instead) = status::running(&status) {
         run.console.say(&format!("{instead}\n"));
         return Err(Stop::Quiet(1));
@@ -55,21 +57,21 @@ pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome 
         run.console.note(&format!("lookup \"{target}\" => \"{ip}\"\n"));
     }
     drop(status);
-    ping(run, matches, ip).await
+    ping(run, matches, ip)
 }
 
-async fn ping(run: &mut Run<'_, '_>, matches: &ArgMatches, ip: IpAddr) -> Outcome {
+fn ping(run: &mut Run<'_, '_>, matches: &Matches, ip: IpAddr) -> Outcome {
     let kind = kind(matches);
     let until_direct = matches.on("until-direct");
     let count = matches.number("c");
     let size = usize::try_from(matches.number("size")).map_err(|_| "--size must not be negative")?;
-    let patience = matches.span("timeout").limit().unwrap_or_default();
+    let patience = matches.span("timeout");
     let mut answered = false;
     let mut sent = 0i64;
     while !run.console.deaf() {
         sent = sent.saturating_add(1);
         let last = sent == count;
-        let answer = tokio::time::timeout(patience, run.client.ping(ip, kind, size)).await;
+        let answer = run.waiter.within(&mut Limit::after(patience), run.client.ping(ip, kind, size));
         let Ok(answer) = answer else {
             run.console.say(&format!("ping \"{ip}\" timed out\n"));
             if last {
@@ -90,7 +92,7 @@ async fn ping(run: &mut Run<'_, '_>, matches: &ArgMatches, ip: IpAddr) -> Outcom
             return Ok(());
         }
         answered = true;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        std::thread::sleep(Duration::from_secs(1));
         if last {
             return if until_direct { Err(Stop::from("direct connection not established")) } else { Ok(()) };
         }
@@ -98,7 +100,7 @@ async fn ping(run: &mut Run<'_, '_>, matches: &ArgMatches, ip: IpAddr) -> Outcom
     Ok(())
 }
 
-fn kind(matches: &ArgMatches) -> PingKind {
+fn kind(matches: &Matches) -> PingKind {
     if matches.on("tsmp") {
         PingKind::Tsmp
     } else if matches.on("icmp") {

@@ -2,36 +2,38 @@
 
 use std::net::IpAddr;
 
-use clap::{ArgMatches, Command};
 use ipnet::IpNet;
 use localapi::types::{Addr, MaskedPrefs, OptBool, Prefs, PrefsMask};
 
 use super::risk::{ACCEPT_RISK, confirm, ssh_over_tailscale};
-use super::{Run, flag_names, no_words};
-use crate::args::{Matches, command, text};
+use super::{Run, no_words};
+use crate::args::{Command, Matches, text};
 use crate::prefs::exit_node::{self, Choice};
 use crate::prefs::{flags, names, routes, unsupported, up};
 use crate::stop::{Outcome, Stop};
 
-pub(crate) fn define() -> Command {
-    let own = [text("accept-risk", "", ACCEPT_RISK)];
-    let flags = flags::shared().into_iter().chain(flags::set_only()).chain(own);
-    command("set", "tailscale set [flags]", "Change single settings")
-        .before_help("Only what is mentioned changes. There are no defaults.")
-        .args(flags::sorted(flags.map(|flag| flag.hide_default_value(true)).collect()))
-}
+pub(super) static COMMAND: Command = Command {
+    name: "set",
+    usage: "tailscale set [flags]",
+    about: "Change single settings",
+    more: "Only what is mentioned changes. There are no defaults.",
+    flags: &[flags::SHARED, flags::SET_ONLY, &[text("accept-risk", "", ACCEPT_RISK)]],
+    partial: true,
+    run: Some(run),
+    ..Command::PLAIN
+};
 
-pub(crate) async fn run(run: &mut Run<'_, '_>, root: &Command, matches: &ArgMatches) -> Outcome {
+fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     no_words(matches)?;
     let mut edit = MaskedPrefs::default();
-    for flag in flag_names(root, "set").iter().filter(|flag| matches.given(flag)) {
-        flags::mark(flag, &mut edit.mask);
+    for flag in matches.all_given() {
+        flags::mark(flag.name, &mut edit.mask);
     }
     if edit.mask == PrefsMask::default() {
-        return Err(Stop::Help(vec!["set".to_owned()]));
+        return Err(Stop::Help);
     }
     names::check_hostname(matches.word("hostname"))?;
-    let status = run.client.status().await?;
+    let status = run.status()?;
     let warning = fill(&mut edit.prefs, matches)?;
     if let Some(warning) = warning {
         run.console.say(&format!("Warning: {warning}\n"));
@@ -46,7 +48,7 @@ pub(crate) async fn run(run: &mut Run<'_, '_>, root: &Command, matches: &ArgMatc
         }
     }
 
-    let current = run.client.prefs().await?;
+    let current = run.prefs()?;
     unsupported::check(matches, Some(&current))?;
     if edit.mask.advertise_routes {
         edit.prefs.advertise_routes = advertised(matches, &current)?;
@@ -61,8 +63,8 @@ pub(crate) async fn run(run: &mut Run<'_, '_>, root: &Command, matches: &ArgMatc
     if let Some(warning) = up::snat_warning(&after) {
         run.console.say(&format!("Warning: {warning}\n"));
     }
-    run.client.check_prefs(&after).await?;
-    run.client.edit_prefs(&edit).await?;
+    run.wait(run.client.check_prefs(&after))?;
+    run.wait(run.client.edit_prefs(&edit))?;
     if edit.prefs.run_web_client
         && let Some(ip) = status.tailscale_ips.first()
     {
@@ -79,7 +81,7 @@ fn bracketed(ip: IpAddr) -> String {
 }
 
 /// Every field from its flag; only the marked ones count.
-fn fill(prefs: &mut Prefs, matches: &ArgMatches) -> Result<Option<&'static str>, String> {
+fn fill(prefs: &mut Prefs, matches: &Matches) -> Result<Option<&'static str>, String> {
     prefs.profile_name = matches.word("nickname").to_owned();
     prefs.route_all = matches.on("accept-routes");
     prefs.corp_dns = matches.on("accept-dns");
@@ -123,7 +125,7 @@ fn fill(prefs: &mut Prefs, matches: &ArgMatches) -> Result<Option<&'static str>,
 }
 
 /// Subnets and exit node are one list: the half that is not mentioned stays.
-fn advertised(matches: &ArgMatches, current: &Prefs) -> Result<Option<Vec<IpNet>>, String> {
+fn advertised(matches: &Matches, current: &Prefs) -> Result<Option<Vec<IpNet>>, String> {
     let now = current.advertise_routes.as_deref().unwrap_or_default();
     let (wanted, exit_node) = (matches.word("advertise-routes"), matches.on("advertise-exit-node"));
     let list = if matches.given("advertise-routes") {

@@ -1,12 +1,11 @@
 //! `status`: what the node does and whom it can reach.
 
-use clap::{ArgMatches, Command};
 use localapi::types::Time;
 use localapi::{Bytes, Method};
 use serde::Deserialize;
 
 use super::Run;
-use crate::args::{Matches, command, switch, text};
+use crate::args::{Command, Flag, Matches, switch, text};
 use crate::render::json::{self, Members, Reindent};
 use crate::render::status::{self, Show};
 use crate::stop::{Outcome, Stop, connecting};
@@ -15,23 +14,27 @@ use crate::stop::{Outcome, Stop, connecting};
 const WHY_NOT_LOGGED_IN: [&str; 2] =
     ["You are logged out. The last login error was:", "Cannot reach the coordination server:"];
 
-pub(crate) fn define() -> Command {
-    command(
-        "status",
-        "tailscale status [--active] [--json]",
-        "Show the state of the node and its connections",
-    )
-    .arg(switch("active", false, "only peers in use"))
-    .arg(switch("browser", true, "with --web (not in this build)").hide(true))
-    .arg(switch("header", false, "name the columns"))
-    .arg(switch("json", false, "print the daemon's JSON (its format may change)"))
-    .arg(text("listen", "127.0.0.1:8384", "with --web (not in this build)").hide(true))
-    .arg(switch("peers", true, "show the peers"))
-    .arg(switch("self", true, "show this node"))
-    .arg(switch("web", false, "serve the status as a web page (not in this build)").hide(true))
-}
+pub(super) static COMMAND: Command = Command {
+    name: "status",
+    usage: "tailscale status [--active] [--json]",
+    about: "Show the state of the node and its connections",
+    flags: &[FLAGS],
+    run: Some(run),
+    ..Command::PLAIN
+};
 
-pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome {
+const FLAGS: &[Flag] = &[
+    switch("active", false, "only peers in use"),
+    switch("browser", true, "with --web (not in this build)").hidden(),
+    switch("header", false, "name the columns"),
+    switch("json", false, "print the daemon's JSON (its format may change)"),
+    text("listen", "127.0.0.1:8384", "with --web (not in this build)").hidden(),
+    switch("peers", true, "show the peers"),
+    switch("self", true, "show this node"),
+    switch("web", false, "serve the status as a web page (not in this build)").hidden(),
+];
+
+fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     if !matches.rest().is_empty() {
         return Err(Stop::from("unexpected non-flag arguments to 'tailscale status'"));
     }
@@ -40,10 +43,9 @@ pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome 
     }
     let peers = matches.on("peers");
     if matches.on("json") {
-        return as_json(run, peers, matches.on("active")).await;
+        return as_json(run, peers, matches.on("active"));
     }
-    let status = if peers { run.client.status().await } else { run.client.status_without_peers().await };
-    let status = status.map_err(connecting)?;
+    let status = if peers { run.status() } else { run.own_status() }.map_err(connecting)?;
     if let Err(instead) = status::running(&status) {
         let health = status::health(&status);
         let telling = match &*status.backend_state {
@@ -71,17 +73,17 @@ pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome 
 }
 
 /// The daemon's own JSON in another layout, passed on as it arrives: ten thousand peers are never held here.
-async fn as_json(run: &mut Run<'_, '_>, peers: bool, active: bool) -> Outcome {
+fn as_json(run: &mut Run<'_, '_>, peers: bool, active: bool) -> Outcome {
     let path = if peers { "status" } else { "status?peers=false" };
     if active {
-        let body = run.client.call(Method::GET, path, 200, Bytes::new()).await.map_err(connecting)?;
+        let body = run.wait(run.client.call(Method::GET, path, 200, Bytes::new())).map_err(connecting)?;
         let body = only_active(&String::from_utf8_lossy(&body))?;
         run.console.say(&json::reindent(&body, "  "));
         return Ok(());
     }
-    let mut stream = run.client.stream(Method::GET, path, Bytes::new()).await.map_err(connecting)?;
+    let mut stream = run.wait(run.client.stream(Method::GET, path, Bytes::new())).map_err(connecting)?;
     let mut layout = Reindent::new("  ");
-    while let Some(piece) = stream.next().await? {
+    while let Some(piece) = run.wait(stream.next())? {
         let mut out = Vec::with_capacity(piece.len());
         layout.push(&piece, &mut out);
         run.console.say_bytes(&out);

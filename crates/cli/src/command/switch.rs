@@ -1,35 +1,41 @@
 //! `switch`: lists, changes and removes the accounts of this machine.
 
+use std::thread::sleep;
 use std::time::Duration;
 
-use clap::{ArgMatches, Command};
 use localapi::Error;
 use localapi::types::LoginProfile;
-use tokio::time::sleep;
 
 use super::Run;
-use crate::args::{Matches, command, quote, switch};
+use crate::args::{Command, Flag, Matches, quote, switch};
 use crate::render::{json, status, table::Table};
 use crate::stop::{Outcome, Stop};
 
-pub(crate) fn define() -> Command {
-    command(
-        "switch",
-        "tailscale switch <id>\n  tailscale switch --list [--json]\n  tailscale switch remove <id>",
-        "Switch to a different account",
-    )
-    .before_help("An account is named by its id, tailnet, login name or display name.")
-    .arg(switch("json", false, "with --list: print JSON"))
-    .arg(switch("list", false, "list the accounts"))
-    .subcommand(command("remove", "tailscale switch remove <id>", "Remove an account from this machine"))
-}
+pub(super) static COMMAND: Command = Command {
+    name: "switch",
+    usage: "tailscale switch <id>\n  tailscale switch --list [--json]\n  tailscale switch remove <id>",
+    about: "Switch to a different account",
+    more: "An account is named by its id, tailnet, login name or display name.",
+    flags: &[FLAGS],
+    commands: &[&REMOVE],
+    run: Some(run),
+    ..Command::PLAIN
+};
 
-pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome {
-    if let Some((_, matches)) = matches.subcommand() {
-        return remove(run, matches).await;
-    }
+const FLAGS: &[Flag] =
+    &[switch("json", false, "with --list: print JSON"), switch("list", false, "list the accounts")];
+
+static REMOVE: Command = Command {
+    name: "remove",
+    usage: "tailscale switch remove <id>",
+    about: "Remove an account from this machine",
+    run: Some(remove),
+    ..Command::PLAIN
+};
+
+fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     if matches.on("list") {
-        let (current, all) = profiles(run).await?;
+        let (current, all) = profiles(run)?;
         let text = if matches.on("json") { list_json(&current, &all) } else { list(&current, &all) };
         run.console.say(&text);
         return Ok(());
@@ -39,18 +45,18 @@ pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome 
     }
     let words = matches.rest();
     let [name] = words.as_slice() else { return complain(run, "usage: tailscale switch NAME") };
-    let (current, all) = profiles(run).await.map_err(failed("switch to"))?;
+    let (current, all) = profiles(run).map_err(failed("switch to"))?;
     let id = find(name, &all)?;
     if id == current.id {
         run.console.say(&format!("Already on account {}\n", quote(name)));
         return Ok(());
     }
-    run.client.switch_profile(id).await.map_err(failed("switch to"))?;
+    run.wait(run.client.switch_profile(id)).map_err(failed("switch to"))?;
     run.console.say(&format!("Switching to account {}\n", quote(name)));
     loop {
-        let now = run.client.status_without_peers().await?;
+        let now = run.own_status()?;
         match now.backend_state.as_str() {
-            "NoState" | "Starting" => sleep(Duration::from_millis(100)).await,
+            "NoState" | "Starting" => sleep(Duration::from_millis(100)),
             "NeedsLogin" => {
                 run.console.say("Logged out.\nTo log in, run:\n  tailscale up\n");
                 return Ok(());
@@ -64,17 +70,16 @@ pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome 
     }
 }
 
-async fn remove(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome {
+fn remove(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     let words = matches.rest();
     let [name] = words.as_slice() else { return complain(run, "usage: tailscale switch remove NAME") };
-    let (current, all) = profiles(run).await.map_err(failed("remove"))?;
+    let (current, all) = profiles(run).map_err(failed("remove"))?;
     let id = find(name, &all)?;
     if id == current.id {
         run.console.say(&format!("Already on account {}\n", quote(name)));
         return Ok(());
     }
-    run.client.delete_profile(id).await?;
-    Ok(())
+    Ok(run.wait(run.client.delete_profile(id))?)
 }
 
 /// The message on standard output, where the Go tool has it, and status 1.
@@ -91,8 +96,8 @@ fn failed(what: &'static str) -> impl Fn(Error) -> Stop {
     }
 }
 
-async fn profiles(run: &Run<'_, '_>) -> Result<(LoginProfile, Vec<LoginProfile>), Error> {
-    Ok((run.client.current_profile().await?, run.client.profiles().await?))
+fn profiles(run: &Run<'_, '_>) -> Result<(LoginProfile, Vec<LoginProfile>), Error> {
+    Ok((run.wait(run.client.current_profile())?, run.wait(run.client.profiles())?))
 }
 
 fn find<'a>(name: &str, all: &'a [LoginProfile]) -> Result<&'a str, Stop> {

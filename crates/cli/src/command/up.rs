@@ -3,40 +3,40 @@
 //! The order of LocalAPI calls is the Go tool's (CLI reference §2.3), because daemons were tested against it: status,
 //! prefs, then either one `PATCH prefs`, or the bus first and `start` after it.
 
-use clap::{ArgMatches, Command};
 use localapi::Error;
 use localapi::client::BusWatcher;
 use localapi::types::{MaskedPrefs, Options, Prefs, PrefsMask, Status};
 
 use super::risk::{ACCEPT_RISK, confirm, ssh_over_tailscale};
 use super::up_wait::{Expect, wait_until_running};
-use super::{Run, flag_names, no_words};
-use crate::args::{Matches, command, switch, text};
+use super::{Run, no_words};
+use crate::args::{Command, Flag, Matches, switch, text};
 use crate::prefs::{exit_node, flags, revert, unsupported, up};
 use crate::render::json;
 use crate::stop::{Outcome, Stop, connecting};
 
-pub(crate) fn define() -> Command {
-    let own = [
-        text("accept-risk", "", ACCEPT_RISK),
-        switch("force-reauth", false, "log in again; cuts the connection, so not over the tailnet itself"),
-        switch("json", false, "print JSON objects and nothing else"),
-        switch("reset", false, "set everything that is not mentioned to its default"),
-    ];
-    let flags = flags::shared().into_iter().chain(flags::up_only()).chain(own).collect();
-    command("up", "tailscale up [flags]", "Connect to the tailnet, logging in if needed")
-        .before_help(
-            "Without flags, the node goes online with the settings it has.\n\n\
-             With flags, they are the complete configuration: a setting that is neither\n\
-             mentioned nor at its default is an error, unless --reset is given. To change\n\
-             single settings, use \"tailscale set\".",
-        )
-        .args(flags::sorted(flags))
-}
+pub(super) static COMMAND: Command = Command {
+    name: "up",
+    usage: "tailscale up [flags]",
+    about: "Connect to the tailnet, logging in if needed",
+    more: "Without flags, the node goes online with the settings it has.\n\n\
+           With flags, they are the complete configuration: a setting that is neither\n\
+           mentioned nor at its default is an error, unless --reset is given. To change\n\
+           single settings, use \"tailscale set\".",
+    flags: &[flags::SHARED, flags::UP_ONLY, FLAGS],
+    run: Some(run),
+    ..Command::PLAIN
+};
 
-pub(crate) async fn run(run: &mut Run<'_, '_>, root: &Command, matches: &ArgMatches) -> Outcome {
-    let done = go(run, root, "up", matches).await;
-    match done {
+const FLAGS: &[Flag] = &[
+    text("accept-risk", "", ACCEPT_RISK),
+    switch("force-reauth", false, "log in again; cuts the connection, so not over the tailnet itself"),
+    switch("json", false, "print JSON objects and nothing else"),
+    switch("reset", false, "set everything that is not mentioned to its default"),
+];
+
+fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
+    match go(run, matches) {
         // With --json there is nothing but JSON on either stream.
         Err(Stop::Error(message) | Stop::Denied(message)) if matches.on("json") => {
             let error = json::string(message.trim_end_matches('\n'));
@@ -47,17 +47,18 @@ pub(crate) async fn run(run: &mut Run<'_, '_>, root: &Command, matches: &ArgMatc
     }
 }
 
-/// `up` and `login`, told apart by `name`.
-pub(super) async fn go(run: &mut Run<'_, '_>, root: &Command, name: &str, matches: &ArgMatches) -> Outcome {
+/// `up` and `login`.
+pub(super) fn go(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     let quiet = matches.on("json");
     no_words(matches)?;
-    let status = run.client.status().await.map_err(connecting)?;
+    let status = run.status().map_err(connecting)?;
     let (mut prefs, warnings) = up::from_flags(matches, &status)?;
     for warning in warnings {
         warn(run, quiet, warning);
     }
     if prefs.advertise_routes.is_some() {
-        let checks = [run.client.check_ip_forwarding().await, run.client.check_udp_gro_forwarding().await];
+        let checks =
+            [run.wait(run.client.check_ip_forwarding()), run.wait(run.client.check_udp_gro_forwarding())];
         for check in checks {
             match check {
                 // A daemon that cannot tell was built without the feature.
@@ -67,46 +68,46 @@ pub(super) async fn go(run: &mut Run<'_, '_>, root: &Command, name: &str, matche
             }
         }
     }
-    let current = run.client.prefs().await?;
+    let current = run.prefs()?;
     unsupported::check(matches, Some(&current))?;
-    if name == "up" {
+    if matches.command.name == COMMAND.name {
         prefs.profile_name.clone_from(&current.profile_name);
     }
 
-    let plan = plan(run, root, name, matches, &status, &current, &mut prefs)?;
+    let plan = plan(run, matches, &status, &current, &mut prefs)?;
     let force = matches.on("force-reauth");
     match plan {
-        Plan::Edit(edit) => run.client.edit_prefs(&edit).await.map(drop)?,
+        Plan::Edit(edit) => run.wait(run.client.edit_prefs(&edit)).map(drop)?,
         Plan::SwitchOn => {
-            let bus = watch(run).await?;
-            run.client.edit_prefs(&switch_on()).await?;
+            let bus = watch(run)?;
+            run.wait(run.client.edit_prefs(&switch_on()))?;
             let expect = Expect { simple: true, ..expect(matches, &status, &current) };
-            wait(run, bus, expect, quiet).await?;
+            wait(run, bus, expect, quiet)?;
         }
         Plan::Start => {
             // The bus before anything happens, or the first messages would be missed.
-            let bus = watch(run).await?;
-            run.client.check_prefs(&prefs).await?;
+            let bus = watch(run)?;
+            run.wait(run.client.check_prefs(&prefs))?;
             let auth_key = from_file(matches.word("auth-key"))?;
             let control = prefs.control_url.clone();
             let options = Options { update_prefs: Some(Box::new(prefs)), auth_key, ..Options::default() };
-            run.client.start(&options).await?;
+            run.wait(run.client.start(&options))?;
             if force || !status.have_node_key {
-                run.client.login_interactive().await?;
+                run.wait(run.client.login_interactive())?;
             }
             let expect = Expect { control: &control, ..expect(matches, &status, &current) };
-            wait(run, bus, expect, quiet).await?;
+            wait(run, bus, expect, quiet)?;
         }
     }
     if !quiet {
-        show_health(run).await;
+        show_health(run);
     }
     Ok(())
 }
 
 /// The bus; `None` if the daemon was built without one.
-async fn watch(run: &Run<'_, '_>) -> Result<Option<BusWatcher>, Stop> {
-    match run.client.watch_bus(0).await {
+fn watch(run: &Run<'_, '_>) -> Result<Option<BusWatcher>, Stop> {
+    match run.wait(run.client.watch_bus(0)) {
         Ok(bus) => Ok(Some(bus)),
         Err(Error::NotFound(_)) => Ok(None),
         Err(error) => Err(error.into()),
@@ -114,9 +115,9 @@ async fn watch(run: &Run<'_, '_>) -> Result<Option<BusWatcher>, Stop> {
 }
 
 /// Waits as long as the bus tells what happens; without one there is nothing to wait for.
-async fn wait(run: &mut Run<'_, '_>, bus: Option<BusWatcher>, expect: Expect<'_>, quiet: bool) -> Outcome {
+fn wait(run: &mut Run<'_, '_>, bus: Option<BusWatcher>, expect: Expect<'_>, quiet: bool) -> Outcome {
     if let Some(bus) = bus {
-        return wait_until_running(run, bus, expect).await;
+        return wait_until_running(run, bus, expect);
     }
     if !quiet {
         run.console.note(
@@ -138,14 +139,11 @@ enum Plan {
 
 fn plan(
     run: &mut Run<'_, '_>,
-    root: &Command,
-    name: &str,
-    matches: &ArgMatches,
+    matches: &Matches,
     status: &Status,
     current: &Prefs,
     prefs: &mut Prefs,
 ) -> Result<Plan, Stop> {
-    let flags = flag_names(root, name);
     let (force, reset, quiet) = (matches.on("force-reauth"), matches.on("reset"), matches.on("json"));
     let mut switch_on = false;
     if !reset {
@@ -155,12 +153,7 @@ fn plan(
             prefs.operator_user = user.to_owned();
         }
         let node = exit_node::current(current, status).map(|ip| ip.to_string()).unwrap_or_default();
-        let setting = revert::Setting {
-            matches,
-            flags: &flags,
-            backend_state: &status.backend_state,
-            exit_node: &node,
-        };
+        let setting = revert::Setting { matches, backend_state: &status.backend_state, exit_node: &node };
         switch_on = revert::check(prefs, current, &setting)?;
     }
 
@@ -201,8 +194,9 @@ fn plan(
         let mut edit = MaskedPrefs { prefs: prefs.clone(), mask: PrefsMask::default() };
         edit.mask.want_running = true;
         edit.mask.auto_exit_node = !prefs.auto_exit_node.is_empty();
-        for flag in flags.iter().filter(|flag| reset || matches.given(flag)) {
-            flags::mark(flag, &mut edit.mask);
+        let flags = if reset { matches.command.sorted_flags() } else { matches.all_given() };
+        for flag in flags {
+            flags::mark(flag.name, &mut edit.mask);
         }
         return Ok(Plan::Edit(Box::new(edit)));
     }
@@ -216,7 +210,7 @@ fn switch_on() -> MaskedPrefs {
     edit
 }
 
-fn expect<'a>(matches: &ArgMatches, status: &'a Status, current: &'a Prefs) -> Expect<'a> {
+fn expect<'a>(matches: &Matches, status: &'a Status, current: &'a Prefs) -> Expect<'a> {
     Expect {
         json: matches.on("json"),
         simple: false,
@@ -224,7 +218,7 @@ fn expect<'a>(matches: &ArgMatches, status: &'a Status, current: &'a Prefs) -> E
         has_auth_key: !matches.word("auth-key").is_empty(),
         before: status,
         control: &current.control_url,
-        timeout: matches.span("timeout").limit(),
+        timeout: matches.span("timeout"),
     }
 }
 
@@ -244,14 +238,14 @@ fn warn(run: &mut Run<'_, '_>, quiet: bool, warning: &str) {
 }
 
 /// Says the few problems that concern somebody who has just typed `up`; most others pass by themselves.
-async fn show_health(run: &mut Run<'_, '_>) {
+fn show_health(run: &mut Run<'_, '_>) {
     const WORTHY: [&str; 4] = [
         "Tailscale SSH enabled, but ",
         "Some peers are advertising routes but --accept-routes is false",
         "this node is locked out; it will not have connectivity until it is signed",
         "Tailnet Lock state is only being stored in-memory.",
     ];
-    let Ok(status) = run.client.status_without_peers().await else { return };
+    let Ok(status) = run.own_status() else { return };
     let worthy: Vec<&String> = status
         .health
         .iter()

@@ -1,14 +1,14 @@
 //! The second half of `up`: reads the bus until the node runs, and tells the user what they must do meanwhile.
 
-use std::time::Duration;
-
 use localapi::client::BusWatcher;
 use localapi::types::{Notify, State, Status};
 
 use super::Run;
+use crate::args::GoDuration;
 use crate::prefs::revert::is_login_server_synonym;
 use crate::render::json;
 use crate::stop::{Outcome, Stop};
+use crate::wait::{Cut, Limit};
 
 /// What was asked for and what was before.
 #[derive(Clone, Copy)]
@@ -25,93 +25,92 @@ pub(super) struct Expect<'a> {
     pub(super) before: &'a Status,
     /// Control server, for the address of its admin page.
     pub(super) control: &'a str,
-    /// How long to wait; `None` for ever.
-    pub(super) timeout: Option<Duration>,
+    /// How long to wait; zero for ever.
+    pub(super) timeout: GoDuration,
 }
 
 /// Reasons for waiting that are told at most.
 const MAX_TROUBLES: usize = 4;
 
 /// Reads `bus` until the node runs.
-pub(super) async fn wait_until_running(
-    run: &mut Run<'_, '_>,
-    bus: BusWatcher,
-    expect: Expect<'_>,
-) -> Outcome {
-    let follow = follow(run, bus, expect);
-    let limit = async {
-        match expect.timeout {
-            Some(timeout) => tokio::time::sleep(timeout).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        biased;
-        done = follow => done,
-        () = interrupted() => Err(Stop::from("context canceled")),
-        () = limit => Err(Stop::from(
-            "timeout waiting for Tailscale service to enter a Running state; check health with \"tailscale status\"",
-        )),
-    }
-}
-
-/// Ready when the user presses Ctrl-C or somebody ends the process.
-pub(super) async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
-    tokio::select! {
-        caught = tokio::signal::ctrl_c() => if caught.is_err() { std::future::pending().await },
-        _ = terminate.recv() => {}
-    }
-}
-
-async fn follow(run: &mut Run<'_, '_>, mut bus: BusWatcher, expect: Expect<'_>) -> Outcome {
-    let own_key = expect.before.self_.as_ref().map(|own| own.public_key);
-    let mut running = false;
-    let mut new_key = !expect.force;
-    // Whether the user was asked for something, and the URL last shown.
-    let mut asked = false;
-    let mut shown = String::new();
-    let mut told = Vec::new();
-
+pub(super) fn wait_until_running(run: &mut Run<'_, '_>, mut bus: BusWatcher, expect: Expect<'_>) -> Outcome {
+    let mut limit = run.waiter.interruptible(Limit::after(expect.timeout));
+    let mut seen = Seen { new_key: !expect.force, ..Seen::default() };
     if expect.simple && expect.before.backend_state == State::NeedsMachineAuth.name() {
         // The state does not change, so the bus will not tell it.
-        asked = true;
-        show_approval(run, expect, &mut shown);
+        seen.asked = true;
+        show_approval(run, expect, &mut seen.shown);
     }
-    while let Some(notify) = bus.next().await? {
+    loop {
+        let notify = match run.waiter.within(&mut limit, bus.next()) {
+            Ok(notify) => notify?,
+            Err(Cut::Interrupted) => return Err(Stop::from("context canceled")),
+            Err(Cut::Late) => {
+                return Err(Stop::from(
+                    "timeout waiting for Tailscale service to enter a Running state; check health with \"tailscale status\"",
+                ));
+            }
+        };
+        let Some(notify) = notify else {
+            return Err(Stop::from(
+                "tailscaled closed the connection before the node was running; see its log",
+            ));
+        };
+        if seen.take(run, &notify, expect)? {
+            return Ok(());
+        }
+    }
+}
+
+/// What the bus has told so far.
+#[derive(Default)]
+struct Seen {
+    running: bool,
+    new_key: bool,
+    /// Whether the user was asked for something.
+    asked: bool,
+    /// The URL last shown.
+    shown: String,
+    /// Reasons for waiting that were told.
+    told: Vec<String>,
+}
+
+impl Seen {
+    /// Takes a message; whether the node runs as it was meant to.
+    fn take(&mut self, run: &mut Run<'_, '_>, notify: &Notify, expect: Expect<'_>) -> Result<bool, Stop> {
         if let Some(message) = &notify.err_message {
             return Err(Stop::Error(format!("backend error: {message}")));
         }
         if notify.state == Some(State::NeedsMachineAuth) {
-            asked = true;
-            show_approval(run, expect, &mut shown);
+            self.asked = true;
+            show_approval(run, expect, &mut self.shown);
         }
         if let Some(state) = notify.state {
-            running = state == State::Running;
+            self.running = state == State::Running;
         }
+        let own_key = expect.before.self_.as_ref().map(|own| own.public_key);
         if notify.self_change.as_ref().is_some_and(|node| Some(node.key) != own_key) {
-            new_key = true;
+            self.new_key = true;
         }
-        if running && new_key {
+        if self.running && self.new_key {
             if expect.json {
                 run.console.say("{\n  \"BackendState\": \"Running\"\n}\n");
-            } else if asked {
+            } else if self.asked {
                 run.console.note("Success.\n");
             }
-            return Ok(());
+            return Ok(true);
         }
-        if let Some(text) = unreachable(&notify).filter(|_| !expect.json && told.len() < MAX_TROUBLES) {
-            if told.is_empty() {
+        if let Some(text) = unreachable(notify).filter(|_| !expect.json && self.told.len() < MAX_TROUBLES) {
+            if self.told.is_empty() {
                 run.console.note("# Still trying; Ctrl-C ends the waiting, not the node.\n");
             }
-            if !told.iter().any(|known| known == text) {
+            if !self.told.iter().any(|known| known == text) {
                 run.console.note(&format!("# {text}\n"));
-                told.push(text.to_owned());
+                self.told.push(text.to_owned());
             }
         }
-        if let Some(url) = wanted_url(&notify, expect, &shown) {
-            asked = true;
+        if let Some(url) = wanted_url(notify, expect, &self.shown) {
+            self.asked = true;
             if expect.json {
                 let (url, state) = (json::string(url), json::string(&expect.before.backend_state));
                 let state = if expect.before.backend_state.is_empty() {
@@ -123,10 +122,10 @@ async fn follow(run: &mut Run<'_, '_>, mut bus: BusWatcher, expect: Expect<'_>) 
             } else {
                 run.console.note(&format!("\nTo authenticate, visit:\n\n\t{url}\n\n"));
             }
-            shown = url.to_owned();
+            self.shown = url.to_owned();
         }
+        Ok(false)
     }
-    Err(Stop::from("tailscaled closed the connection before the node was running; see its log"))
 }
 
 /// Why nothing happens, if that is so.

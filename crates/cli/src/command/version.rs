@@ -1,36 +1,39 @@
 //! `version`: ours, and the daemon's with `--daemon`; with `--features` what is in the build.
 
-use clap::{ArgMatches, Command};
 use localapi::types::{Indent, to_go_json};
 
 use super::{Run, no_words};
-use crate::args::{Matches, command, switch, text};
+use crate::args::{Command, Flag, Matches, switch, text};
 use crate::render::version;
 use crate::stop::{Outcome, Stop};
 
-pub(crate) fn define() -> Command {
-    command("version", "tailscale version [flags]", "Print the version")
-        .arg(switch("daemon", false, "print the daemon's version, too"))
-        .arg(switch(
-            "features",
-            false,
-            "print which features are in this build, or with --daemon in the daemon's",
-        ))
-        .arg(switch("json", false, "print JSON"))
-        .arg(text("track", "", "with --upstream (not in this build)").hide(true))
-        .arg(switch("upstream", false, "print the latest version there is (not in this build)").hide(true))
-}
+pub(super) static COMMAND: Command = Command {
+    name: "version",
+    usage: "tailscale version [flags]",
+    about: "Print the version",
+    flags: &[FLAGS],
+    run: Some(run),
+    ..Command::PLAIN
+};
 
-pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome {
+const FLAGS: &[Flag] = &[
+    switch("daemon", false, "print the daemon's version, too"),
+    switch("features", false, "print which features are in this build, or with --daemon in the daemon's"),
+    switch("json", false, "print JSON"),
+    text("track", "", "with --upstream (not in this build)").hidden(),
+    switch("upstream", false, "print the latest version there is (not in this build)").hidden(),
+];
+
+fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     no_words(matches)?;
     if matches.on("upstream") {
         return Err(Stop::from("fetching latest version not supported in this build"));
     }
     if matches.on("features") {
-        return features(run, matches.on("daemon"), matches.on("json")).await;
+        return features(run, matches.on("daemon"), matches.on("json"));
     }
     let daemon = match matches.on("daemon") {
-        true => Some(run.client.status_without_peers().await?.version),
+        true => Some(run.own_status()?.version),
         false => None,
     };
     let own = &run.env.version;
@@ -43,9 +46,9 @@ pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome 
     Ok(())
 }
 
-async fn features(run: &mut Run<'_, '_>, daemon: bool, json: bool) -> Outcome {
+fn features(run: &mut Run<'_, '_>, daemon: bool, json: bool) -> Outcome {
     let features = match daemon {
-        true => run.client.features().await?,
+        true => run.wait(run.client.features())?,
         false => run.env.version.features.clone(),
     };
     let text = match json {

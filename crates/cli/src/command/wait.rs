@@ -3,42 +3,42 @@
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
-use clap::{ArgMatches, Command};
 use localapi::types::{State, mask};
 use tokio::time::sleep;
 
-use super::{Run, up_wait::interrupted};
-use crate::args::{Matches, command, duration, quote_list};
+use super::Run;
+use crate::args::{Command, Matches, duration, quote_list};
 use crate::stop::{Outcome, Stop};
+use crate::wait::{Cut, Limit};
 
 /// Pauses between attempts grow up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-pub(crate) fn define() -> Command {
-    command("wait", "tailscale wait", "Wait until the node runs and its address can be bound")
-        .before_help("With userspace networking there is no interface, so only the node is waited for.")
-        .arg(duration("timeout", "0s", "how long to wait; 0s waits for ever"))
-}
+pub(super) static COMMAND: Command = Command {
+    name: "wait",
+    usage: "tailscale wait",
+    about: "Wait until the node runs and its address can be bound",
+    more: "With userspace networking there is no interface, so only the node is waited for.",
+    flags: &[&[duration("timeout", "0s", "how long to wait; 0s waits for ever")]],
+    run: Some(run),
+    ..Command::PLAIN
+};
 
-pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome {
+fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     match matches.rest().as_slice() {
         [] => {}
         words => return Err(Stop::Error(format!("unexpected arguments: {}", quote_list(words)))),
     }
-    let limit = async {
-        match matches.span("timeout").limit() {
-            Some(limit) => sleep(limit).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        done = ready(run) => done,
-        () = interrupted() => Err(Stop::from("context canceled")),
-        () = limit => Err(Stop::Error(format!(
-            "gave up after {}: the node is not ready; see \"tailscale status\"",
-            matches.span("timeout")
-        ))),
-    }
+    let mut limit = run.waiter.interruptible(Limit::after(matches.span("timeout")));
+    run.waiter.within(&mut limit, ready(run)).unwrap_or_else(|cut| {
+        Err(match cut {
+            Cut::Interrupted => Stop::from("context canceled"),
+            Cut::Late => Stop::Error(format!(
+                "gave up after {}: the node is not ready; see \"tailscale status\"",
+                matches.span("timeout")
+            )),
+        })
+    })
 }
 
 async fn ready(run: &Run<'_, '_>) -> Outcome {

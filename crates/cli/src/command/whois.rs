@@ -1,55 +1,56 @@
 //! `whois` and `whoami`: machine and user behind an address.
 
-use clap::{ArgMatches, Command};
 use localapi::Error;
 use localapi::types::WhoIs;
 use localapi::{Bytes, Method};
 
 use super::Run;
-use crate::args::{Matches, command, switch, text};
+use crate::args::{Command, Flag, Matches, switch, text};
 use crate::render::{json, whois};
 use crate::stop::{Outcome, Stop};
 
-pub(crate) fn define() -> Command {
-    command(
-        "whois",
-        "tailscale whois [--json] ip[:port]",
-        "Show the machine and user behind a Tailscale address",
-    )
-    .arg(switch("json", false, "print JSON"))
-    .arg(text("proto", "", "protocol of the port: tcp or udp; empty for both"))
-}
+pub(super) static COMMAND: Command = Command {
+    name: "whois",
+    usage: "tailscale whois [--json] ip[:port]",
+    about: "Show the machine and user behind a Tailscale address",
+    flags: &[&[JSON, text("proto", "", "protocol of the port: tcp or udp; empty for both")]],
+    run: Some(run),
+    ..Command::PLAIN
+};
 
-pub(crate) fn define_whoami() -> Command {
-    command("whoami", "tailscale whoami [--json]", "Show the identity of this machine").arg(switch(
-        "json",
-        false,
-        "print JSON",
-    ))
-}
+pub(super) static WHOAMI: Command = Command {
+    name: "whoami",
+    usage: "tailscale whoami [--json]",
+    about: "Show the identity of this machine",
+    flags: &[&[JSON]],
+    run: Some(whoami),
+    ..Command::PLAIN
+};
 
-pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome {
+const JSON: Flag = switch("json", false, "print JSON");
+
+fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     match matches.rest().as_slice() {
         [] => Err(Stop::from("missing argument, expected one peer")),
-        [addr] => show(run, matches.on("json"), matches.word("proto"), addr).await,
+        [addr] => show(run, matches.on("json"), matches.word("proto"), addr),
         _ => Err(Stop::from("too many arguments, expected at most one peer")),
     }
 }
 
-pub(crate) async fn run_whoami(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome {
+fn whoami(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     if !matches.rest().is_empty() {
         return Err(Stop::from("too many arguments, expected none"));
     }
-    let status = run.client.status_without_peers().await?;
+    let status = run.own_status()?;
     let Some(ip) = status.tailscale_ips.first() else {
         return Err(Stop::Error(format!("no current Tailscale IP address; state: {}", status.backend_state)));
     };
-    show(run, matches.on("json"), "", &ip.to_string()).await
+    show(run, matches.on("json"), "", &ip.to_string())
 }
 
-async fn show(run: &mut Run<'_, '_>, as_json: bool, proto: &str, addr: &str) -> Outcome {
+fn show(run: &mut Run<'_, '_>, as_json: bool, proto: &str, addr: &str) -> Outcome {
     let path = format!("whois?proto={}&addr={}", encode(proto), encode(addr));
-    let body = match run.client.call(Method::GET, &path, 200, Bytes::new()).await {
+    let body = match run.wait(run.client.call(Method::GET, &path, 200, Bytes::new())) {
         Err(Error::NotFound(_)) => return Err(Stop::from("peer not found")),
         body => String::from_utf8_lossy(&body?).into_owned(),
     };

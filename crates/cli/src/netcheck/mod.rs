@@ -39,7 +39,7 @@ pub(crate) struct Netcheck {
 
 impl Netcheck {
     /// Opens a socket for each family; with `ip` only for its own. The second value says why there is none at all.
-    pub(crate) async fn new(
+    pub(crate) fn new(
         ip: Option<IpAddr>,
         port: u16,
         dialer: fn() -> Result<Rc<dyn Dial>, String>,

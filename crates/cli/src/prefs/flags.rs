@@ -1,11 +1,9 @@
 //! The flags that stand for preferences: their definitions, the field each one means, and its value now.
 
-use clap::Arg;
-use clap::builder::ValueParser;
 use localapi::types::{NetfilterMode, Prefs, PrefsMask};
 
 use super::routes;
-use crate::args::{parse_bool, shell_quote, switch, text};
+use crate::args::{Flag, duration, only_true, shell_quote, switch, text};
 
 /// A flag's value: what `get` shows and what the revert check compares.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,78 +36,59 @@ impl std::fmt::Display for Value {
 }
 
 /// Flags that `up`, `login` and `set` share.
-pub(crate) fn shared() -> Vec<Arg> {
-    vec![
-        switch("accept-dns", true, "use the DNS settings of the tailnet"),
-        switch("accept-routes", false, "accept routes that other nodes advertise"),
-        switch("advertise-connector", false, "be an app connector (not in this build)"),
-        switch("advertise-exit-node", false, "offer to be an exit node for internet traffic"),
-        text(
-            "advertise-routes",
-            "",
-            "routes to advertise, comma-separated, e.g. 10.0.0.0/8,192.168.0.0/24; empty for none",
-        ),
-        text("exit-node", "", "exit node to use (IP, name or auto:any); empty for none"),
-        switch(
-            "exit-node-allow-lan-access",
-            false,
-            "reach the local network directly while an exit node is in use",
-        ),
-        text("hostname", "", "host name to use instead of the system's"),
-        text("netfilter-mode", "on", "netfilter mode: on, nodivert or off"),
-        text("operator", "", "user who may operate tailscaled without root"),
-        switch("report-posture", false, "let the tailnet gather posture information (not in this build)"),
-        switch("shields-up", false, "refuse incoming connections"),
-        switch("snat-subnet-routes", true, "source NAT traffic to advertised routes"),
-        switch("ssh", false, "run an SSH server (not in this build)"),
-        switch("stateful-filtering", false, "filter forwarded packets by connection state"),
-    ]
-}
+pub(crate) static SHARED: &[Flag] = &[
+    switch("accept-dns", true, "use the DNS settings of the tailnet"),
+    switch("accept-routes", false, "accept routes that other nodes advertise"),
+    switch("advertise-connector", false, "be an app connector (not in this build)"),
+    switch("advertise-exit-node", false, "offer to be an exit node for internet traffic"),
+    text(
+        "advertise-routes",
+        "",
+        "routes to advertise, comma-separated, e.g. 10.0.0.0/8,192.168.0.0/24; empty for none",
+    ),
+    text("exit-node", "", "exit node to use (IP, name or auto:any); empty for none"),
+    switch(
+        "exit-node-allow-lan-access",
+        false,
+        "reach the local network directly while an exit node is in use",
+    ),
+    text("hostname", "", "host name to use instead of the system's"),
+    text("netfilter-mode", "on", "netfilter mode: on, nodivert or off"),
+    text("operator", "", "user who may operate tailscaled without root"),
+    switch("report-posture", false, "let the tailnet gather posture information (not in this build)"),
+    switch("shields-up", false, "refuse incoming connections"),
+    switch("snat-subnet-routes", true, "source NAT traffic to advertised routes"),
+    switch("ssh", false, "run an SSH server (not in this build)"),
+    switch("stateful-filtering", false, "filter forwarded packets by connection state"),
+];
 
 /// Flags that only `up` and `login` have.
-pub(crate) fn up_only() -> Vec<Arg> {
-    vec![
-        text("advertise-tags", "", "ACL tags to request, comma-separated; \"tag:\" is added where missing"),
-        text("audience", "", "workload identity (not in this build)").hide(true),
-        text("auth-key", "", "node authorization key, or file:PATH of a file that holds it"),
-        text("client-id", "", "workload identity (not in this build)").hide(true),
-        text("client-secret", "", "OAuth (not in this build)").hide(true),
-        text("id-token", "", "workload identity (not in this build)").hide(true),
-        switch("host-routes", true, "always true").hide(true).value_parser(ValueParser::new(only_true)),
-        text("login-server", localapi::types::DEFAULT_CONTROL_URL, "base URL of the control server"),
-        switch("qr", false, "show login URLs as QR code (not in this build)").hide(true),
-        text("qr-format", "auto", "QR code format (not in this build)").hide(true),
-        crate::args::duration("timeout", "0s", "how long to wait for the node to run; 0s waits for ever"),
-    ]
-}
+pub(crate) static UP_ONLY: &[Flag] = &[
+    text("advertise-tags", "", "ACL tags to request, comma-separated; \"tag:\" is added where missing"),
+    text("audience", "", "workload identity (not in this build)").hidden(),
+    text("auth-key", "", "node authorization key, or file:PATH of a file that holds it"),
+    text("client-id", "", "workload identity (not in this build)").hidden(),
+    text("client-secret", "", "OAuth (not in this build)").hidden(),
+    text("id-token", "", "workload identity (not in this build)").hidden(),
+    only_true("host-routes", "always true").hidden(),
+    text("login-server", localapi::types::DEFAULT_CONTROL_URL, "base URL of the control server"),
+    switch("qr", false, "show login URLs as QR code (not in this build)").hidden(),
+    text("qr-format", "auto", "QR code format (not in this build)").hidden(),
+    duration("timeout", "0s", "how long to wait for the node to run; 0s waits for ever"),
+];
 
 /// Flags that only `set` has.
-pub(crate) fn set_only() -> Vec<Arg> {
-    vec![
-        switch("auto-update", false, "install updates (not in this build)"),
-        text("nickname", "", "name for the current account"),
-        text("relay-server-port", "", "port of a peer relay server (not in this build)"),
-        text("relay-server-static-endpoints", "", "endpoints of a peer relay server (not in this build)"),
-        switch("remote-config", false, "let the tailnet's admin change all settings (not in this build)")
-            .hide(true),
-        switch("sync", false, "take configuration from control").hide(true),
-        switch("update-check", true, "tell about newer versions"),
-        switch("webclient", false, "serve a web interface (not in this build)"),
-    ]
-}
-
-fn only_true(text: &str) -> Result<bool, String> {
-    match parse_bool(text) {
-        Ok(true) => Ok(true),
-        _ => Err("boolean: unsupported value; only 'true' is allowed".to_owned()),
-    }
-}
-
-/// Sorted by name, as help lists them.
-pub(crate) fn sorted(mut flags: Vec<Arg>) -> Vec<Arg> {
-    flags.sort_by(|a, b| a.get_id().cmp(b.get_id()));
-    flags
-}
+pub(crate) static SET_ONLY: &[Flag] = &[
+    switch("auto-update", false, "install updates (not in this build)"),
+    text("nickname", "", "name for the current account"),
+    text("relay-server-port", "", "port of a peer relay server (not in this build)"),
+    text("relay-server-static-endpoints", "", "endpoints of a peer relay server (not in this build)"),
+    switch("remote-config", false, "let the tailnet's admin change all settings (not in this build)")
+        .hidden(),
+    switch("sync", false, "take configuration from control").hidden(),
+    switch("update-check", true, "tell about newer versions"),
+    switch("webclient", false, "serve a web interface (not in this build)"),
+];
 
 /// Preference flags of `up`, sorted; the revert check goes through these.
 pub(crate) const UP: [&str; 17] = [

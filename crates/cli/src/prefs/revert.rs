@@ -3,11 +3,10 @@
 //! `up` states the whole configuration, so a shorter line than last time would undo settings silently. Instead the
 //! user is shown the line that keeps them (CLI reference §2.4).
 
-use clap::ArgMatches;
 use localapi::types::{DEFAULT_CONTROL_URL, Prefs};
 
 use super::flags::{self, Value, value};
-use crate::args::{GoDuration, Matches};
+use crate::args::{Flag, Kind, Matches};
 
 const HEAD: &str = "Error: changing settings via 'tailscale up' requires mentioning all\n\
     non-default flags. To proceed, either re-run your command with --reset or\n\
@@ -18,9 +17,7 @@ const HEAD: &str = "Error: changing settings via 'tailscale up' requires mention
 /// What the guard looks at besides the two sets of preferences.
 pub(crate) struct Setting<'a> {
     /// The command line.
-    pub(crate) matches: &'a ArgMatches,
-    /// Names of all flags of the command, sorted.
-    pub(crate) flags: &'a [String],
+    pub(crate) matches: &'a Matches,
     /// State of the daemon, by name.
     pub(crate) backend_state: &'a str,
     /// Address of the exit node in use, or empty.
@@ -37,8 +34,7 @@ pub(crate) fn check(new: &Prefs, current: &Prefs, setting: &Setting<'_>) -> Resu
         // Control was never contacted: nothing to lose.
         return Ok(false);
     }
-    let given: Vec<&str> =
-        setting.flags.iter().map(String::as_str).filter(|flag| setting.matches.given(flag)).collect();
+    let given = setting.matches.all_given();
     let known = current.persist.as_ref().is_some_and(|persist| !persist.user_profile.login_name.is_empty());
     if given.is_empty() && known && setting.backend_state != "NeedsLogin" {
         return Ok(true);
@@ -47,7 +43,7 @@ pub(crate) fn check(new: &Prefs, current: &Prefs, setting: &Setting<'_>) -> Resu
     let new_exit_node = new.exit_node_ip.0.map(|ip| ip.to_string()).unwrap_or_default();
     let mut missing = Vec::new();
     for flag in flags::UP {
-        if given.contains(&flag) {
+        if setting.matches.given(flag) {
             continue;
         }
         let (old, new) = (value(flag, current, setting.exit_node), value(flag, new, &new_exit_node));
@@ -75,15 +71,13 @@ pub(crate) fn check(new: &Prefs, current: &Prefs, setting: &Setting<'_>) -> Resu
 }
 
 /// The flag as the user gave it.
-fn explicit(flag: &str, matches: &ArgMatches) -> String {
-    let value = if matches.try_get_one::<bool>(flag).is_ok() {
-        Value::Bool(matches.on(flag))
-    } else if matches.try_get_one::<GoDuration>(flag).is_ok() {
-        Value::Text(matches.span(flag).to_string())
-    } else {
-        Value::Text(matches.word(flag).to_owned())
+fn explicit(flag: &Flag, matches: &Matches) -> String {
+    let value = match flag.kind {
+        kind if kind.boolean() => Value::Bool(matches.on(flag.name)),
+        Kind::Duration => Value::Text(matches.span(flag.name).to_string()),
+        _ => Value::Text(matches.word(flag.name).to_owned()),
     };
-    value.as_argument(flag)
+    value.as_argument(flag.name)
 }
 
 fn is_default_server(url: &Value) -> bool {

@@ -1,6 +1,5 @@
 //! Stock flags for things that this node does not do: their defaults pass, anything else is refused in a sentence.
 
-use clap::ArgMatches;
 use localapi::types::Prefs;
 
 use super::flags::{Value, value};
@@ -40,7 +39,7 @@ const WORDS: [(&str, &str, &str); 7] = [
 ///
 /// # Errors
 /// The sentence for the first such flag.
-pub(crate) fn check(matches: &ArgMatches, current: Option<&Prefs>) -> Result<(), String> {
+pub(crate) fn check(matches: &Matches, current: Option<&Prefs>) -> Result<(), String> {
     let repeats = |flag: &str, wanted: Value| current.is_some_and(|prefs| value(flag, prefs, "") == wanted);
     for (flag, sentence) in SWITCHES {
         if matches.on(flag) && !repeats(flag, Value::Bool(true)) {

@@ -1,6 +1,5 @@
 //! The complete preferences that an `up` or `login` command line stands for.
 
-use clap::ArgMatches;
 use localapi::types::{Addr, OptBool, Prefs, Status};
 
 use super::exit_node::{self, Choice};
@@ -11,10 +10,7 @@ use crate::args::Matches;
 ///
 /// # Errors
 /// One sentence about the first value that cannot be used.
-pub(crate) fn from_flags(
-    matches: &ArgMatches,
-    status: &Status,
-) -> Result<(Prefs, Vec<&'static str>), String> {
+pub(crate) fn from_flags(matches: &Matches, status: &Status) -> Result<(Prefs, Vec<&'static str>), String> {
     let mut warnings = Vec::new();
     let advertised = routes::advertised(matches.word("advertise-routes"), matches.on("advertise-exit-node"))?;
     let exit_node = matches.word("exit-node");

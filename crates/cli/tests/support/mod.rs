@@ -99,6 +99,7 @@ impl Done {
 /// The environment of the tests: a time at which the recorded rows were made, an ordinary user.
 pub fn env(socket: PathBuf) -> cli::Env {
     cli::Env {
+        commands: &cli::ALL_COMMANDS,
         patient: false,
         vars: [("USER", "joe")].map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         uid: 1000,

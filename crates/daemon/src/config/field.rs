@@ -1,7 +1,7 @@
 //! The fields of a configuration file: their names, their types, and the setting that each stands for.
 
 use super::{AuthKey, Config};
-use crate::flags::nearest;
+use cli::nearest;
 use ipnet::IpNet;
 use localapi::types::{Addr, NetfilterMode, OptBool};
 use serde_json::Value;
@@ -123,7 +123,7 @@ pub(super) fn find(name: &str) -> Result<&'static Field, String> {
         return Ok(field);
     }
     let shown: String = name.chars().take(64).collect();
-    let near = nearest(&shown, FIELDS.iter().map(|field| field.name));
+    let near = nearest(&shown, &mut FIELDS.iter().map(|field| field.name));
     let hint = near.map(|near| format!(" (did you mean {near:?}?)")).unwrap_or_default();
     Err(format!("unknown field {shown:?}{hint}"))
 }

@@ -13,7 +13,7 @@ mod settings;
 mod variables;
 
 use crate::clock::Clock;
-use crate::{flags, logging, version};
+use crate::{logging, version};
 use init::Become;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -75,9 +75,9 @@ pub(crate) fn start(args: &[String]) -> Role {
             format!("{}\n  long version: {}\n", version::SHORT, version::LONG)
         }
         _ => {
-            let near = flags::nearest(
+            let near = cli::nearest(
                 words.first().unwrap_or(&""),
-                ["healthcheck", "--help", "--version"].into_iter(),
+                &mut ["healthcheck", "--help", "--version"].into_iter(),
             );
             let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
             complain(&format!(

@@ -5,7 +5,8 @@
 //! state that persists. Leaves out: which variables there are besides (`variables`), doing any of it.
 
 use super::variables;
-use crate::flags::{self, Flags, Parsed, StatePlace, Surroundings, parse_bool};
+use crate::flags::{self, Flags, Parsed, StatePlace, Surroundings};
+use cli::parse_bool;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -150,7 +151,7 @@ impl<'a> Reading<'a> {
     /// A switch. Upstream takes what is neither for the default, silently; here it is told.
     fn switch(&mut self, name: &str, default: bool) -> bool {
         let Some(value) = self.set(name) else { return default };
-        parse_bool(value).unwrap_or_else(|| {
+        parse_bool(value).unwrap_or_else(|_| {
             self.notes.push(format!("{name}={value:?} is taken for {default}: write true or false"));
             default
         })
@@ -163,7 +164,7 @@ impl<'a> Reading<'a> {
             return accept;
         };
         let word = extra.remove(at);
-        parse_bool(flag(&word).1.unwrap_or("true")).unwrap_or_else(|| {
+        parse_bool(flag(&word).1.unwrap_or("true")).unwrap_or_else(|_| {
             self.refuse(format!("TS_EXTRA_ARGS: {word}: write --accept-dns=true or --accept-dns=false"));
             accept
         })

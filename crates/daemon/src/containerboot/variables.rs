@@ -3,7 +3,7 @@
 //!
 //! Leaves out: what those that are read mean (`settings`).
 
-use crate::flags::{nearest, parse_bool};
+use cli::{nearest, parse_bool};
 
 /// What becomes of a variable.
 enum Use {
@@ -97,7 +97,7 @@ pub(super) fn remarks(vars: &[(String, String)]) -> Vec<String> {
 
 fn remark(name: &str, value: &str) -> Option<String> {
     // What is empty or off asks for nothing.
-    let asks = !value.trim().is_empty() && parse_bool(value.trim()) != Some(false);
+    let asks = !value.trim().is_empty() && parse_bool(value.trim()) != Ok(false);
     if !name.starts_with("TS_") || !asks {
         return None;
     }
@@ -107,7 +107,7 @@ fn remark(name: &str, value: &str) -> Option<String> {
         None if name.starts_with("TS_DEBUG_") => None,
         None => {
             let useful = KNOWN.iter().filter(|(_, of)| !matches!(of, Use::Lacking(_)));
-            let near = nearest(name, useful.map(|(known, _)| *known));
+            let near = nearest(name, &mut useful.map(|(known, _)| *known));
             let hint = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
             Some(format!("{name} is unknown and has no effect{hint}"))
         }

@@ -1,113 +1,55 @@
 //! `debug`: the daemon's own words, for people who look for a fault.
 
 mod calls;
+mod table;
 
 use std::io::Read as _;
 
-use clap::{ArgMatches, Command};
-use localapi::types::{ReloadConfigResponse, mask};
+use localapi::types::ReloadConfigResponse;
+use localapi::types::mask::NO_NETMAP;
 use localapi::{Bytes, Method};
 
-pub(super) use calls::lacking;
+pub(super) use table::COMMAND;
 
-use super::{Run, no_words, up_wait::interrupted};
-use crate::args::{Matches, command, group, int, switch};
-use crate::render::json;
+use super::{Run, no_words};
+use crate::args::Matches;
 use crate::stop::{Outcome, Stop};
+use crate::wait::Limit;
+use calls::{ask, print};
+use table::WATCH_BITS;
 
 /// A request body from standard input is no longer than this.
 const BODY_LIMIT: u64 = 1 << 20;
 
-pub(crate) fn define() -> Command {
-    let watch =
-        WATCH.iter().fold(
-            command("watch-ipn", "tailscale debug watch-ipn", "Print the messages of the daemon's bus")
-                .arg(int("count", "0", "stop after this many messages, 0 for no end")),
-            |command, (flag, default, _, help)| command.arg(switch(flag, *default, help)),
-        );
-    let own = [
-        command("derp-map", "tailscale debug derp-map", "Print the DERP map"),
-        command(
-            "localapi",
-            "tailscale debug localapi [<method>] <path> [<body> | \"-\"]",
-            "Make a LocalAPI request",
-        )
-        .arg(switch("v", false, "print status and headers, too")),
-        command("netmap", "tailscale debug netmap", "Print the network map"),
-        command("prefs", "tailscale debug prefs", "Print the preferences")
-            .arg(switch("pretty", false, "in one line (not in this build)").hide(true)),
-        command("reload-config", "tailscale debug reload-config", "Have the configuration file read again"),
-        watch,
-    ];
-    let mut all: Vec<Command> = calls::define().chain(own).collect();
-    all.sort_by(|a, b| a.get_name().cmp(b.get_name()));
-    group("debug", "tailscale debug <subcommand>", "Look inside the daemon").hide(true).subcommands(all)
-}
-
-/// Flags of `watch-ipn`: name, default, bits of the mask, help.
-const WATCH: [(&str, bool, u64, &str); 12] = [
-    ("engine-updates", false, mask::WATCH_ENGINE_UPDATES, "ask the engine every 2 s"),
-    ("health-actions", false, mask::HEALTH_ACTIONS, "keep what to do about a problem apart from its text"),
-    ("initial", false, mask::INITIAL_STATE | mask::INITIAL_PREFS, "begin with state and preferences"),
-    ("initial-client-version", false, mask::INITIAL_CLIENT_VERSION, "begin with the newest version known"),
-    ("initial-drive-shares", false, mask::INITIAL_DRIVE_SHARES, "begin with Taildrive shares"),
-    ("initial-health", false, mask::INITIAL_HEALTH_STATE, "begin with the health"),
-    ("initial-outgoing-files", false, mask::INITIAL_OUTGOING_FILES, "begin with Taildrop transfers"),
-    ("initial-status", false, mask::INITIAL_STATUS, "begin with the whole status"),
-    (
-        "initial-suggested-exit-node",
-        false,
-        mask::INITIAL_SUGGESTED_EXIT_NODE,
-        "begin with the suggested exit node",
-    ),
-    ("peer-changes", true, mask::PEER_CHANGES, "peers that come, change or go"),
-    ("peer-patches", true, mask::PEER_PATCHES, "small changes of peers"),
-    ("peer-wireguard-state", false, mask::PEER_WIREGUARD_STATE, "states of WireGuard sessions"),
-];
-
-pub(crate) async fn run(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome {
-    match matches.subcommand() {
-        Some(("localapi", matches)) => localapi(run, matches).await,
-        Some((name, matches)) => {
-            if let Some(done) = calls::run(run, name, matches).await {
-                return done;
-            }
-            no_words(matches)?;
-            match name {
-                "prefs" if matches.on("pretty") => Err(Stop::from("--pretty is not in this build")),
-                "netmap" => netmap(run).await,
-                "prefs" => show(run, "prefs").await,
-                "derp-map" => derp_map(run).await,
-                "reload-config" => reload_config(run).await,
-                _ => watch(run, matches).await,
-            }
-        }
-        None => Err(Stop::Help(vec!["debug".to_owned()])),
+fn prefs(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
+    no_words(matches)?;
+    if matches.on("pretty") {
+        return Err(Stop::from("--pretty is not in this build"));
     }
-}
-
-async fn show(run: &mut Run<'_, '_>, path: &str) -> Outcome {
-    let body = run.client.call(Method::GET, path, 200, Bytes::new()).await?;
-    run.console.say(&format!("{}\n", json::reindent(&String::from_utf8_lossy(&body), "\t")));
+    let body = run.wait(run.client.call(Method::GET, "prefs", 200, Bytes::new()))?;
+    print(run, &body, "\t");
     Ok(())
 }
 
 /// Without a map, as Go's tool, one without regions.
-async fn derp_map(run: &mut Run<'_, '_>) -> Outcome {
-    let body = run.client.call(Method::GET, "derpmap", 200, Bytes::new()).await?;
+fn derp_map(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
+    no_words(matches)?;
+    let body = run.wait(run.client.call(Method::GET, "derpmap", 200, Bytes::new()))?;
     let body = if body.trim_ascii() == b"null" { Bytes::from_static(b"{\"Regions\":null}") } else { body };
-    run.console.say(&format!("{}\n", json::reindent(&String::from_utf8_lossy(&body), "\t")));
+    print(run, &body, "\t");
     Ok(())
 }
 
-async fn netmap(run: &mut Run<'_, '_>) -> Outcome {
-    let body = run.client.debug_action("current-netmap", Bytes::new()).await.map_err(lacking)?;
-    run.console.say(&format!("{}\n", json::reindent(&String::from_utf8_lossy(&body), "\t")));
+fn netmap(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
+    no_words(matches)?;
+    let body = ask(run, "current-netmap", "")?;
+    print(run, &body, "\t");
     Ok(())
 }
 
-async fn reload_config(run: &mut Run<'_, '_>) -> Outcome {
-    let body = run.client.call(Method::POST, "reload-config", 200, Bytes::new()).await?;
+fn reload_config(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
+    no_words(matches)?;
+    let body = run.wait(run.client.call(Method::POST, "reload-config", 200, Bytes::new()))?;
     if body.is_empty() {
         // Go's daemon says nothing when the file is wrong.
         return Err(Stop::from("the configuration file was not taken; see the daemon's log"));
@@ -125,21 +67,18 @@ async fn reload_config(run: &mut Run<'_, '_>) -> Outcome {
     Err(Stop::Quiet(1))
 }
 
-async fn watch(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome {
-    let bits = WATCH
-        .iter()
-        .filter(|(flag, ..)| matches.on(flag))
-        .fold(mask::NO_NETMAP, |all, (_, _, bits, _)| all | bits);
-    let mut bus = run.client.watch_bus(bits).await?;
+fn watch(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
+    no_words(matches)?;
+    let chosen = WATCH_BITS.iter().filter(|(flag, _)| matches.on(flag));
+    let bits = chosen.fold(NO_NETMAP, |all, (_, bits)| all | bits);
+    let mut limit = run.waiter.interruptible(Limit::default());
+    let mut bus = run.wait(run.client.watch_bus(bits))?;
     run.console.note("Connected.\n");
     let mut left = matches.number("count");
     while !run.console.deaf() {
-        let message = tokio::select! {
-            message = bus.next_line() => message?,
-            () = interrupted() => return Ok(()),
-        };
-        let Some(message) = message else { return Err(Stop::from("tailscaled closed the connection")) };
-        run.console.say(&format!("{}\n", json::reindent(&String::from_utf8_lossy(&message), "\t")));
+        let Ok(message) = run.waiter.within(&mut limit, bus.next_line()) else { return Ok(()) };
+        let Some(message) = message? else { return Err(Stop::from("tailscaled closed the connection")) };
+        print(run, &message, "\t");
         left -= 1;
         if left == 0 {
             return Ok(());
@@ -148,7 +87,7 @@ async fn watch(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome {
     Ok(())
 }
 
-async fn localapi(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome {
+fn localapi(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     let words = matches.rest();
     let mut words = words.into_iter().peekable();
     let is_method = |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase());
@@ -181,7 +120,7 @@ async fn localapi(run: &mut Run<'_, '_>, matches: &ArgMatches) -> Outcome {
     run.console.note(&format!("# doing request {method} {path}\n"));
     let method =
         Method::from_bytes(method.as_bytes()).map_err(|_| format!("{method} is not an HTTP method"))?;
-    let answer = run.client.raw(method, &path, Bytes::from(body.unwrap_or_default())).await?;
+    let answer = run.wait(run.client.raw(method, &path, Bytes::from(body.unwrap_or_default())))?;
     let fine = (200..300).contains(&answer.status);
     if matches.on("v") {
         run.console.say_bytes(&answer.head());
