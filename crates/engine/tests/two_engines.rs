@@ -67,6 +67,7 @@ impl Node {
             shields_up: false,
             tun: false,
             running,
+            silent_disco: false,
         });
         self.engine.commit();
     }

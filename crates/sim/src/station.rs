@@ -171,6 +171,7 @@ impl Station {
             shields_up: self.policy.shields_up,
             tun: false,
             running: self.policy.running,
+            silent_disco: false,
         });
     }
 

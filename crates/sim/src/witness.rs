@@ -16,9 +16,10 @@ const REJECT_AFTER: Duration = Duration::from_secs(180);
 /// Initiations to one peer in any minute. The early retries and the steady ones make 16, and news of the peer or its
 /// address may begin a row anew.
 const INITIATIONS: usize = 60;
-/// Disco messages to one address in any minute: a heartbeat is 20, with answers to the other's 40, and a call or a change
-/// begins a few more.
-const DISCOS: usize = 120;
+/// Disco messages to one address in any minute: a heartbeat is 20, with answers to the other's 40. While there is no path,
+/// twelve rounds a minute go to all addresses; where a router hairpins, lets everybody in and gives each destination another
+/// port, a dozen or two of the addresses by which a peer knows us lead to us, and each ping is answered.
+const DISCOS: usize = 480;
 /// Counters that are remembered for each session: what goes by two ways at once has one counter.
 const COUNTERS: usize = 512;
 /// Wake-ups by timers in any minute.

@@ -9,7 +9,7 @@ use crate::by_key::ByKey;
 use crate::drop::DropReason;
 use crate::magicsock::boxes::{self, Keyring};
 use crate::magicsock::disco::{MAX_ENDPOINTS, Message, relay_address};
-use crate::magicsock::paths::{Act, Paths, Turn};
+use crate::magicsock::paths::{Act, Lately, Paths, Turn};
 use crate::magicsock::{FRESH, Families, LOOK_AGAIN, To};
 use crate::slot::PeerSlot;
 use crate::time::Mono;
@@ -237,9 +237,15 @@ impl Engine {
             let Some((at, slot)) = self.disco.due.first().copied().filter(|(at, _)| *at <= now) else {
                 return;
             };
-            let sent = self.lines.activity(slot).and_then(|activity| activity.moments().sent);
+            let moments = self.lines.activity(slot).map(|activity| activity.moments()).unwrap_or_default();
+            let lately = Lately {
+                sent: moments.sent,
+                received: moments.received,
+                from: self.peers.by_slot(slot).and_then(|peer| peer.direct.as_deref().copied()),
+                silent: self.config.silent_disco,
+            };
             let over = self.at_paths(slot, now, false, |paths, turn| {
-                paths.handle_timeout(sent, turn);
+                paths.handle_timeout(&lately, turn);
                 paths.is_over(turn.now)
             });
             if over == Some(true)

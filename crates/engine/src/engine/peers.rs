@@ -30,6 +30,8 @@ pub struct SelfConfig {
     pub tun: bool,
     /// False in every state but Running: nothing passes then.
     pub running: bool,
+    /// No heartbeats to peers (control's `silent-disco`).
+    pub silent_disco: bool,
 }
 
 /// Everything about a peer that the engine must know.
@@ -97,8 +99,9 @@ pub(super) struct Peer {
     pub(super) config: PeerConfig,
     /// The relay through which it was last heard, for a peer whose home is not known.
     heard: RegionId,
-    /// Where a peer that speaks nothing but WireGuard is reached: a usable endpoint, then wherever it was last heard.
-    direct: Option<Box<SocketAddr>>,
+    /// Where a peer that speaks nothing but WireGuard is reached: a usable endpoint, then wherever it was last heard. Of
+    /// another one, on a silent node, where it was last heard.
+    pub(super) direct: Option<Box<SocketAddr>>,
     /// What there is to say of its direct paths, for one that speaks disco and has been active.
     pub(super) paths: Option<Box<Paths>>,
     /// Totals of the wrapping counters of the lines.
@@ -215,14 +218,14 @@ impl Peer {
             && !self.paths.as_ref().is_some_and(|paths| paths.is_awake())
     }
 
-    fn facts(&self) -> PeerFacts {
+    fn facts(&self, silent: bool) -> PeerFacts {
         PeerFacts {
             key: self.config.key,
             path: self.path(),
             jailed: self.config.jailed,
             masq_v4: self.config.masq_v4,
             masq_v6: self.config.masq_v6,
-            roams: self.config.wireguard_only,
+            roams: self.config.wireguard_only || silent,
             asleep: self.asleep(),
         }
     }
@@ -267,7 +270,13 @@ impl Engine {
         if self.config.key != config.key {
             self.public = config.key.public();
         }
+        let silence = self.config.silent_disco != config.silent_disco;
         self.config = config;
+        for slot in self.peers.by_id.values().filter(|_| silence) {
+            if let Some(peer) = self.peers.by_slot(*slot) {
+                self.lines.set_peer(*slot, peer.facts(self.config.silent_disco));
+            }
+        }
         self.act();
     }
 
@@ -284,6 +293,7 @@ impl Engine {
             self.forget(slot);
         }
         let direct = self.usable(&config);
+        let silent = self.config.silent_disco;
         match known.filter(|_| !rekeyed).and_then(|slot| self.peers.by_slot_mut(slot)) {
             Some(peer) => {
                 if peer.config == config {
@@ -292,17 +302,17 @@ impl Engine {
                 let slot = peer.slot;
                 let restarted = peer.config.disco_key != config.disco_key && !peer.config.disco_key.is_zero();
                 let rerouted = peer.config.allowed_ips != config.allowed_ips;
-                let before = peer.facts();
+                let before = peer.facts(silent);
                 let moved = peer.config.endpoints != config.endpoints;
                 let kind = |config: &PeerConfig| (config.wireguard_only, config.disco_key);
                 let other = kind(&peer.config) != kind(&config);
-                if other || moved {
+                if (other || moved) && (peer.config.wireguard_only || config.wireguard_only) {
                     peer.direct = direct;
                 }
                 let paths = if other { peer.paths.take() } else { None };
                 let awake = paths.as_ref().is_some_and(|paths| paths.is_awake());
                 let old = std::mem::replace(&mut peer.config, config);
-                let after = peer.facts();
+                let after = peer.facts(silent);
                 if other {
                     self.disco.forget(slot, &old.disco_key, paths.as_deref(), &self.peers);
                     self.disco.learn(slot, &self.peers);
@@ -328,7 +338,7 @@ impl Engine {
                 let Some(slot) = self.peers.insert(config) else { return };
                 let Some(peer) = self.peers.by_slot_mut(slot) else { return };
                 peer.direct = direct;
-                self.lines.set_peer(slot, peer.facts());
+                self.lines.set_peer(slot, peer.facts(silent));
                 self.disco.learn(slot, &self.peers);
                 self.tunnel.add_peer(slot, key);
                 self.unpublished = true;
@@ -394,14 +404,17 @@ impl Engine {
     }
 
     /// A peer has proved to be at this address. Only where there is no disco does that say where it is reached:
-    /// whoever sends on what a peer has sent can have any address (WireGuard paper §2.1).
+    /// whoever sends on what a peer has sent can have any address (WireGuard paper §2.1). A silent node holds it against the path
+    /// in use.
     pub(super) fn note_moved(&mut self, slot: PeerSlot, addr: SocketAddr) {
-        let Some(peer) = self.peers.by_slot_mut(slot).filter(|peer| peer.config.wireguard_only) else {
-            return;
-        };
+        let silent = self.config.silent_disco;
+        let wanted = |peer: &&mut Peer| peer.config.wireguard_only || silent;
+        let Some(peer) = self.peers.by_slot_mut(slot).filter(wanted) else { return };
         if peer.direct.as_deref() != Some(&addr) {
             peer.direct = Some(Box::new(addr));
-            self.lines.set_path(slot, Path::Udp(addr), false);
+            if peer.config.wireguard_only {
+                self.lines.set_path(slot, Path::Udp(addr), false);
+            }
         }
     }
 

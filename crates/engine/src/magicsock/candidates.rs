@@ -14,7 +14,7 @@ pub(super) struct Candidate {
     /// The peer's last call told it.
     called: bool,
     /// The peer's last ping from there.
-    heard: Option<Mono>,
+    pub(super) heard: Option<Mono>,
     /// Our last ping to it.
     pub(super) pinged: Option<Mono>,
 }

@@ -44,10 +44,14 @@ pub const FRESH: Duration = Duration::from_secs(27);
 /// were looked at so shortly before.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+/// The path in use is asked again when an answer is four times later than usual and this late, and not trusted any more when
+/// that is in vain, too: whoever waits for the end of its trust stands still for twice as long.
+pub(crate) const OVERDUE: Duration = Duration::from_millis(750);
 /// Time between the first rounds: a lost packet, or a peer that has not yet sent where we can let it in, should not cost
 /// five seconds.
 pub(crate) const FIRST_ROUNDS: [Duration; 2] = [Duration::from_millis(1000), Duration::from_millis(2000)];
-/// While there is no path, a peer's ping is returned unless its address was pinged so shortly before.
+/// While there is no path, a peer's ping is returned, unless another has come from the same address so shortly before and
+/// that was pinged so shortly before.
 pub(crate) const ECHO_GAP: Duration = Duration::from_millis(100);
 /// The state of a peer's paths is forgotten so long after anything was sent to it or came from it.
 pub(crate) const FORGET: Duration = Duration::from_secs(600);

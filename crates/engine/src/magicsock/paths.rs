@@ -57,6 +57,19 @@ pub(crate) enum Way {
     Relay,
 }
 
+/// What the lines know of a peer's traffic.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Lately {
+    /// When something was last sent to it, if it has been.
+    pub(crate) sent: Option<Tick>,
+    /// The same of what came from it.
+    pub(crate) received: Option<Tick>,
+    /// From where that came, for a silent node.
+    pub(crate) from: Option<SocketAddr>,
+    /// No heartbeats: data that comes from the path in use is all that confirms it (protocol reference §3.7).
+    pub(crate) silent: bool,
+}
+
 /// Somebody looks after the path.
 #[derive(Debug, Clone, Copy)]
 struct Awake {
@@ -91,6 +104,8 @@ pub(crate) struct Paths {
     /// When the owner has been told to call [`Self::handle_timeout`].
     pub(crate) scheduled: Option<Mono>,
     candidates: Candidates,
+    /// The path in use has been asked and not answered yet: when that is too long, and whether it was asked twice.
+    overdue: Option<(Mono, bool)>,
     best: Option<Quality>,
     /// Until when `best` is trusted.
     trusted: Option<Mono>,
@@ -114,6 +129,7 @@ impl Paths {
             sealed,
             scheduled: None,
             candidates,
+            overdue: None,
             best: None,
             trusted: None,
             sent: Vec::new(),
@@ -212,10 +228,21 @@ impl Paths {
             return false;
         }
         let To::Udp(addr) = from else { return true };
+        // It may have moved: what has worked until now is asked once.
+        if let Some(best) = self.best.filter(|best| best.addr != addr && self.trusted.is_some())
+            && self.awake.is_some()
+            && self.overdue.is_none()
+            && self.candidates.get_mut(addr).is_none()
+        {
+            self.send(To::Udp(best.addr), None, 0, turn);
+            self.overdue = Some((turn.now + best.patience(), true));
+        }
         let searching = self.awake.is_some() && self.trusted.is_none();
         let idle = |at: Option<Mono>| at.is_none_or(|at| turn.now.since(at) >= ECHO_GAP);
-        let due = self.candidates.hear(addr, turn.now).is_some_and(|known| idle(known.pinged));
-        // It has found a way to us: very likely that is a way back, even if an earlier ping was lost on it.
+        let first = self.candidates.get_mut(addr).is_none_or(|known| idle(known.heard));
+        let due = self.candidates.hear(addr, turn.now).is_some_and(|known| first || idle(known.pinged));
+        // It has found a way to us: very likely that is a way back, and a ping of ours of a moment ago was lost because the
+        // peer's router did not let it in yet.
         if due && searching {
             self.send(To::Udp(addr), None, 0, turn);
         }
@@ -252,7 +279,7 @@ impl Paths {
         }
         if let Some(best) = self.best.as_mut().filter(|best| best.addr == addr) {
             best.latency = rtt;
-            self.trusted = Some(turn.now + TRUST);
+            (self.trusted, self.overdue) = (Some(turn.now + TRUST), None);
             if let Some(awake) = &mut self.awake {
                 awake.rounds = 0;
             }
@@ -279,12 +306,28 @@ impl Paths {
         Ok(())
     }
 
-    /// Does what is due. `sent` is when the lines last sent something to the peer, if they have.
-    pub(crate) fn handle_timeout(&mut self, sent: Option<Tick>, turn: &mut Turn<'_>) {
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, lately: &Lately, turn: &mut Turn<'_>) {
         let now = turn.now;
+        if let Some((_, twice)) = self.overdue.take_if(|(at, _)| *at <= now)
+            && let Some(best) = self.best.filter(|_| self.awake.is_some() && self.trusted.is_some())
+        {
+            if twice {
+                self.trusted = Some(now);
+            } else {
+                self.send(To::Udp(best.addr), None, 0, turn);
+                self.overdue = Some((now + best.patience(), true));
+            }
+        }
         if self.trusted.is_some_and(|until| until <= now) {
-            self.trusted = None;
-            if let Some(awake) = &mut self.awake {
+            let from = lately.from.filter(|_| lately.silent);
+            let confirmed = from.is_some() && from == self.best.as_ref().map(|best| best.addr);
+            let age = lately.received.filter(|_| confirmed).map(|at| now.tick().since(at));
+            let age = age.map(|millis| Duration::from_millis(millis.into())).filter(|age| *age < TRUST);
+            self.trusted = age.map(|age| now + (TRUST - age));
+            if self.trusted.is_none()
+                && let Some(awake) = &mut self.awake
+            {
                 awake.round = now;
                 turn.acts.push(Act::Lost);
             }
@@ -305,16 +348,19 @@ impl Paths {
         }
         if let Some(awake) = self.awake.filter(|awake| awake.heartbeat <= now) {
             // Compared with the last look, not with now: ticks wrap.
-            if self.seen != sent {
-                (self.seen, self.used) = (sent, now);
+            if self.seen != lately.sent {
+                (self.seen, self.used) = (lately.sent, now);
             }
-            if now.since(self.used) >= SESSION_ACTIVE {
+            if now.since(self.used) >= if lately.silent { TRUST } else { SESSION_ACTIVE } {
                 self.awake = None;
                 return;
             }
             self.awake = Some(Awake { heartbeat: now + HEARTBEAT, ..awake });
-            if let Some(best) = self.best {
+            if let Some(best) = self.best.filter(|_| !lately.silent) {
                 self.send(To::Udp(best.addr), None, 0, turn);
+                if self.overdue.is_none() {
+                    self.overdue = Some((now + best.patience(), false));
+                }
                 let compared = self.compared.is_some_and(|at| now.since(at) < UPGRADE);
                 if self.trusted.is_some() && best.latency > GOOD_ENOUGH && !compared {
                     self.ping_all(DISCOVERY, turn, |_| true);
@@ -334,7 +380,8 @@ impl Paths {
         });
         let quiet = self.awake.is_none() && self.sent.is_empty() && self.trusted.is_none();
         let forget = quiet.then(|| self.forget_at());
-        [self.trusted, oldest, awake, forget].into_iter().flatten().min()
+        let overdue = self.overdue.map(|(at, _)| at);
+        [self.trusted, oldest, awake, forget, overdue].into_iter().flatten().min()
     }
 
     /// Whether there is nothing left that is worth keeping.

@@ -1,5 +1,6 @@
 //! Which of two working paths is better (protocol reference §3.5).
 
+use super::OVERDUE;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -15,6 +16,11 @@ pub struct Quality {
 }
 
 impl Quality {
+    /// An answer that takes longer may not come any more.
+    pub(super) fn patience(&self) -> Duration {
+        OVERDUE.max(self.latency * 4)
+    }
+
     /// Whether this path is to be taken instead of `other`. Not unless it is clearly better: two that are nearly alike
     /// must not alternate.
     pub fn is_better(&self, other: &Self) -> bool {

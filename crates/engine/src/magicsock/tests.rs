@@ -2,7 +2,7 @@
 
 use super::boxes::SealedBox;
 use super::disco::TxId;
-use super::paths::{Act, Paths, To, Turn, Way};
+use super::paths::{Act, Lately, Paths, To, Turn, Way};
 use super::*;
 use crate::drop::DropReason;
 use crate::time::Mono;
@@ -20,6 +20,8 @@ struct Bench {
     acts: Vec<Act>,
     /// Traffic goes on by itself.
     sending: bool,
+    /// Something comes from `from` all the time, if there is such.
+    lately: Lately,
 }
 
 fn at(n: u8) -> SocketAddr {
@@ -37,6 +39,7 @@ impl Bench {
             rng: ChaCha8Rng::seed_from_u64(7),
             acts: Vec::new(),
             sending: false,
+            lately: Lately::default(),
         }
     }
 
@@ -94,8 +97,10 @@ impl Bench {
                 let (_, from, tx) = pongs.remove(0);
                 let _ = self.pong(tx, from);
             } else {
-                let sent = self.sending.then(|| self.now.tick());
-                self.act(|paths, turn| paths.handle_timeout(sent, turn));
+                let mut lately = self.lately;
+                lately.sent = self.sending.then(|| self.now.tick());
+                lately.received = lately.from.map(|_| self.now.tick());
+                self.act(|paths, turn| paths.handle_timeout(&lately, turn));
             }
         }
         self.now = end;
@@ -241,6 +246,71 @@ fn an_idle_path_costs_nothing_and_is_doubted_when_it_is_used_again() {
 }
 
 #[test]
+fn a_path_that_dies_is_left_at_the_second_ping_without_an_answer() {
+    let mut bench = Bench::new(&[at(1)]);
+    bench.sending = true;
+    bench.wake();
+    bench.run(20_000, &|_| Some(20));
+    assert_eq!(bench.paths.way(), Way::Direct(at(1)));
+    // One ping that is lost is asked again, and all is well.
+    let lost = std::cell::Cell::new(0);
+    let once = |_: SocketAddr| {
+        lost.set(lost.get() + 1);
+        (lost.get() % 2 == 0).then_some(20)
+    };
+    let seen = bench.run(20_000, &once);
+    assert_eq!((bench.paths.way(), seen.lost.len(), seen.calls.len()), (Way::Direct(at(1)), 0, 0));
+    let dead = bench.now;
+    let seen = bench.run(10_000, NOBODY);
+    let first = seen.lost.first().expect("it was noticed").since(dead);
+    assert!(first <= HEARTBEAT + 2 * OVERDUE, "{first:?}");
+    assert_eq!(bench.paths.way(), Way::Relay);
+    // A slow path has more time.
+    bench.run(20_000, &|_| Some(600));
+    assert_eq!(bench.run(20_000, &|_| Some(1100)).lost.len(), 0);
+    assert_eq!(bench.paths.way(), Way::Direct(at(1)));
+}
+
+#[test]
+fn a_peer_that_moves_is_followed_when_its_old_address_is_silent() {
+    let mut bench = Bench::new(&[at(1)]);
+    bench.sending = true;
+    bench.wake();
+    bench.run(10_000, &|_| Some(20));
+    let moved = |to: SocketAddr| (to == at(2)).then_some(20);
+    let began = bench.now;
+    bench.act(|paths, turn| paths.handle_ping(To::Udp(at(2)), turn));
+    bench.run(u64::try_from(OVERDUE.as_millis()).unwrap() + 30, &moved);
+    assert_eq!(bench.paths.way(), Way::Direct(at(2)), "after {:?}", bench.now.since(began));
+}
+
+#[test]
+fn a_silent_path_is_kept_by_what_comes_from_it() {
+    let mut bench = Bench::new(&[at(1)]);
+    (bench.sending, bench.lately.silent, bench.lately.from) = (true, true, Some(at(1)));
+    bench.wake();
+    let quick = |_: SocketAddr| Some(20);
+    assert_eq!(bench.run(600_000, &quick).pings.len(), 1, "the first");
+    assert_eq!(bench.paths.way(), Way::Direct(at(1)));
+    // It comes from somewhere else, or not at all: asked again, and only so often.
+    for from in [Some(at(9)), None] {
+        bench.lately.from = from;
+        let seen = bench.run(60_000, &quick);
+        assert!((8..=10).contains(&seen.pings.len()), "{:?}", seen.pings);
+        assert_eq!(bench.paths.way(), Way::Direct(at(1)));
+        assert!(bench.run(20_000, NOBODY).pings.len() < 8);
+        assert_eq!(bench.paths.way(), Way::Relay);
+        bench.run(20_000, &quick);
+    }
+    // Nobody sends: nobody asks, and the next packet begins anew.
+    bench.sending = false;
+    assert!(bench.run(60_000, &quick).pings.len() <= 2);
+    assert_eq!((bench.paths.way(), bench.paths.is_awake()), (Way::Doubtful(at(1)), false));
+    bench.wake();
+    assert_eq!(bench.take().0.len(), 1);
+}
+
+#[test]
 fn a_better_path_is_looked_for_now_and_then() {
     let mut bench = Bench::new(&[at(1), at(2)]);
     bench.sending = true;
@@ -262,13 +332,19 @@ fn a_ping_from_a_new_address_is_returned_while_there_is_no_path() {
     assert!(ping(&mut bench, 6) && ping(&mut bench, 6));
     let (pings, _) = bench.take();
     assert_eq!(pings.iter().map(|ping| ping.0).collect::<Vec<_>>(), [at(6)], "once");
-    // Again later: the first one may have been too early for the peer's router.
-    bench.now = bench.now + ECHO_GAP;
-    assert!(ping(&mut bench, 1));
-    assert_eq!(bench.take().0.iter().map(|ping| ping.0).collect::<Vec<_>>(), [at(1)]);
+    // Pinged already, but perhaps too early for the peer's router.
+    for _ in 0..2 {
+        assert!(ping(&mut bench, 1) && ping(&mut bench, 1));
+        assert_eq!(bench.take().0.iter().map(|ping| ping.0).collect::<Vec<_>>(), [at(1)], "once");
+        bench.now = bench.now + ECHO_GAP;
+    }
     assert_eq!(bench.pong(pings[0].1, at(6)), Ok(()));
-    assert!(ping(&mut bench, 7));
-    assert_eq!(bench.take().0, [], "the path is fine");
+    assert!(ping(&mut bench, 7) && ping(&mut bench, 7) && ping(&mut bench, 8));
+    assert_eq!(
+        bench.take().0.iter().map(|ping| ping.0).collect::<Vec<_>>(),
+        [at(6)],
+        "the path is fine, or is it"
+    );
 }
 
 #[test]
