@@ -15,6 +15,8 @@ use std::sync::Arc;
 const ONLY_TCP_443: &str = "only-tcp-443";
 /// And UPnP with this one.
 const NO_UPNP: &str = "debug-disable-upnp";
+/// It wants no heartbeats with this one.
+const SILENT_DISCO: &str = "silent-disco";
 
 /// Whole peers in one message of the bus.
 const PEERS_A_MESSAGE: usize = 64;
@@ -292,6 +294,7 @@ impl Backend {
             shields_up: prefs.shields_up,
             tun: self.tun,
             running: active,
+            silent_disco: node.has_cap(SILENT_DISCO),
         }
     }
 
