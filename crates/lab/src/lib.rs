@@ -36,6 +36,7 @@ mod port_mapper;
 mod priority;
 mod process;
 mod programs;
+mod refuse;
 mod relay;
 mod router;
 mod wait;
@@ -52,6 +53,7 @@ pub use process::Process;
 pub use programs::{
     Flavour, Need, debug_build, missing, ours_dir, peers_dir, target_dir, wireguard_go, workspace_root,
 };
+pub use refuse::{Refused, refuse};
 pub use relay::Relay;
 pub use router::{Nat, Router};
 pub use wait::{now, until};

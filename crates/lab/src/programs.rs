@@ -59,6 +59,8 @@ pub enum Need {
     WireguardGo,
     /// A port mapper for the lab's routers.
     Miniupnpd,
+    /// The program that speaks to x_tables, and the one that speaks to nf_tables in its language.
+    Iptables,
 }
 
 /// Root of this workspace.
@@ -132,6 +134,8 @@ pub fn missing(needs: &[Need]) -> Option<String> {
             .or_else(|| absent(&Flavour::Go.cli(), "cargo xtask peers")),
         Need::Incumbent => absent(&Flavour::Incumbent.daemon(), "cargo xtask peers --incumbent"),
         Need::Miniupnpd => absent(Path::new(MINIUPNPD), "apt-get install miniupnpd-nftables"),
+        Need::Iptables => absent(Path::new("/usr/sbin/iptables-legacy"), "apt-get install iptables")
+            .or_else(|| absent(Path::new("/usr/sbin/nft"), "apt-get install nftables")),
         Need::WireguardGo => absent(&wireguard_go(), "cargo xtask peers"),
         Need::OursDebug => absent(&debug_build(), "cargo build -p daemon")
             .or_else(|| name_debug_build().err().map(|error| format!("{}: {error}", debug_dir().display()))),

@@ -47,6 +47,11 @@ pub enum Error {
     /// The kernel cannot be asked.
     #[error("netlink: {0}")]
     Netlink(Errno),
+    /// The kernel has no packet filter that we can speak to.
+    #[error(
+        "the kernel answers neither to nf_tables nor to x_tables; use --netfilter-mode=off and let somebody else translate addresses, or load their modules"
+    )]
+    NoNetfilter,
     /// The kernel refused a change.
     #[error("cannot {op}: {errno}")]
     Refused {

@@ -1,12 +1,14 @@
-//! Link, addresses and routes as netlink messages.
+//! Link, addresses, routes and policy rules as netlink messages.
 //!
-//! The heads come from `netlink-packet-route`, attributes are written and read singly: its types for whole messages
-//! would bring the codecs of every kind of link and tunnel into the binary.
+//! The heads come from `netlink-packet-route`, attributes are written and read singly. Leaves out what is to be changed
+//! ([`crate::plan`]) and what is done about refusals ([`crate::Router`]).
 
-use crate::netlink::Netlink;
-use crate::plan::Op;
+use crate::attributes::{Body, attributes, number};
+use crate::layout::{BYPASS_MARK, MAIN, MARK_MASK, TABLE, rules};
+use crate::netlink::{Message, Netlink};
+use crate::plan::{Op, Route, Rule};
 use ipnet::IpNet;
-use netlink_packet_core::{DefaultNla, Emitable, NLM_F_CREATE, NLM_F_EXCL, NlasIterator};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressHeader, AddressHeaderFlags, AddressScope};
 use netlink_packet_route::link::{LinkFlags, LinkHeader};
@@ -25,6 +27,9 @@ const GET_ADDRESS: u16 = 22;
 const NEW_ROUTE: u16 = 24;
 const DELETE_ROUTE: u16 = 25;
 const GET_ROUTE: u16 = 26;
+const NEW_RULE: u16 = 32;
+const DELETE_RULE: u16 = 33;
+const GET_RULE: u16 = 34;
 
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
@@ -33,10 +38,21 @@ const IFA_LOCAL: u16 = 2;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_TABLE: u16 = 15;
+const RTA_MARK: u16 = 16;
+const FRA_PRIORITY: u16 = 6;
+const FRA_FWMARK: u16 = 10;
+const FRA_TABLE: u16 = 15;
+const FRA_FWMASK: u16 = 16;
+const FRA_PROTOCOL: u16 = 21;
+
+/// What a rule does: ask a table, or say that there is no way.
+const TO_TABLE: u8 = 1;
+const UNREACHABLE: u8 = 7;
 
 const LINK_HEADER: usize = 16;
 const ADDRESS_HEADER: usize = 8;
 const ROUTE_HEADER: usize = 12;
+const RULE_HEADER: usize = 12;
 
 /// An interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,42 +62,29 @@ pub(crate) struct Link {
     pub(crate) up: bool,
 }
 
-fn body(head: &impl Emitable, attributes: &[DefaultNla]) -> Vec<u8> {
-    let mut bytes = vec![0; head.buffer_len() + attributes.buffer_len()];
-    let (first, rest) = bytes.split_at_mut(head.buffer_len());
-    head.emit(first);
-    attributes.emit(rest);
-    bytes
-}
-
-fn attribute(kind: u16, value: &[u8]) -> DefaultNla {
-    DefaultNla::new(kind, value.to_vec())
-}
-
-fn octets(addr: IpAddr) -> Vec<u8> {
+/// An address as bytes on the stack, without a case for each family at the caller.
+fn octets(addr: IpAddr) -> ([u8; 16], usize) {
     match addr {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
+        IpAddr::V4(v4) => {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&v4.octets());
+            (bytes, 4)
+        }
+        IpAddr::V6(v6) => (v6.octets(), 16),
     }
 }
 
-const fn family(net: &IpNet) -> AddressFamily {
-    match net {
-        IpNet::V4(_) => AddressFamily::Inet,
-        IpNet::V6(_) => AddressFamily::Inet6,
-    }
+fn add_address(body: &mut Body, kind: u16, addr: IpAddr) {
+    let (bytes, len) = octets(addr);
+    body.add(kind, bytes.get(..len).unwrap_or_default());
 }
 
-/// Calls `each` with kind and value of every attribute after a head of `head` bytes.
-fn attributes(payload: &[u8], head: usize, each: &mut dyn FnMut(u16, &[u8])) {
-    let rest = payload.get(head..).unwrap_or_default();
-    for attribute in NlasIterator::new(rest).map_while(Result::ok) {
-        each(attribute.kind(), attribute.value());
-    }
+const fn family(v6: bool) -> AddressFamily {
+    if v6 { AddressFamily::Inet6 } else { AddressFamily::Inet }
 }
 
-fn number(value: &[u8]) -> Option<u32> {
-    Some(u32::from_ne_bytes(*value.first_chunk()?))
+const fn is_v6(net: &IpNet) -> bool {
+    matches!(net, IpNet::V6(_))
 }
 
 fn addr(value: &[u8]) -> Option<IpAddr> {
@@ -94,11 +97,10 @@ fn addr(value: &[u8]) -> Option<IpAddr> {
 
 /// The interface called `name`.
 pub(crate) fn link(netlink: &mut Netlink, name: &str) -> Result<Option<Link>, Errno> {
-    let mut name = name.as_bytes().to_vec();
-    name.push(0);
-    let request = body(&LinkHeader::default(), &[DefaultNla::new(IFLA_IFNAME, name)]);
+    let mut body = Body::new(&LinkHeader::default());
+    body.add(IFLA_IFNAME, &[name.as_bytes(), &[0]].concat());
     let mut found = None;
-    let asked = netlink.request(GET_LINK, 0, &request, &mut |_, payload| {
+    let asked = netlink.request(GET_LINK, body, &mut |_, payload| {
         let Ok(head) = LinkHeader::parse(payload) else { return };
         let mut link = Link { index: head.index, mtu: 0, up: head.flags.contains(LinkFlags::Up) };
         attributes(payload, LINK_HEADER, &mut |kind, value| {
@@ -118,8 +120,8 @@ pub(crate) fn link(netlink: &mut Netlink, name: &str) -> Result<Option<Link>, Er
 /// All addresses of an interface but link-local ones.
 pub(crate) fn addresses(netlink: &mut Netlink, index: u32) -> Result<Vec<IpNet>, Errno> {
     let mut all = Vec::new();
-    let request = body(&AddressHeader { index, ..AddressHeader::default() }, &[]);
-    netlink.dump(GET_ADDRESS, &request, &mut |_, payload| {
+    let request = Body::new(&AddressHeader { index, ..AddressHeader::default() });
+    netlink.dump(GET_ADDRESS, request, &mut |_, payload| {
         let Ok(head) = AddressHeader::parse(payload) else { return };
         if head.index != index || head.scope == AddressScope::Link {
             return;
@@ -135,17 +137,16 @@ pub(crate) fn addresses(netlink: &mut Netlink, index: u32) -> Result<Vec<IpNet>,
     Ok(all)
 }
 
-/// Our routes to an interface, in the main table.
-pub(crate) fn routes(netlink: &mut Netlink, index: u32) -> Result<Vec<IpNet>, Errno> {
+/// Our routes: those to the interface `index` (0: to none), and those that lead around it.
+pub(crate) fn routes(netlink: &mut Netlink, index: u32) -> Result<Vec<Route>, Errno> {
     let mut all = Vec::new();
-    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-        let head = RouteHeader {
-            address_family: family,
-            table: RouteHeader::RT_TABLE_MAIN,
-            ..RouteHeader::default()
-        };
-        let request = body(&head, &[attribute(RTA_OIF, &index.to_ne_bytes())]);
-        let asked = netlink.dump(GET_ROUTE, &request, &mut |_, payload| {
+    for (v6, wanted) in [(false, MAIN), (false, TABLE), (true, MAIN), (true, TABLE)] {
+        let head = RouteHeader { address_family: family(v6), table: wanted, ..RouteHeader::default() };
+        let mut request = Body::new(&head);
+        if wanted == MAIN {
+            request.add(RTA_OIF, &index.to_ne_bytes());
+        }
+        let asked = netlink.dump(GET_ROUTE, request, &mut |_, payload| {
             let Ok(head) = RouteHeader::parse(payload) else { return };
             let (mut to, mut table, mut dst) = (None, Some(u32::from(head.table)), None);
             attributes(payload, ROUTE_HEADER, &mut |kind, value| match kind {
@@ -154,18 +155,60 @@ pub(crate) fn routes(netlink: &mut Netlink, index: u32) -> Result<Vec<IpNet>, Er
                 RTA_DST => dst = addr(value),
                 _ => {}
             });
-            let all_of_family = match family {
-                AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-                _ => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            };
-            let main = table == Some(u32::from(RouteHeader::RT_TABLE_MAIN));
-            if to == Some(index) && main && u8::from(head.protocol) == PROTOCOL {
+            let throw = head.kind == RouteType::Throw;
+            let ours = throw && wanted == TABLE || head.kind == RouteType::Unicast && to == Some(index);
+            if ours && table == Some(wanted.into()) && u8::from(head.protocol) == PROTOCOL {
+                let all_of_family =
+                    if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
                 let net = IpNet::new(dst.unwrap_or(all_of_family), head.destination_prefix_length);
-                all.extend(net.ok());
+                all.extend(net.ok().map(|net| Route { table: wanted, net, throw }));
             }
         });
         match asked {
-            // A kernel without the family.
+            // A kernel without the family, without the table, or without the interface.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::AFNOSUPPORT | Errno::NOENT | Errno::NODEV) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(all)
+}
+
+/// Those of the rules we make that are there, whoever made them: another node like us makes the very same.
+pub(crate) fn rules_there(netlink: &mut Netlink) -> Result<Vec<Rule>, Errno> {
+    let mut all: Vec<Rule> = Vec::new();
+    for v6 in [false, true] {
+        let mut head = [0; RULE_HEADER];
+        head[0] = u8::from(family(v6));
+        let asked = netlink.dump(GET_RULE, Body(head.to_vec()), &mut |_, payload| {
+            let mut found = [0_u32; 4];
+            let (mut others, mut protocol) = (false, 0);
+            attributes(payload, RULE_HEADER, &mut |kind, value| {
+                let place = match kind {
+                    FRA_PRIORITY => 0,
+                    FRA_FWMARK => 1,
+                    FRA_FWMASK => 2,
+                    FRA_TABLE => 3,
+                    FRA_PROTOCOL => return protocol = value.first().copied().unwrap_or_default(),
+                    // Source, destination, interfaces: another rule that happens to stand in the same place.
+                    1..=3 | 17 => return others = true,
+                    _ => return,
+                };
+                if let (Some(place), Some(number)) = (found.get_mut(place), number(value)) {
+                    *place = number;
+                }
+            });
+            let action = payload.get(7).copied().unwrap_or_default();
+            let [priority, mark, mask, table] = found;
+            let marked = (mark, mask) == (BYPASS_MARK, MARK_MASK);
+            let ours = rules(v6).into_iter().find(|rule| {
+                (rule.priority, rule.marked) == (priority, marked)
+                    && marked == (mark != 0)
+                    && action == action_of(rule)
+                    && (rule.table == 0 || u32::from(rule.table) == table)
+            });
+            all.extend(ours.filter(|_| !others).map(|rule| Rule { protocol, ..rule }));
+        });
+        match asked {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::AFNOSUPPORT) => {}
             Err(errno) => return Err(errno),
         }
@@ -173,17 +216,21 @@ pub(crate) fn routes(netlink: &mut Netlink, index: u32) -> Result<Vec<IpNet>, Er
     Ok(all)
 }
 
-/// By which interface the kernel sends to `to`; `None` if by none.
-pub(crate) fn way_to(netlink: &mut Netlink, to: IpAddr) -> Option<u32> {
+/// By which interface the kernel sends what carries `mark` to `to`; `None` if by none.
+pub(crate) fn way_to(netlink: &mut Netlink, to: IpAddr, mark: u32) -> Option<u32> {
     let whole = IpNet::from(to);
     let head = RouteHeader {
-        address_family: family(&whole),
+        address_family: family(is_v6(&whole)),
         destination_prefix_length: whole.prefix_len(),
         ..RouteHeader::default()
     };
-    let request = body(&head, &[DefaultNla::new(RTA_DST, octets(to))]);
+    let mut request = Body::new(&head);
+    add_address(&mut request, RTA_DST, to);
+    if mark != 0 {
+        request.add(RTA_MARK, &mark.to_ne_bytes());
+    }
     let mut way = None;
-    let asked = netlink.request(GET_ROUTE, 0, &request, &mut |_, payload| {
+    let asked = netlink.request(GET_ROUTE, request, &mut |_, payload| {
         attributes(payload, ROUTE_HEADER, &mut |kind, value| {
             if kind == RTA_OIF {
                 way = number(value);
@@ -193,63 +240,97 @@ pub(crate) fn way_to(netlink: &mut Netlink, to: IpAddr) -> Option<u32> {
     asked.ok().and(way)
 }
 
-/// Carries out one change of the interface `index`. What is there already may be added and what is gone may be
-/// removed; only a route that another interface has is told by `EXIST`.
-pub(crate) fn carry_out(netlink: &mut Netlink, index: u32, op: Op) -> Result<(), Errno> {
+/// One change of the interface `index` as a message.
+pub(crate) fn message(index: u32, op: Op) -> Message {
     let fresh = NLM_F_CREATE | NLM_F_EXCL;
-    let mut change = |kind, flags, body: Vec<u8>| netlink.request(kind, flags, &body, &mut |_, _| {});
-    let gone = |result| match result {
-        Err(Errno::ADDRNOTAVAIL | Errno::SRCH | Errno::NOENT | Errno::NODEV) => Ok(()),
-        other => other,
+    let (kind, flags, body) = match op {
+        Op::Link { mtu, up } => (NEW_LINK, 0, link_body(index, mtu, up)),
+        Op::AddAddress(net) => (NEW_ADDRESS, fresh, address(index, net)),
+        Op::DeleteAddress(net) => (DELETE_ADDRESS, 0, address(index, net)),
+        Op::AddRoute(to) => (NEW_ROUTE, fresh, route(index, to)),
+        Op::DeleteRoute(to) => (DELETE_ROUTE, 0, route(index, to)),
+        // With EXCL the kernel would take a narrower rule in the same place for this one.
+        Op::AddRule(rule) => (NEW_RULE, NLM_F_CREATE, rule_body(&rule)),
+        Op::DeleteRule(rule) => (DELETE_RULE, 0, rule_body(&rule)),
     };
+    Message { kind, flags, body }
+}
+
+/// Whether a refusal says that there is nothing to do: what is there already may be added and what is gone may be
+/// removed. Only a route that another interface has is something to tell.
+pub(crate) const fn is_done(op: Op, errno: Errno) -> bool {
     match op {
-        Op::Link { mtu, up } => {
-            let head = LinkHeader {
-                index,
-                flags: if up { LinkFlags::Up } else { LinkFlags::empty() },
-                change_mask: LinkFlags::Up,
-                ..LinkHeader::default()
-            };
-            let mtu = (mtu != 0).then(|| attribute(IFLA_MTU, &mtu.to_ne_bytes()));
-            change(NEW_LINK, 0, body(&head, mtu.as_slice()))
+        Op::AddAddress(_) | Op::AddRule(_) | Op::AddRoute(Route { throw: true, .. }) => {
+            matches!(errno, Errno::EXIST)
         }
-        Op::AddAddress(net) => match change(NEW_ADDRESS, fresh, address(index, net)) {
-            Err(Errno::EXIST) => Ok(()),
-            other => other,
-        },
-        Op::DeleteAddress(net) => gone(change(DELETE_ADDRESS, 0, address(index, net))),
-        Op::AddRoute(net) => change(NEW_ROUTE, fresh, route(index, net)),
-        Op::DeleteRoute(net) => gone(change(DELETE_ROUTE, 0, route(index, net))),
+        Op::DeleteAddress(_) | Op::DeleteRoute(_) | Op::DeleteRule(_) => {
+            matches!(errno, Errno::ADDRNOTAVAIL | Errno::SRCH | Errno::NOENT | Errno::NODEV)
+        }
+        Op::Link { .. } | Op::AddRoute(_) => false,
     }
 }
 
-fn address(index: u32, net: IpNet) -> Vec<u8> {
-    let head = AddressHeader {
-        family: family(&net),
-        prefix_len: net.prefix_len(),
-        // Nobody else can have it, so it need not be tried out first.
-        flags: if matches!(net, IpNet::V6(_)) {
-            AddressHeaderFlags::Nodad
-        } else {
-            AddressHeaderFlags::empty()
-        },
+fn link_body(index: u32, mtu: u32, up: bool) -> Body {
+    let mut body = Body::new(&LinkHeader {
         index,
-        ..AddressHeader::default()
-    };
-    let own = octets(net.addr());
-    body(&head, &[DefaultNla::new(IFA_LOCAL, own.clone()), DefaultNla::new(IFA_ADDRESS, own)])
+        flags: if up { LinkFlags::Up } else { LinkFlags::empty() },
+        change_mask: LinkFlags::Up,
+        ..LinkHeader::default()
+    });
+    if mtu != 0 {
+        body.add(IFLA_MTU, &mtu.to_ne_bytes());
+    }
+    body
 }
 
-fn route(index: u32, net: IpNet) -> Vec<u8> {
-    let head = RouteHeader {
-        address_family: family(&net),
+fn address(index: u32, net: IpNet) -> Body {
+    let mut body = Body::new(&AddressHeader {
+        family: family(is_v6(&net)),
+        prefix_len: net.prefix_len(),
+        // Nobody else can have it, so it need not be tried out first.
+        flags: if is_v6(&net) { AddressHeaderFlags::Nodad } else { AddressHeaderFlags::empty() },
+        index,
+        ..AddressHeader::default()
+    });
+    add_address(&mut body, IFA_LOCAL, net.addr());
+    add_address(&mut body, IFA_ADDRESS, net.addr());
+    body
+}
+
+fn route(index: u32, Route { table, net, throw }: Route) -> Body {
+    let mut body = Body::new(&RouteHeader {
+        address_family: family(is_v6(&net)),
         destination_prefix_length: net.prefix_len(),
-        table: RouteHeader::RT_TABLE_MAIN,
+        table,
         protocol: RouteProtocol::Other(PROTOCOL),
-        scope: if matches!(net, IpNet::V4(_)) { RouteScope::Link } else { RouteScope::Universe },
-        kind: RouteType::Unicast,
+        scope: if is_v6(&net) || throw { RouteScope::Universe } else { RouteScope::Link },
+        kind: if throw { RouteType::Throw } else { RouteType::Unicast },
         ..RouteHeader::default()
-    };
-    let to = attribute(RTA_OIF, &index.to_ne_bytes());
-    body(&head, &[DefaultNla::new(RTA_DST, octets(net.network())), to])
+    });
+    add_address(&mut body, RTA_DST, net.network());
+    if !throw {
+        body.add(RTA_OIF, &index.to_ne_bytes());
+    }
+    body
+}
+
+const fn action_of(rule: &Rule) -> u8 {
+    if rule.table == 0 { UNREACHABLE } else { TO_TABLE }
+}
+
+fn rule_body(rule: &Rule) -> Body {
+    let mut head = [0; RULE_HEADER];
+    head[0] = u8::from(family(rule.v6));
+    (head[4], head[7]) = (rule.table, action_of(rule));
+    let mut body = Body(head.to_vec());
+    body.add(FRA_PRIORITY, &rule.priority.to_ne_bytes());
+    if rule.marked {
+        body.add(FRA_FWMARK, &BYPASS_MARK.to_ne_bytes());
+        body.add(FRA_FWMASK, &MARK_MASK.to_ne_bytes());
+    }
+    // What has none is found without.
+    if rule.protocol != 0 {
+        body.add(FRA_PROTOCOL, &[rule.protocol]);
+    }
+    body
 }

@@ -1,16 +1,19 @@
 //! The kernel's side of a tunnel: the TUN device, and link, addresses and routes by netlink.
 //!
-//! Owns: opening the device ([`Tun`]), working out what to change ([`plan`], pure), changing it and reading it back
-//! ([`Router`]), removing what a killed run left ([`cleanup`]).
-//! Leaves out: what the addresses and routes are (the caller gives them whole), policy rules, netfilter, DNS, who
-//! reads packets from the device. Nothing here knows what the tunnel is for.
+//! Owns: opening the device ([`Tun`]), where routes are put ([`lay_out`], pure), working out what to change ([`plan`],
+//! pure), changing it and reading it back ([`Router`]), the packet filter ([`Netfilter`]), removing what a killed run
+//! left ([`cleanup`], [`cleanup_rules`]).
+//! Leaves out: what the addresses and routes are (the caller gives them whole), DNS, who reads packets from the device.
 //!
-//! What is ours and what is not: routes carry a protocol number of their own ([`PROTOCOL`]) and lead to our device;
-//! addresses are ours if they are on our device and this run has set them or they lie in the ranges the caller
-//! names. Everything else is left alone.
+//! What is ours and what is not: routes carry a protocol number of their own ([`PROTOCOL`]) and lead to our device or
+//! around it; policy rules are ours if they are exactly those that we make; addresses are ours if they are on our
+//! device and this run has set them or they lie in the ranges the caller names. Everything else is left alone.
 
+mod attributes;
 mod error;
 mod kernel;
+mod layout;
+mod netfilter;
 mod netlink;
 mod plan;
 mod router;
@@ -18,6 +21,9 @@ mod tun;
 
 pub use error::Error;
 pub use kernel::PROTOCOL;
-pub use plan::{Config, Op, plan};
+pub use layout::{BYPASS_MARK, Config, Layout, MARK_MASK, TABLE, lay_out};
+pub use netfilter::rules::{FORWARDED_MARK, Firewall, Mode};
+pub use netfilter::{Kind, Netfilter, cleanup_rules};
+pub use plan::{Op, Route, Rule, State, plan};
 pub use router::{Router, cleanup};
 pub use tun::Tun;

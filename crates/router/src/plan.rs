@@ -1,19 +1,47 @@
-//! What is to change to get from one configuration to another. Pure.
+//! What is to change to get from one state of the kernel to another. Pure.
 
 use ipnet::IpNet;
 use std::fmt;
 
-/// The configuration of one interface, whole.
+/// What of ours is in the kernel, or is to be.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Config {
-    /// Bytes of the largest packet; 0 = leave it as it is.
+pub struct State {
+    /// Bytes of the largest packet; 0 = as it is.
     pub mtu: u32,
     /// The link is up.
     pub up: bool,
-    /// Addresses with their prefix lengths.
+    /// Addresses of the interface.
     pub addresses: Vec<IpNet>,
-    /// Routes to the interface, in the main table.
-    pub routes: Vec<IpNet>,
+    /// Routes, in order, one for each prefix in each table.
+    pub routes: Vec<Route>,
+    /// Policy rules.
+    pub rules: Vec<Rule>,
+}
+
+/// A route to the interface, or the hint that a prefix is none of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// Number of the table.
+    pub table: u8,
+    /// Where to, without host bits.
+    pub net: IpNet,
+    /// Not to the interface: the search goes on in the tables behind this one.
+    pub throw: bool,
+}
+
+/// A policy rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// For IPv6.
+    pub v6: bool,
+    /// Rules with lower numbers are asked first.
+    pub priority: u32,
+    /// Only for packets that carry [`crate::BYPASS_MARK`].
+    pub marked: bool,
+    /// The table to be asked; 0 = there is no way.
+    pub table: u8,
+    /// Who has made it, as the kernel knows: other nodes make the same rules, which do as well.
+    pub protocol: u8,
 }
 
 /// One change.
@@ -29,31 +57,70 @@ pub enum Op {
     /// Add an address.
     AddAddress(IpNet),
     /// Add a route.
-    AddRoute(IpNet),
+    AddRoute(Route),
+    /// Add a rule.
+    AddRule(Rule),
+    /// Remove a rule.
+    DeleteRule(Rule),
     /// Remove a route.
-    DeleteRoute(IpNet),
+    DeleteRoute(Route),
     /// Remove an address.
     DeleteAddress(IpNet),
 }
 
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let around = if self.throw { "around " } else { "" };
+        write!(f, "{around}{}", self.net)?;
+        if self.table == crate::layout::MAIN { Ok(()) } else { write!(f, " in table {}", self.table) }
+    }
+}
+
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        let (verb, rule) = match self {
             Self::Link { mtu, up } => {
-                write!(f, "set the link {} with MTU {mtu}", if *up { "up" } else { "down" })
+                return write!(f, "set the link {} with MTU {mtu}", if *up { "up" } else { "down" });
             }
-            Self::AddAddress(net) => write!(f, "add address {net}"),
-            Self::AddRoute(net) => write!(f, "add route {net}"),
-            Self::DeleteRoute(net) => write!(f, "remove route {net}"),
-            Self::DeleteAddress(net) => write!(f, "remove address {net}"),
-        }
+            Self::AddAddress(net) => return write!(f, "add address {net}"),
+            Self::DeleteAddress(net) => return write!(f, "remove address {net}"),
+            Self::AddRoute(route) => return write!(f, "add route {route}"),
+            Self::DeleteRoute(route) => return write!(f, "remove route {route}"),
+            Self::AddRule(rule) => ("add", rule),
+            Self::DeleteRule(rule) => ("remove", rule),
+        };
+        let family = if rule.v6 { 6 } else { 4 };
+        write!(f, "{verb} the IPv{family} policy rule {}", rule.priority)
+    }
+}
+
+impl Rule {
+    /// Whether it does the same.
+    fn is(&self, other: &Self) -> bool {
+        (self.v6, self.priority, self.marked, self.table)
+            == (other.v6, other.priority, other.marked, other.table)
+    }
+}
+
+impl State {
+    /// Puts routes in order, one for each prefix in each table; what goes around the interface wins.
+    pub(crate) fn sort(&mut self) {
+        self.routes.sort_unstable_by(|a, b| (a.table, a.net, b.throw).cmp(&(b.table, b.net, a.throw)));
+        self.routes.dedup_by_key(|route| (route.table, route.net));
+    }
+
+    /// The route of `net` in `table`.
+    fn route(&self, route: &Route) -> Option<&Route> {
+        let key = (route.table, route.net);
+        let at = self.routes.binary_search_by_key(&key, |route| (route.table, route.net)).ok()?;
+        self.routes.get(at)
     }
 }
 
 /// The changes that lead from `old` to `new`, in an order the kernel takes: the link comes up first (a route needs
 /// that) and goes down last, and everything new is there before anything old goes, so that traffic finds a way at any
-/// moment.
-pub fn plan(old: &Config, new: &Config) -> Vec<Op> {
+/// moment. What goes around the interface is there before what leads to it, and exceptions before their rule.
+pub fn plan(old: &State, new: &State) -> Vec<Op> {
     let mut ops = Vec::new();
     let mtu = if new.mtu == 0 { old.mtu } else { new.mtu };
     let link = Op::Link { mtu: if mtu == old.mtu { 0 } else { mtu }, up: new.up };
@@ -62,8 +129,25 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Op> {
         ops.push(link);
     }
     ops.extend(missing(&new.addresses, &old.addresses).map(Op::AddAddress));
-    ops.extend(missing(&new.routes, &old.routes).map(Op::AddRoute));
-    ops.extend(missing(&old.routes, &new.routes).map(Op::DeleteRoute));
+    for throw in [true, false] {
+        for route in new.routes.iter().filter(|route| route.throw == throw) {
+            match old.route(route) {
+                Some(same) if same == route => continue,
+                // The kernel has one for each prefix.
+                Some(other) => ops.push(Op::DeleteRoute(*other)),
+                None => {}
+            }
+            ops.push(Op::AddRoute(*route));
+        }
+    }
+    let fresh = new.rules.iter().filter(|rule| !old.rules.iter().any(|old| old.is(rule)));
+    ops.extend(fresh.map(|rule| Op::AddRule(*rule)));
+    let stale = old.rules.iter().rev().filter(|rule| !new.rules.iter().any(|new| new.is(rule)));
+    ops.extend(stale.map(|rule| Op::DeleteRule(*rule)));
+    for throw in [false, true] {
+        let gone = old.routes.iter().filter(|route| route.throw == throw && new.route(route).is_none());
+        ops.extend(gone.map(|route| Op::DeleteRoute(*route)));
+    }
     ops.extend(missing(&old.addresses, &new.addresses).map(Op::DeleteAddress));
     if link_changes && !new.up {
         ops.push(link);
@@ -81,80 +165,4 @@ fn missing<'a>(from: &'a [IpNet], there: &'a [IpNet]) -> impl Iterator<Item = Ip
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn nets(texts: &[&str]) -> Vec<IpNet> {
-        texts.iter().map(|text| text.parse().expect("prefix")).collect()
-    }
-
-    #[test]
-    fn order_of_the_kernel() {
-        let old = Config {
-            mtu: 1500,
-            up: false,
-            addresses: nets(&["100.64.0.1/32"]),
-            routes: nets(&["10.0.0.0/8"]),
-        };
-        let new = Config {
-            mtu: 1280,
-            up: true,
-            addresses: nets(&["100.64.0.2/32", "fd7a::2/128"]),
-            routes: nets(&["100.64.0.0/10"]),
-        };
-        let texts: Vec<String> = plan(&old, &new).iter().map(ToString::to_string).collect();
-        let up = [
-            "set the link up with MTU 1280",
-            "add address 100.64.0.2/32",
-            "add address fd7a::2/128",
-            "add route 100.64.0.0/10",
-            "remove route 10.0.0.0/8",
-            "remove address 100.64.0.1/32",
-        ];
-        assert_eq!(texts, up);
-        assert!(matches!(plan(&new, &old).last(), Some(Op::Link { mtu: 1500, up: false })));
-        assert_eq!(plan(&new, &new), []);
-        assert_eq!(plan(&new, &Config { mtu: 0, ..new.clone() }), [], "MTU 0 leaves it");
-    }
-
-    /// What a kernel without opinions would have after `op`.
-    fn carry_out(state: &mut Config, op: Op) {
-        match op {
-            Op::Link { mtu, up } => {
-                state.up = up;
-                state.mtu = if mtu == 0 { state.mtu } else { mtu };
-            }
-            Op::AddAddress(net) => state.addresses.push(net),
-            Op::AddRoute(net) => state.routes.push(net),
-            Op::DeleteRoute(net) => state.routes.retain(|had| *had != net),
-            Op::DeleteAddress(net) => state.addresses.retain(|had| *had != net),
-        }
-    }
-
-    fn config() -> impl Strategy<Value = Config> {
-        let net = (any::<bool>(), 0_u8..6, 20_u8..=32).prop_map(|(v6, n, len)| {
-            let text = if v6 { format!("fd00::{n}/{len}") } else { format!("100.64.{n}.0/{len}") };
-            text.parse::<IpNet>().expect("prefix")
-        });
-        let some = || proptest::collection::vec(net.clone(), 0..6);
-        (prop_oneof![Just(1280_u32), Just(1500)], any::<bool>(), some(), some())
-            .prop_map(|(mtu, up, addresses, routes)| Config { mtu, up, addresses, routes })
-    }
-
-    proptest! {
-        /// Whatever is in force, the plan leads to what is wanted, and then there is nothing left to do.
-        #[test]
-        fn leads_there(old in config(), new in config()) {
-            let mut state = old.clone();
-            for op in plan(&old, &new) {
-                if let Op::AddAddress(net) = op {
-                    prop_assert!(!state.addresses.contains(&net));
-                }
-                carry_out(&mut state, op);
-            }
-            prop_assert_eq!(plan(&state, &new), vec![]);
-            prop_assert_eq!((state.mtu, state.up), (new.mtu, new.up));
-        }
-    }
-}
+mod tests;

@@ -1,11 +1,20 @@
 //! The executor: what the kernel has, what it should have, and the difference carried out and read back.
 
 use crate::kernel::{self, Link};
-use crate::netlink::Netlink;
-use crate::{Config, Error, Op, plan};
+use crate::layout::{BYPASS_MARK, Config, Layout, lay_out};
+use crate::netlink::{Message, Netlink};
+use crate::plan::{Route, State};
+use crate::{Error, Op, plan};
 use ipnet::IpNet;
+use netlink_sys::protocols::NETLINK_ROUTE;
 use rustix::io::Errno;
 use std::net::IpAddr;
+
+/// How many changes go into one datagram. The refusals of all of them fit into the socket's buffer.
+const BATCH: usize = 100;
+
+/// How many new routes are read back. They share their fate: what hides one of them (a policy rule) hides them all.
+const READ_BACK: usize = 8;
 
 /// Keeps one interface as configured.
 #[derive(Debug)]
@@ -19,6 +28,10 @@ pub struct Router {
     /// Addresses this run has set.
     set: Vec<IpNet>,
     ipv6: bool,
+    /// What was applied last without a problem.
+    in_force: Option<State>,
+    /// What `Layout::Auto` stands for here, once that is known.
+    chosen: Option<Layout>,
 }
 
 impl Router {
@@ -27,7 +40,7 @@ impl Router {
     /// # Errors
     /// When there is no such interface or the kernel cannot be asked.
     pub fn open(interface: &str, ranges: &[IpNet]) -> Result<Self, Error> {
-        let mut netlink = Netlink::open().map_err(Error::Netlink)?;
+        let mut netlink = Netlink::open(NETLINK_ROUTE).map_err(Error::Netlink)?;
         let found = kernel::link(&mut netlink, interface).map_err(Error::Netlink)?;
         let found = found.ok_or_else(|| Error::NoInterface(interface.to_owned()))?;
         Ok(Self {
@@ -37,6 +50,8 @@ impl Router {
             ranges: ranges.to_vec(),
             set: Vec::new(),
             ipv6: ipv6_works(interface),
+            in_force: None,
+            chosen: None,
         })
     }
 
@@ -50,52 +65,83 @@ impl Router {
         self.ipv6
     }
 
+    /// Where [`Layout::Auto`] puts routes; `None` before the first of them.
+    pub const fn layout(&self) -> Option<Layout> {
+        self.chosen
+    }
+
+    /// How many netlink messages have been sent so far.
+    pub const fn messages(&self) -> u32 {
+        self.netlink.sent()
+    }
+
     /// Brings the interface to `config`, as far as it differs, and reads routes back. Goes on after a refusal; what
     /// is returned is everything that is not as it should be, empty when all is well.
+    ///
+    /// What differs from the last application is changed without looking at the rest. The same configuration once more,
+    /// and whatever comes after a problem, looks at everything, so others' meddling is mended then.
     pub fn apply(&mut self, config: &Config) -> Vec<Error> {
-        self.bring_to(config).unwrap_or_else(|errno| vec![Error::Netlink(errno)])
+        let mut config = config.clone();
+        let undecided = config.layout == Layout::Auto && self.chosen.is_none();
+        if config.layout == Layout::Auto {
+            config.layout = self.chosen.unwrap_or(Layout::Policy);
+        }
+        let problems = self.bring_to(&config);
+        if !undecided || config.routes.is_empty() {
+            return problems;
+        }
+        if self.rules_are_followed(&config) && !problems.iter().any(Error::is_about_rules) {
+            self.chosen = Some(Layout::Policy);
+            return problems;
+        }
+        (self.chosen, config.layout) = (Some(Layout::Main), Layout::Main);
+        self.bring_to(&config)
     }
 
     /// Removes what this and former runs have set and leaves the link as it was found. Not needed when the device
-    /// goes with the process, harmless then.
+    /// goes with the process, harmless then but for policy rules, which stay.
     pub fn close(mut self) -> Vec<Error> {
+        self.in_force = None;
         let left = Config { mtu: self.found.mtu, up: self.found.up, ..Config::default() };
         self.apply(&left)
     }
 
-    fn bring_to(&mut self, config: &Config) -> Result<Vec<Error>, Errno> {
-        let mut wanted = config.clone();
-        if !self.ipv6 {
-            wanted.addresses.retain(|net| matches!(net, IpNet::V4(_)));
-            wanted.routes.retain(|net| matches!(net, IpNet::V4(_)));
-        }
-        wanted.routes.iter_mut().for_each(|net| *net = net.trunc());
-        let Some(now) = self.in_force()? else {
-            return Ok(vec![Error::NoInterface(self.interface.clone())]);
-        };
+    fn bring_to(&mut self, config: &Config) -> Vec<Error> {
+        let wanted = lay_out(config, self.ipv6);
         let mut problems = Vec::new();
-        let ops = plan(&now, &wanted);
-        for op in &ops {
-            match (kernel::carry_out(&mut self.netlink, self.found.index, *op), *op) {
-                (Ok(()), op) => self.note(op),
-                (Err(Errno::EXIST), Op::AddRoute(net)) => problems.push(Error::Taken(net)),
-                (Err(errno), op) => problems.push(Error::Refused { op: op.to_string(), errno }),
-            }
+        if let Err(error) = self.carry_out(&wanted, config, &mut problems) {
+            problems.push(error);
         }
-        self.verify(&ops, &mut problems)?;
-        Ok(problems)
+        if problems.is_empty() {
+            self.in_force = Some(wanted);
+        }
+        problems
     }
 
-    fn note(&mut self, op: Op) {
-        match op {
-            Op::AddAddress(net) => self.set.push(net),
-            Op::DeleteAddress(net) => self.set.retain(|set| *set != net),
-            Op::Link { .. } | Op::AddRoute(_) | Op::DeleteRoute(_) => {}
+    fn carry_out(&mut self, wanted: &State, config: &Config, problems: &mut Vec<Error>) -> Result<(), Error> {
+        let mut ops = self.in_force.take().map_or_else(Vec::new, |now| plan(&now, wanted));
+        if ops.is_empty() {
+            let now = self.look().map_err(Error::Netlink)?;
+            let Some(now) = now else { return Err(Error::NoInterface(self.interface.clone())) };
+            ops = plan(&now, wanted);
         }
+        for ops in ops.chunks(BATCH) {
+            let from = problems.len();
+            change(&mut self.netlink, self.found.index, ops, problems)?;
+            let refused = problems.get(from..).unwrap_or_default();
+            for op in ops {
+                match op {
+                    Op::AddAddress(net) if !refused.iter().any(|p| p.is_about(op)) => self.set.push(*net),
+                    Op::DeleteAddress(net) => self.set.retain(|set| set != net),
+                    _ => {}
+                }
+            }
+        }
+        self.verify(&ops, config, problems).map_err(Error::Netlink)
     }
 
     /// What of ours the kernel has; `None` if the interface is gone.
-    fn in_force(&mut self) -> Result<Option<Config>, Errno> {
+    fn look(&mut self) -> Result<Option<State>, Errno> {
         let Some(link) = kernel::link(&mut self.netlink, &self.interface)? else { return Ok(None) };
         if link.index != self.found.index {
             return Ok(None);
@@ -104,40 +150,95 @@ impl Router {
         addresses.retain(|net| {
             self.set.contains(net) || self.ranges.iter().any(|range| range.contains(&net.addr()))
         });
-        let routes = kernel::routes(&mut self.netlink, link.index)?;
-        Ok(Some(Config { mtu: link.mtu, up: link.up, addresses, routes }))
+        let (mtu, up) = (link.mtu, link.up);
+        let mut state = State { mtu, up, addresses, ..ours(&mut self.netlink, link.index)? };
+        state.sort();
+        Ok(Some(state))
+    }
+
+    /// Whether packets follow our policy rules: ours past the tunnel, all others into it.
+    fn rules_are_followed(&mut self, config: &Config) -> bool {
+        let Some(addr) = self.probe_of(config.routes.iter().filter(|net| net.prefix_len() != 0), config)
+        else {
+            return true;
+        };
+        let (netlink, index) = (&mut self.netlink, self.found.index);
+        kernel::way_to(netlink, addr, 0) == Some(index)
+            && kernel::way_to(netlink, addr, BYPASS_MARK) != Some(index)
+    }
+
+    /// An address in the first of `nets` that this machine can have a way to.
+    fn probe_of<'a>(&self, nets: impl Iterator<Item = &'a IpNet>, config: &Config) -> Option<IpAddr> {
+        let mut usable = nets.filter(|net| self.ipv6 || matches!(net, IpNet::V4(_))).map(probe);
+        usable.find(|addr| !config.around.iter().any(|net| net.contains(addr)))
     }
 
     /// Reads new routes back: that they are there, and that packets take them.
-    fn verify(&mut self, ops: &[Op], problems: &mut Vec<Error>) -> Result<(), Errno> {
-        let added = ops.iter().filter_map(|op| match op {
-            Op::AddRoute(net) => Some(*net),
-            _ => None,
-        });
-        let added: Vec<IpNet> = added.filter(|net| !problems.iter().any(|p| p.is_about(net))).collect();
-        if added.is_empty() {
-            return Ok(());
-        }
-        let there = kernel::routes(&mut self.netlink, self.found.index)?;
-        for route in added {
-            let addr = probe(&route);
-            if !there.contains(&route) {
-                problems.push(Error::Missing(route));
-            } else if kernel::way_to(&mut self.netlink, addr) != Some(self.found.index) {
-                problems.push(Error::Diverted { route, addr, interface: self.interface.clone() });
+    fn verify(&mut self, ops: &[Op], config: &Config, problems: &mut Vec<Error>) -> Result<(), Errno> {
+        let added: Vec<(Route, IpAddr)> = ops
+            .iter()
+            .filter_map(|op| match op {
+                Op::AddRoute(route) if !route.throw && !problems.iter().any(|p| p.is_about(op)) => {
+                    Some((*route, self.probe_of([&route.net].into_iter(), config)?))
+                }
+                _ => None,
+            })
+            .take(READ_BACK)
+            .collect();
+        let mut there = None;
+        for (route, addr) in added {
+            if kernel::way_to(&mut self.netlink, addr, 0) == Some(self.found.index) {
+                continue;
             }
+            if there.is_none() {
+                there = Some(kernel::routes(&mut self.netlink, self.found.index)?);
+            }
+            let net = route.net;
+            problems.push(if there.as_ref().is_some_and(|there| there.contains(&route)) {
+                Error::Diverted { route: net, addr, interface: self.interface.clone() }
+            } else {
+                Error::Missing(net)
+            });
         }
         Ok(())
     }
 }
 
+/// Routes and rules of ours that are there.
+fn ours(netlink: &mut Netlink, index: u32) -> Result<State, Errno> {
+    let routes = kernel::routes(netlink, index)?;
+    Ok(State { routes, rules: kernel::rules_there(netlink)?, ..State::default() })
+}
+
+/// Carries out at most [`BATCH`] changes.
+fn change(netlink: &mut Netlink, index: u32, ops: &[Op], problems: &mut Vec<Error>) -> Result<(), Error> {
+    let mut messages: Vec<Message> = ops.iter().map(|op| kernel::message(index, *op)).collect();
+    let last = messages.len().saturating_sub(1);
+    let sent = netlink.batch(&mut messages, last, &mut |at, errno| {
+        match ops.get(at) {
+            Some(op) if kernel::is_done(*op, errno) => {}
+            Some(Op::AddRoute(route)) if errno == Errno::EXIST => problems.push(Error::Taken(route.net)),
+            Some(op) => problems.push(Error::Refused { op: op.to_string(), errno }),
+            None => {}
+        }
+        true
+    });
+    sent.map_err(Error::Netlink)
+}
+
 impl Error {
-    fn is_about(&self, route: &IpNet) -> bool {
-        match self {
-            Self::Taken(net) => net == route,
-            Self::Refused { op, .. } => *op == Op::AddRoute(*route).to_string(),
+    /// Whether the problem is that `op` was refused.
+    fn is_about(&self, op: &Op) -> bool {
+        match (self, op) {
+            (Self::Taken(net), Op::AddRoute(route)) => *net == route.net,
+            (Self::Refused { op: refused, .. }, op) => *refused == op.to_string(),
             _ => false,
         }
+    }
+
+    /// Whether the kernel did not take a policy rule or a route that needs one.
+    fn is_about_rules(&self) -> bool {
+        matches!(self, Self::Refused { op, .. } if op.contains("rule") || op.contains("table"))
     }
 }
 
@@ -161,18 +262,28 @@ fn ipv6_works(interface: &str) -> bool {
     std::fs::read_to_string(file).is_ok_and(|text| text.trim() == "0")
 }
 
-/// Removes from `interface` what runs that were killed have left. No such interface: nothing to do.
+/// Removes from `interface` what runs that were killed have left. Where there is no such interface, only what outlives
+/// one: policy rules and the routes around it.
 ///
 /// # Errors
 /// The first thing that could not be removed.
 pub fn cleanup(interface: &str, ranges: &[IpNet]) -> Result<(), Error> {
-    let mut router = match Router::open(interface, ranges) {
-        Ok(router) => router,
-        Err(Error::NoInterface(_)) => return Ok(()),
+    let problems = match Router::open(interface, ranges) {
+        Ok(router) => router.close(),
+        Err(Error::NoInterface(_)) => without_interface()?,
         Err(error) => return Err(error),
     };
-    let left = Config { mtu: router.found.mtu, up: router.found.up, ..Config::default() };
-    router.apply(&left).into_iter().next().map_or(Ok(()), Err)
+    problems.into_iter().next().map_or(Ok(()), Err)
+}
+
+fn without_interface() -> Result<Vec<Error>, Error> {
+    let mut netlink = Netlink::open(NETLINK_ROUTE).map_err(Error::Netlink)?;
+    let left = ours(&mut netlink, 0).map_err(Error::Netlink)?;
+    let mut problems = Vec::new();
+    for ops in plan(&left, &State::default()).chunks(BATCH) {
+        change(&mut netlink, 0, ops, &mut problems)?;
+    }
+    Ok(problems)
 }
 
 #[cfg(test)]

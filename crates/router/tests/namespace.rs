@@ -1,16 +1,10 @@
 //! The executor against a real kernel, in a namespace of its own. Needs root; skipped with the reason elsewhere.
 
-use ipnet::IpNet;
-use lab::{Host, Lab, Need};
+mod common;
+
+use common::{in_host, nets, ranges};
+use lab::Host;
 use router::{Config, Error, Router, Tun, cleanup};
-
-fn nets(texts: &[&str]) -> Vec<IpNet> {
-    texts.iter().map(|text| text.parse().expect("prefix")).collect()
-}
-
-fn ranges() -> Vec<IpNet> {
-    nets(&["100.64.0.0/10", "fd7a:115c:a1e0::/48"])
-}
 
 fn config() -> Config {
     Config {
@@ -18,19 +12,8 @@ fn config() -> Config {
         up: true,
         addresses: nets(&["100.64.0.7/32", "fd7a:115c:a1e0::7/128"]),
         routes: nets(&["100.64.0.0/10", "fd7a:115c:a1e0::/48"]),
+        ..Config::default()
     }
-}
-
-/// Runs `body` in the network of a fresh host.
-#[allow(clippy::print_stderr)]
-fn in_host(body: impl FnOnce(&Host) + Send) {
-    if let Some(reason) = lab::missing(&[Need::Namespaces]) {
-        eprintln!("skipped: {reason}");
-        return;
-    }
-    let lab = Lab::new().expect("lab");
-    let host = lab.host("one").expect("host");
-    host.inside(|| body(&host)).expect("namespace");
 }
 
 /// Everything `ip` shows of links, addresses and routes of the namespace, but for what moves by itself: the carrier of

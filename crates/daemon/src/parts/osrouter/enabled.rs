@@ -118,6 +118,7 @@ impl Interface {
             up: true,
             addresses: config.addresses.clone(),
             routes: config.routes.clone(),
+            ..Config::default()
         });
         if problems.is_empty() {
             self.applied = Some(config.clone());

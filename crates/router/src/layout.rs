@@ -1,0 +1,182 @@
+//! Where in the kernel routes are put: a table of their own behind policy rules, or the main table. Pure.
+//!
+//! Owns: both layouts, and the numbers upstream uses (protocol reference §8.1). Leaves out: finding out which of them the
+//! kernel follows ([`crate::Router`] asks it).
+//!
+//! With policy rules, what this process marks goes by the main table and everything else by ours first. Some kernels
+//! take the rules and do not follow them (RouterOS 7.22 and later); there only the main table works.
+
+use crate::kernel::PROTOCOL;
+use crate::plan::{Route, Rule, State};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+/// Our table.
+pub const TABLE: u8 = 52;
+/// The machine's table.
+pub(crate) const MAIN: u8 = 254;
+/// The machine's table of last resort.
+const DEFAULT: u8 = 253;
+
+/// The mark of packets that go past the tunnel.
+pub const BYPASS_MARK: u32 = 0x0008_0000;
+/// The bits of a mark that are ours.
+pub const MARK_MASK: u32 = 0x00ff_0000;
+
+/// Where routes are put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Layout {
+    /// Policy rules if the kernel follows them, else the main table.
+    Auto,
+    /// The main table.
+    #[default]
+    Main,
+    /// A table of its own, and policy rules.
+    Policy,
+}
+
+/// What the caller wants of one interface, whole.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Config {
+    /// Bytes of the largest packet; 0 = leave it as it is.
+    pub mtu: u32,
+    /// The link is up.
+    pub up: bool,
+    /// Addresses with their prefix lengths.
+    pub addresses: Vec<IpNet>,
+    /// Prefixes reached through the interface; those of length zero catch everything that has no other way.
+    pub routes: Vec<IpNet>,
+    /// Prefixes that other interfaces have and that are to go to this one nevertheless.
+    pub shut: Vec<IpNet>,
+    /// Prefixes that go past the interface although a wider route leads to it.
+    pub around: Vec<IpNet>,
+    /// Where the routes are put.
+    pub layout: Layout,
+}
+
+/// The rules of one family, in the order they are asked: what we marked goes by the machine's own tables or nowhere,
+/// the rest by ours first.
+pub(crate) fn rules(v6: bool) -> [Rule; 4] {
+    let rule = |priority, marked, table| Rule { v6, priority, marked, table, protocol: PROTOCOL };
+    [rule(5210, true, MAIN), rule(5230, true, DEFAULT), rule(5250, true, 0), rule(5270, false, TABLE)]
+}
+
+/// What the kernel is to have for `config`. `Layout::Auto` counts as policy rules. Without `ipv6`, that half of the
+/// configuration is left out.
+pub fn lay_out(config: &Config, ipv6: bool) -> State {
+    let known = |net: &&IpNet| ipv6 || matches!(net, IpNet::V4(_));
+    let mut state = State { mtu: config.mtu, up: config.up, ..State::default() };
+    state.addresses = config.addresses.iter().filter(known).copied().collect();
+    let routes = &mut state.routes;
+    let mut put = |net: IpNet, table, throw| routes.push(Route { table, net: net.trunc(), throw });
+    if config.layout == Layout::Main {
+        // The other interfaces' prefixes are in this table too, so `around` needs nothing. What must win against a
+        // route of the same length comes in halves, which are longer.
+        let all = config.routes.iter().filter(known).filter(|net| net.prefix_len() != 0);
+        all.for_each(|net| put(*net, MAIN, false));
+        let wide = config.routes.iter().filter(|net| net.prefix_len() == 0);
+        for net in config.shut.iter().chain(wide).filter(known) {
+            halves(net).into_iter().flatten().for_each(|half| put(half, MAIN, false));
+        }
+    } else {
+        config.around.iter().filter(known).for_each(|net| put(*net, TABLE, true));
+        let all = config.routes.iter().chain(&config.shut).filter(known);
+        all.for_each(|net| put(*net, TABLE, false));
+        if !state.routes.is_empty() {
+            state.rules.extend(rules(false));
+            if ipv6 {
+                state.rules.extend(rules(true));
+            }
+        }
+    }
+    state.sort();
+    state
+}
+
+/// The two halves of a prefix; of a single address there are none.
+fn halves(net: &IpNet) -> [Option<IpNet>; 2] {
+    let len = net.prefix_len() + 1;
+    let (low, high) = match net.trunc() {
+        IpNet::V4(net) => {
+            let upper = u32::from(net.network()) | (1 << 31_u32.saturating_sub(net.prefix_len().into()));
+            let half = |addr| Ipv4Net::new(addr, len).ok().map(IpNet::V4);
+            (half(net.network()), half(upper.into()))
+        }
+        IpNet::V6(net) => {
+            let upper = u128::from(net.network()) | (1 << 127_u32.saturating_sub(net.prefix_len().into()));
+            let half = |addr| Ipv6Net::new(addr, len).ok().map(IpNet::V6);
+            (half(net.network()), half(upper.into()))
+        }
+    };
+    [low, high]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nets(texts: &[&str]) -> Vec<IpNet> {
+        texts.iter().map(|text| text.parse().expect("prefix")).collect()
+    }
+
+    fn exit(layout: Layout) -> Config {
+        Config {
+            routes: nets(&["100.64.0.0/10", "0.0.0.0/0", "::/0", "192.168.7.0/24"]),
+            shut: nets(&["203.0.113.0/24", "198.51.100.1/32"]),
+            around: nets(&["192.168.7.0/24"]),
+            layout,
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn halves_of_prefixes() {
+        for (net, low, high) in [
+            ("0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1"),
+            ("10.1.2.0/24", "10.1.2.0/25", "10.1.2.128/25"),
+            ("10.1.2.2/31", "10.1.2.2/32", "10.1.2.3/32"),
+            ("::/0", "::/1", "8000::/1"),
+        ] {
+            let want = [low, high].map(|text| Some(text.parse().expect("prefix")));
+            assert_eq!(halves(&net.parse().expect("prefix")), want, "{net}");
+        }
+        assert_eq!(halves(&"10.0.0.1/32".parse().expect("prefix")), [None, None]);
+        assert_eq!(halves(&"fd00::1/128".parse().expect("prefix")), [None, None]);
+    }
+
+    #[test]
+    fn an_exit_node_in_the_main_table() {
+        let state = lay_out(&exit(Layout::Main), true);
+        assert_eq!(state.rules, []);
+        let texts: Vec<String> = state.routes.iter().map(ToString::to_string).collect();
+        let want = [
+            "0.0.0.0/1",
+            "100.64.0.0/10",
+            "128.0.0.0/1",
+            "192.168.7.0/24",
+            "203.0.113.0/25",
+            "203.0.113.128/25",
+            "::/1",
+            "8000::/1",
+        ];
+        assert_eq!(texts, want);
+    }
+
+    #[test]
+    fn an_exit_node_behind_rules() {
+        let state = lay_out(&exit(Layout::Policy), true);
+        assert_eq!(state.rules.len(), 8);
+        let texts: Vec<String> = state.routes.iter().map(ToString::to_string).collect();
+        let want = [
+            "0.0.0.0/0 in table 52",
+            "100.64.0.0/10 in table 52",
+            "around 192.168.7.0/24 in table 52",
+            "198.51.100.1/32 in table 52",
+            "203.0.113.0/24 in table 52",
+            "::/0 in table 52",
+        ];
+        assert_eq!(texts, want);
+        let without = lay_out(&exit(Layout::Policy), false);
+        assert!(without.rules.len() == 4 && without.routes.len() == 5);
+        assert_eq!(lay_out(&Config { layout: Layout::Policy, ..Config::default() }, true), State::default());
+    }
+}
