@@ -139,7 +139,11 @@ impl Dataplane {
         seed: [u8; 32],
         ways: Ways,
     ) -> std::io::Result<Rc<Self>> {
-        let (mut engine, tx, rx) = Engine::new(seed, &Limits::default());
+        let mut limits = Limits::default();
+        if let Some(packets) = &ways.packets {
+            limits.mtu = packets.mtu() as u16;
+        }
+        let (mut engine, tx, rx) = Engine::new(seed, &limits);
         let mut looks_seed = [0; 32];
         rand_core::OsRng
             .try_fill_bytes(&mut looks_seed)

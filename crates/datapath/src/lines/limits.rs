@@ -41,6 +41,8 @@ pub struct Limits {
     pub commands: usize,
     /// Events under way from a line.
     pub events: usize,
+    /// The largest packet of the tunnel: TCP connections through it are kept from using larger ones.
+    pub mtu: u16,
 }
 
 impl Default for Limits {
@@ -62,6 +64,7 @@ impl Default for Limits {
             announcements: 128,
             commands: 128,
             events: 128,
+            mtu: 1280,
         }
     }
 }

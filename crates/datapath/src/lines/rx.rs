@@ -23,7 +23,7 @@ use super::{Limits, masq};
 use crate::drop::{DropCounters, DropReason};
 use crate::filter::{FlowTable, FlowTuple};
 use crate::packet::build::Echo;
-use crate::packet::{Parsed, proto};
+use crate::packet::{Parsed, mss, proto};
 use crate::slot::PeerSlot;
 use crate::source::Source;
 use crate::time::Tick;
@@ -98,6 +98,7 @@ struct Hall {
     drops: Arc<DropCounters>,
     /// Control has something to read.
     wake: bool,
+    mtu: u16,
 }
 
 impl RxLine {
@@ -120,6 +121,7 @@ impl RxLine {
                 echo: ends.echo,
                 drops: ends.drops,
                 wake: false,
+                mtu: limits.mtu,
             },
         }
     }
@@ -412,6 +414,7 @@ impl Hall {
         {
             self.drops.count(full);
         }
+        mss::clamp(text, &parsed, self.mtu);
         Ok(true)
     }
 

@@ -20,7 +20,7 @@ use super::udp::{NoUdp, UdpSink};
 use super::{Limits, masq};
 use crate::drop::{DropCounters, DropReason};
 use crate::filter::{Announcer, FlowTuple};
-use crate::packet::{Parsed, proto};
+use crate::packet::{Parsed, mss, proto};
 use crate::slot::PeerSlot;
 use crate::time::Tick;
 use rtrb::Producer;
@@ -89,6 +89,7 @@ struct Desk {
     drops: Arc<DropCounters>,
     /// Control has something to read.
     wake: bool,
+    mtu: u16,
 }
 
 impl TxLine {
@@ -105,6 +106,7 @@ impl TxLine {
                 events: ends.events,
                 drops: ends.drops,
                 wake: false,
+                mtu: limits.mtu,
             },
             snapshot: None,
             announcer: Announcer::new(limits.flows, seed),
@@ -404,6 +406,7 @@ impl Desk {
         {
             masq::rewrite(text, &mut parsed, masq::Side::Src, known);
         }
+        mss::clamp(text, &parsed, self.mtu);
         packet.peer = slot.to_bits();
         if peer.session.as_mut().is_some_and(|session| session.usable(judge.now)) {
             return Ok(true);

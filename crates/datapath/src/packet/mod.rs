@@ -1,7 +1,7 @@
 //! Views over raw IP packets: what filter, routes and host replies need to know, read once.
 //!
 //! Owns: the header parser ([`Parsed`]), the internet [`checksum`], the [`build`]ers of the few packets this node
-//! makes itself, the [`tsmp`] codec, what [`merge`] makes of neighbours and [`split`] of what the
+//! makes itself, the [`tsmp`] codec, the segment size of TCP ([`mss`]), what [`merge`] makes of neighbours and [`split`] of what the
 //! kernel has merged. Leaves out: every decision, fragment
 //! reassembly, extension headers other than Fragment. Nothing here allocates (builders write into the caller's vector)
 //! or panics on any bytes.
@@ -9,6 +9,7 @@
 pub mod build;
 pub mod checksum;
 pub mod merge;
+pub mod mss;
 pub mod split;
 pub mod tsmp;
 

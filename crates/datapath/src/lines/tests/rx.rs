@@ -246,6 +246,38 @@ fn with_a_tun_our_own_packets_are_its_but_for_pings_of_ours() {
 }
 
 #[test]
+fn both_lines_lower_what_a_connection_offers() {
+    let offer = |mss: u16| {
+        let mut packet = udp(1, 2, 16);
+        (packet[9], packet[32], packet[33]) = (6, 6 << 4, SYN);
+        packet[36..38].copy_from_slice(&[0; 2]);
+        packet[40..42].copy_from_slice(&[2, 4]);
+        packet[42..44].copy_from_slice(&mss.to_be_bytes());
+        packet
+    };
+    let offered = |packet: &[u8]| u16::from_be_bytes([packet[42], packet[43]]);
+    for (sender, receiver, got) in
+        [(1280, 9000, 1240), (9000, 1280, 1240), (1400, 1400, 1360), (9000, 9000, 1460)]
+    {
+        let node = |me, mtu| {
+            let mut node = Node::bare(me, &Limits { mtu, ..Limits::default() });
+            node.control.set_peer(slot(3 - me), facts(3 - me));
+            node.control.publish(Snapshot { tun: true, ..snapshot(me, &[3 - me], true) });
+            node
+        };
+        let (mut a, mut b) = (node(1, sender), node(2, receiver));
+        let (for_a, for_b) = agreed(1, 2, 4, NOW);
+        assert!(a.control.install(&for_a) && b.control.install(&for_b));
+        a.control.inject_tx(&offer(1460), None).expect("room");
+        a.turn(NOW);
+        a.deliver(&mut b);
+        let mut tun = Tun(Vec::new());
+        b.rx.turn_with(NOW, BUDGET, &mut tun, &mut NoUdp);
+        assert_eq!(tun.0.iter().map(|packet| offered(packet)).collect::<Vec<_>>(), [got]);
+    }
+}
+
+#[test]
 fn removed_peers_are_deaf_and_dumb() {
     let (mut a, mut b) = joined();
     let datagrams = sealed(&mut a, &vec![echo(1, 2); 2]);
