@@ -11,7 +11,7 @@ use crate::types::{
     to_go_json,
 };
 use bytes::Bytes;
-use http::Method;
+use http1::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;

@@ -11,4 +11,4 @@ pub mod types;
 
 pub use bytes::Bytes;
 pub use error::Error;
-pub use http::{HeaderMap, Method};
+pub use http1::{Headers, Method};

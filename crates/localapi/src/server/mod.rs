@@ -2,7 +2,7 @@
 //!
 //! Owns: limits on connections, headers, bodies and time; the rules on Host, Referer and Origin; which endpoint
 //! needs which permission and method; the headers and error texts of Go's daemon (feature reference §4).
-//! Leaves out: who has which permission and what an endpoint does; [`Handler`] says both.
+//! HTTP itself is `http1`'s. Leaves out: who has which permission and what an endpoint does; [`Handler`] says both.
 
 mod connection;
 mod endpoints;
@@ -16,7 +16,7 @@ pub use endpoints::{ENDPOINTS, Endpoint, Need};
 pub use query::Query;
 pub(crate) use query::encode;
 pub use request::{PeerCred, Request};
-pub use response::{Body, Response};
+pub use response::Response;
 pub use socket::listen;
 
 use std::cell::Cell;
@@ -60,7 +60,7 @@ pub trait Handler {
 pub struct Limits {
     /// Connections served at a time; the next few get 503, more wait in the backlog.
     pub connections: usize,
-    /// Bytes of a request's line and headers (at least 8 KiB); more is 431.
+    /// Bytes of a request's line and headers; more is 431.
     pub head_bytes: usize,
     /// Bytes of a body where write permission was needed; more is 413.
     pub body_bytes: usize,

@@ -5,7 +5,7 @@ use super::endpoints::Endpoint;
 use super::query::Query;
 use super::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http1::{Headers, Method};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
@@ -41,7 +41,7 @@ pub struct Request {
     /// Parameters.
     pub query: Query,
     /// All headers.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// Why the user does it, if told (`X-Tailscale-Reason`).
     pub reason: Option<String>,
     /// The body; at most [`Limits::body_bytes`](super::Limits::body_bytes).
