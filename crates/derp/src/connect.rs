@@ -8,17 +8,17 @@
 
 use crate::Error;
 use dial::{BoxStream, Dial, Target, Verify};
+use http1::{Head, Method};
 use netmap::{DerpNode, DerpRegion, FamilyAddr};
 use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
 /// How long a server may keep the next one waiting.
 const HEAD_START: Duration = Duration::from_millis(1500);
-/// Longest answer to the upgrade request.
-const MAX_ANSWER: usize = 8 << 10;
+/// So much of a server's words is shown.
+const MAX_REASON: usize = 80;
 /// Where servers listen that are used without TLS, in tests.
 const HTTP_PORT: u16 = 3340;
 
@@ -146,43 +146,23 @@ async fn upgrade(mut stream: BoxStream, server: &Server) -> Result<Upgraded, Err
     let literal = if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.clone() };
     let standard = *port == if tls.is_some() { 443 } else { 80 };
     let authority = if standard { literal } else { format!("{literal}:{port}") };
-    let ideal = server.ideal.as_ref().map(|name| format!("Ideal-Node: {name}\r\n")).unwrap_or_default();
-    let request = format!(
-        "GET /derp HTTP/1.1\r\nHost: {authority}\r\nUpgrade: DERP\r\nConnection: Upgrade\r\n{ideal}\r\n"
-    );
-    stream.write_all(request.as_bytes()).await?;
-    stream.flush().await?;
-
-    let mut answer = vec![0; 1 << 10];
-    let mut len = 0;
-    let end = loop {
-        let n = stream.read(answer.get_mut(len..).unwrap_or_default()).await?;
-        if n == 0 {
-            return Err(Error::Closed);
-        }
-        // The end may lie across two reads.
-        let from = len.saturating_sub(3);
-        len += n;
-        let fresh = answer.get(from..len).unwrap_or_default();
-        if let Some(at) = fresh.windows(4).position(|four| four == b"\r\n\r\n") {
-            break from + at + 4;
-        }
-        if len >= MAX_ANSWER {
-            let answer = "an HTTP header of more than 8 KiB".to_owned();
-            return Err(Error::NoUpgrade { host: host.clone(), answer });
-        }
-        if len == answer.len() {
-            answer.resize(len * 2, 0);
-        }
-    };
-    let status = answer.split(|b| *b == b'\r').next().unwrap_or_default();
-    if !(status.starts_with(b"HTTP/1.1 101") || status.starts_with(b"HTTP/1.0 101")) {
-        let line = status.iter().take(80).map(|b| if b.is_ascii_graphic() { char::from(*b) } else { ' ' });
-        return Err(Error::NoUpgrade { host: host.clone(), answer: line.collect() });
+    let mut request = Head::request(Method::GET, "/derp", &authority)
+        .field("Upgrade", "DERP")
+        .field("Connection", "Upgrade");
+    if let Some(name) = &server.ideal {
+        request = request.field("Ideal-Node", name);
     }
-    answer.truncate(len);
-    answer.drain(..end);
-    Ok(Upgraded { stream, read_ahead: answer })
+    let refused = |answer: String| Error::NoUpgrade { host: host.clone(), answer };
+    let answer = http1::ask(&mut stream, request, &[]).await.map_err(|why| match why {
+        http1::Error::Io(error) => error.into(),
+        http1::Error::Unanswered | http1::Error::Cut => Error::Closed,
+        why => refused(why.to_string()),
+    })?;
+    if answer.status != 101 {
+        let reason = answer.reason.get(..MAX_REASON).unwrap_or(&answer.reason);
+        return Err(refused(format!("HTTP status {} {reason}", answer.status)));
+    }
+    Ok(Upgraded { stream, read_ahead: answer.into_rest().into() })
 }
 
 #[cfg(test)]

@@ -194,11 +194,15 @@ async fn check_bad_welcome(answer: &[u8], error: &str) {
 async fn bad_welcomes() {
     let no_upgrade = |answer: &str| format!("home.example does not speak DERP: {answer}");
     check_bad_welcome(
-        b"HTTP/1.1 426 Upgrade\x1b Required\r\n\r\n",
-        &no_upgrade("HTTP/1.1 426 Upgrade  Required"),
+        b"HTTP/1.1 426 Upgrade Required\r\n\r\n",
+        &no_upgrade("HTTP status 426 Upgrade Required"),
     )
     .await;
-    check_bad_welcome(&[b'a'; 20_000], &no_upgrade("an HTTP header of more than 8 KiB")).await;
+    let unclean = no_upgrade("not understood as HTTP/1: the status line");
+    check_bad_welcome(b"HTTP/1.1 426 Upgrade\x1b Required\r\n\r\n", &unclean).await;
+    check_bad_welcome(&[b'a'; 20_000], &no_upgrade("not understood as HTTP/1: something else")).await;
+    let endless = [b"HTTP/1.1 101 ".as_slice(), &[b'a'; 20_000]].concat();
+    check_bad_welcome(&endless, &no_upgrade("a head with more than 16384 bytes or too many lines")).await;
     check_bad_welcome(b"HTTP/1.1 101 Swi", "relay closed the connection").await;
     check_bad_welcome(b"HTTP/1.1 101 X\r\n\r\n\x01\0\0\0\x28DERP", "relay closed the connection").await;
     let other_first = b"HTTP/1.1 101 X\r\n\r\n\x06\0\0\0\0";
