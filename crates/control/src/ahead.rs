@@ -7,10 +7,9 @@
 
 use crate::Error;
 use crate::context::Context;
+use crate::h2::Answer;
 use crate::update;
 use dial::LocalFuture;
-use http::Response;
-use hyper::body::Incoming;
 use keys::NodePublic;
 use std::rc::Rc;
 use std::time::Duration;
@@ -28,7 +27,7 @@ const TRIES: u32 = 6;
 /// Requests about a node that control serves before it has answered the registration. Both are on their way.
 pub(crate) struct Ahead {
     /// The answer to the stream request.
-    pub(crate) stream: LocalFuture<'static, Result<Response<Incoming>, Error>>,
+    pub(crate) stream: LocalFuture<'static, Result<Answer, Error>>,
     /// The update about ourselves, as of [`update::send`].
     pub(crate) update: LocalFuture<'static, bool>,
 }

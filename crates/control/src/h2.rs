@@ -3,27 +3,30 @@
 use crate::early::WithoutEarly;
 use crate::error::chain;
 use crate::server::Url;
+use crate::tasks::Task;
 use crate::upgrade::{self, Attempt};
 use crate::{Error, Options, key};
-use bytes::Bytes;
+use ::h2::client::{Builder, SendRequest};
+use ::h2::{Reason, RecvStream};
+use bytes::{Bytes, BytesMut};
 use dial::{BoxStream, Dial};
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http1::Method;
 use keys::{MachinePrivate, MachinePublic, NodePublic};
 use rand_core::CryptoRngCore;
 use std::cell::{Cell, RefCell};
-use std::future::Future;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
+use std::task::{self, Poll, Waker};
 use std::time::Duration;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// Receive windows: what a map message may run ahead of its decoder.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 512 << 10;
+/// Requests sent before the server has said how many it takes.
+const FIRST_REQUESTS: usize = 100;
+/// Longest headers of an answer, in bytes.
+const HEAD_LIMIT: u32 = 16 << 10;
 /// Dialling again sooner than this suggests that something on the way mangles plain HTTP.
 const QUICK_REDIAL: Duration = Duration::from_secs(120);
 /// After so many failed handshakes in a row the server's key is fetched anew: it may have changed.
@@ -45,22 +48,16 @@ pub(crate) struct Client {
 }
 
 struct Live {
-    sender: SendRequest<Full<Bytes>>,
-    /// Everything that hyper runs for this connection; dropping it closes the connection.
-    tasks: Rc<RefCell<JoinSet<()>>>,
+    sender: SendRequest<Bytes>,
+    /// What moves the connection's bytes; dropping it closes the connection.
+    task: Task,
 }
 
-/// Runs hyper's futures on the current thread for as long as the connection is wanted.
-#[derive(Clone)]
-struct Executor(Weak<RefCell<JoinSet<()>>>);
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Executor {
-    fn execute(&self, future: F) {
-        if let Some(tasks) = self.0.upgrade() {
-            let mut tasks = tasks.borrow_mut();
-            while tasks.try_join_next().is_some() {}
-            tasks.spawn_local(future);
-        }
+impl Live {
+    /// Whether requests may be sent on it: a server that goes away (GOAWAY) still answers those it has.
+    fn is_open(&self) -> bool {
+        let ready = self.sender.clone().poll_ready(&mut task::Context::from_waker(Waker::noop()));
+        !self.task.is_over() && !matches!(ready, Poll::Ready(Err(_)))
     }
 }
 
@@ -111,11 +108,11 @@ impl Client {
         path: &str,
         body: Vec<u8>,
         hints: &[NodePublic],
-    ) -> Result<Response<Incoming>, Error> {
+    ) -> Result<Answer, Error> {
         self.send(Method::POST, path, Some("application/json"), body, hints).await
     }
 
-    /// Sends any request.
+    /// Sends a `HEAD` or a `POST`.
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -123,29 +120,51 @@ impl Client {
         content_type: Option<&'static str>,
         body: Vec<u8>,
         hints: &[NodePublic],
-    ) -> Result<Response<Incoming>, Error> {
-        let mut request = Request::new(Full::new(Bytes::from(body)));
-        *request.method_mut() = method;
+    ) -> Result<Answer, Error> {
+        let request = self.head(method, path, content_type, body.len(), hints)?;
+        let mut sender = self.sender().await?;
+        let (answer, mut stream) =
+            sender.send_request(request, body.is_empty()).map_err(|e| Error::connection(&e))?;
+        if !body.is_empty() {
+            stream.send_data(body.into(), true).map_err(|e| Error::connection(&e))?;
+        }
+        let (head, body) = answer.await.map_err(|e| Error::connection(&e))?.into_parts();
+        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+    }
+
+    fn head(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: Option<&'static str>,
+        length: usize,
+        hints: &[NodePublic],
+    ) -> Result<Request<()>, Error> {
+        let mut request = Request::new(());
+        let posts = method == Method::POST;
+        *request.method_mut() = if posts { http::Method::POST } else { http::Method::HEAD };
         *request.uri_mut() = format!("https://{}{path}", self.url.authority).parse().map_err(|_| {
             Error::Connection(format!("{:?} is not a path", crate::text::printable(path.as_bytes())))
         })?;
+        let headers = request.headers_mut();
+        if posts {
+            headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
         if let Some(content_type) = content_type {
-            request.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+            headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
         for hint in hints.iter().filter(|key| !key.is_zero()) {
             if let Ok(value) = HeaderValue::try_from(hint.to_text()) {
-                request.headers_mut().append(HeaderName::from_static("ts-lb"), value);
+                headers.append(HeaderName::from_static("ts-lb"), value);
             }
         }
-        let mut sender = self.sender().await?;
-        sender.ready().await.map_err(|e| Error::connection(&e))?;
-        sender.send_request(request).await.map_err(|e| Error::connection(&e))
+        Ok(request)
     }
 
-    async fn sender(&self) -> Result<SendRequest<Full<Bytes>>, Error> {
+    async fn sender(&self) -> Result<SendRequest<Bytes>, Error> {
         let _one_at_a_time = self.dialing.lock().await;
         if let Some(live) = &*self.live.borrow()
-            && !live.sender.is_closed()
+            && live.is_open()
         {
             return Ok(live.sender.clone());
         }
@@ -170,7 +189,7 @@ impl Client {
         sender
     }
 
-    async fn dial(&self) -> Result<SendRequest<Full<Bytes>>, Error> {
+    async fn dial(&self) -> Result<SendRequest<Bytes>, Error> {
         let server_key = match self.server_key.get() {
             Some(key) => key,
             None => {
@@ -194,50 +213,70 @@ impl Client {
         let stream = upgrade::connect(&attempt, quick || self.force_noise_443).await?;
         let stream: BoxStream = Box::new(WithoutEarly::new(stream, self.version()));
 
-        let tasks = Rc::new(RefCell::new(JoinSet::new()));
-        let (sender, connection) = http2::Builder::new(Executor(Rc::downgrade(&tasks)))
-            .initial_stream_window_size(STREAM_WINDOW)
+        let (sender, connection) = Builder::new()
+            .enable_push(false)
+            .initial_max_send_streams(FIRST_REQUESTS)
+            .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buf_size(64 << 10)
-            .handshake(TokioIo::new(stream))
+            .max_header_list_size(HEAD_LIMIT)
+            .handshake(stream)
             .await
             .map_err(|e| Error::connection(&e))?;
-        tasks.borrow_mut().spawn_local(async move {
+        let task = Task::spawn(async move {
             if let Err(e) = connection.await {
                 log::debug!("control: connection ended: {}", chain(&e));
             }
         });
-        *self.live.borrow_mut() = Some(Live { sender: sender.clone(), tasks });
+        *self.live.borrow_mut() = Some(Live { sender: sender.clone(), task });
         Ok(sender)
     }
 }
 
-impl Drop for Live {
-    fn drop(&mut self) {
-        self.tasks.borrow_mut().abort_all();
-    }
+/// An answer whose body is still on its way. Dropped before its end, it tells the server to stop.
+pub(crate) struct Answer {
+    /// HTTP status.
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    body: RecvStream,
 }
 
-/// Reads a body of at most `limit` bytes.
-pub(crate) async fn read_body(body: Incoming, what: &'static str, limit: usize) -> Result<Bytes, Error> {
-    match Limited::new(body, limit).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(e) => Err(match e.downcast_ref::<hyper::Error>() {
-            Some(e) => Error::connection(e),
-            None => Error::TooLong { what: what.to_owned(), limit },
-        }),
+impl Answer {
+    /// The next piece of the body; `None` at its end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        match self.body.data().await {
+            None => Ok(None),
+            Some(Ok(piece)) => {
+                // What has been handed on makes room in the window; too much of that cannot be given back.
+                let _ = self.body.flow_control().release_capacity(piece.len());
+                Ok(Some(piece))
+            }
+            // An answer complete in itself, to a request that need not be (RFC 9113 §8.1).
+            Some(Err(e)) if matches!(e.reason(), Some(Reason::NO_ERROR | Reason::CANCEL)) => Ok(None),
+            Some(Err(e)) => Err(Error::connection(&e)),
+        }
     }
-}
 
-/// The error that an answer with another status than 200 stands for, with the start of its body.
-pub(crate) async fn status_error(what: &'static str, answer: Response<Incoming>) -> Error {
-    /// Bodies of errors are short; this much is waited for.
-    const TEXT_LIMIT: usize = 16 << 10;
-    let status = answer.status();
-    let text = match read_body(answer.into_body(), what, TEXT_LIMIT).await {
-        Ok(body) => crate::text::printable(&body),
-        Err(_) => String::new(),
-    };
-    debug_assert_ne!(status, StatusCode::OK);
-    Error::Status { what, status: status.as_u16(), text }
+    /// The body, which may have `limit` bytes.
+    pub(crate) async fn whole(&mut self, what: &'static str, limit: usize) -> Result<Bytes, Error> {
+        let mut whole = BytesMut::new();
+        while let Some(piece) = self.next().await? {
+            if piece.len() > limit.saturating_sub(whole.len()) {
+                return Err(Error::TooLong { what: what.to_owned(), limit });
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.freeze())
+    }
+
+    /// The error that an answer with another status than 200 stands for, with the start of its body.
+    pub(crate) async fn error(&mut self, what: &'static str) -> Error {
+        /// Bodies of errors are short; this much is waited for.
+        const TEXT_LIMIT: usize = 16 << 10;
+        let text = match self.whole(what, TEXT_LIMIT).await {
+            Ok(body) => crate::text::printable(&body),
+            Err(_) => String::new(),
+        };
+        debug_assert_ne!(self.status, 200);
+        Error::Status { what, status: self.status, text }
+    }
 }

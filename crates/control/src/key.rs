@@ -2,9 +2,9 @@
 
 use crate::overtake::overtaking;
 use crate::server::Url;
-use crate::{Error, http1};
+use crate::{Error, plain};
 use dial::Dial;
-use http::{Method, StatusCode};
+use http1::Method;
 use keys::MachinePublic;
 use serde::Deserialize;
 use std::time::Duration;
@@ -26,12 +26,12 @@ pub(crate) async fn fetch(dialer: &dyn Dial, server: &Url, version: u16) -> Resu
     let url = Url { path: format!("{base}/key?v={version}"), ..server.clone() };
     let shown = format!("{}{}", url.authority, url.path);
     let answer = overtaking(TIMEOUT, "fetching the key of the control server", || {
-        Box::pin(http1::fetch(dialer, Method::GET, &url, Vec::new(), LIMIT))
+        Box::pin(plain::fetch(dialer, Method::GET, &url, Vec::new(), LIMIT))
     })
     .await?;
-    if answer.status != StatusCode::OK {
+    if answer.status != 200 {
         let text = crate::text::printable(&answer.body);
-        return Err(Error::Status { what: "/key", status: answer.status.as_u16(), text });
+        return Err(Error::Status { what: "/key", status: answer.status, text });
     }
     let not_a_server = |why: String| Error::Json { what: format!("the key at {shown}"), why };
     let published: Published = serde_json::from_slice(&answer.body)

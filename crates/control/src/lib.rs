@@ -8,7 +8,7 @@
 //! [`run`] is the whole of it: one future on a current-thread runtime that takes [`Command`]s and gives
 //! [`Event`]s. Below it, from the wire upwards:
 //!
-//! - `server`, `http1`, `key`, `upgrade`, `overtake`: from a URL to an encrypted byte stream;
+//! - `server`, `plain`, `key`, `upgrade`, `overtake`: from a URL to an encrypted byte stream;
 //! - `noise`, `prefixed`, `early`, `h2`: that stream, and requests on it;
 //! - `wire`: JSON to and from values; `map`: the stream of map messages;
 //! - `register`, `update`, `ping`, `backoff`: the activities that `auto` starts and stops.
@@ -22,13 +22,13 @@ mod context;
 mod early;
 mod error;
 mod h2;
-mod http1;
 mod key;
 mod map;
 mod messages;
 mod noise;
 mod overtake;
 mod ping;
+mod plain;
 mod prefixed;
 mod register;
 mod server;

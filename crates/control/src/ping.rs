@@ -3,13 +3,13 @@
 
 use crate::Error;
 use crate::context::Context;
-use crate::http1;
 use crate::messages::{Event, PingReply};
+use crate::plain;
 use crate::server::Url;
 use crate::text::printable;
 use crate::wire::messages::PingRequest;
 use base64::Engine as _;
-use http::Method;
+use http1::Method;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -109,7 +109,7 @@ async fn deliver(
         timeout(limit, client.send(method, &path, content_type, body, &[])).await.map_err(late)??;
     } else {
         let url = Url::parse(&request.url)?;
-        timeout(limit, http1::fetch(client.dialer(), method, &url, body, LIMIT)).await.map_err(late)??;
+        timeout(limit, plain::fetch(client.dialer(), method, &url, body, LIMIT)).await.map_err(late)??;
     }
     Ok(())
 }

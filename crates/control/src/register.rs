@@ -5,11 +5,10 @@ use crate::Error;
 use crate::ahead::Ahead;
 use crate::backoff::Backoff;
 use crate::context::Context;
-use crate::h2::{read_body, status_error};
 use crate::messages::{Activity, Event, LoggedIn, Login, Persisted, SelfReport};
 use crate::text::printable;
 use crate::wire::requests::{Auth, RegisterRequest, RegisterResponse};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, header};
 use keys::{NodePrivate, NodePublic};
 use netmap::{Timestamp, UserId, UserProfile};
 use std::rc::Rc;
@@ -239,16 +238,16 @@ impl Attempt<'_> {
         };
         let body = serde_json::to_vec(&request).map_err(json)?;
         let hints = [self.old_node_key, self.node_key];
-        let answer = context.client.post("/machine/register", body, &hints).await?;
-        match answer.status() {
-            StatusCode::OK => {}
-            StatusCode::TOO_MANY_REQUESTS => {
+        let mut answer = context.client.post("/machine/register", body, &hints).await?;
+        match answer.status {
+            200 => {}
+            429 => {
                 let random = context.client.with_rng(|rng| rng.next_u32());
-                return Err(Error::RateLimited(retry_after(answer.headers(), random)));
+                return Err(Error::RateLimited(retry_after(&answer.headers, random)));
             }
-            _ => return Err(status_error("the registration", answer).await),
+            _ => return Err(answer.error("the registration").await),
         }
-        let body = read_body(answer.into_body(), "the answer to the registration", LIMIT).await?;
+        let body = answer.whole("the answer to the registration", LIMIT).await?;
         serde_json::from_slice(&body).map_err(json)
     }
 }

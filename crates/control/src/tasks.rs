@@ -11,6 +11,11 @@ impl Task {
     pub(crate) fn spawn(work: impl Future<Output = ()> + 'static) -> Self {
         Self(tokio::task::spawn_local(work))
     }
+
+    /// Whether it has come to its end.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.is_finished()
+    }
 }
 
 impl Drop for Task {

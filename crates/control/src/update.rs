@@ -4,11 +4,10 @@
 use crate::Error;
 use crate::backoff::Backoff;
 use crate::context::Context;
+use crate::h2::Answer;
 use crate::map::map_error;
 use crate::messages::Activity;
 use crate::wire::requests::MapRequest;
-use http::{Response, StatusCode};
-use hyper::body::Incoming;
 use keys::NodePublic;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -22,7 +21,7 @@ pub(crate) async fn map_request(
     context: &Context,
     node_key: NodePublic,
     stream: bool,
-) -> Result<Response<Incoming>, Error> {
+) -> Result<Answer, Error> {
     let report = context.report().unwrap_or_default();
     let endpoints: Vec<SocketAddr> = report.endpoints.iter().map(|endpoint| endpoint.addr).collect();
     let kinds: Vec<u8> = report.endpoints.iter().map(|endpoint| endpoint.kind as u8).collect();
@@ -41,8 +40,8 @@ pub(crate) async fn map_request(
     let body = serde_json::to_vec(&request)
         .map_err(|e| Error::Json { what: "the map request".to_owned(), why: e.to_string() })?;
     let answer = context.client.post("/machine/map", body, &[node_key]).await?;
-    match answer.status() {
-        StatusCode::OK => Ok(answer),
+    match answer.status {
+        200 => Ok(answer),
         _ => Err(map_error(answer).await),
     }
 }

@@ -7,10 +7,10 @@
 use crate::noise::{self, Initiator, NoiseStream};
 use crate::overtake::overtaking;
 use crate::server::{Url, host_header};
-use crate::{Error, http1};
+use crate::{Error, plain};
 use base64::Engine as _;
 use dial::{Dial, Target, Verify};
-use http::{HeaderMap, HeaderValue, header};
+use http1::{Head, Method};
 use keys::{MachinePrivate, MachinePublic};
 use rand_core::CryptoRngCore;
 use std::cell::RefCell;
@@ -21,7 +21,6 @@ use std::time::Duration;
 const HEAD_START: Duration = Duration::from_millis(500);
 /// Time for one attempt: dial, TLS, upgrade and Noise.
 const TIMEOUT: Duration = Duration::from_secs(10);
-const UPGRADE: HeaderValue = HeaderValue::from_static("tailscale-control-protocol");
 
 /// What every attempt needs.
 pub(crate) struct Attempt<'a> {
@@ -84,12 +83,11 @@ impl Attempt<'_> {
         let (initiator, message) =
             Initiator::start(self.version, self.machine_key.clone(), &self.server_key, ephemeral)?;
         let message = base64::engine::general_purpose::STANDARD.encode(message);
-        let mut headers = HeaderMap::with_capacity(4);
-        headers.insert(header::UPGRADE, UPGRADE);
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        let message = HeaderValue::try_from(message).map_err(|_| Error::Handshake("cannot encode"))?;
-        headers.insert("x-tailscale-handshake", message);
-        let stream = http1::upgrade(self.dialer, &target, &host_value, "/ts2021", headers).await?;
+        let request = Head::request(Method::POST, "/ts2021", &host_value)
+            .field("Upgrade", "tailscale-control-protocol")
+            .field("Connection", "upgrade")
+            .field("X-Tailscale-Handshake", &message);
+        let stream = plain::upgrade(self.dialer, &target, &host_value, request).await?;
         noise::handshake(stream, initiator).await
     }
 }

@@ -5,12 +5,10 @@ use super::frames::{Frames, Piece};
 use super::split::{Item, Splitter, Wanted};
 use super::{MapItem, MapMessage};
 use crate::context::Context;
+use crate::h2::Answer;
 use crate::messages::{Activity, Event};
-use crate::{Error, h2, ping, update};
+use crate::{Error, ping, update};
 use dial::LocalFuture;
-use http::Response;
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use keys::NodePublic;
 use std::rc::Rc;
 use std::time::Duration;
@@ -105,7 +103,7 @@ pub fn whole_message(json: &[u8]) -> Result<Vec<MapItem>, Error> {
 }
 
 /// The answer to a stream request that has been sent.
-type Opening = LocalFuture<'static, Result<Response<Incoming>, Error>>;
+type Opening = LocalFuture<'static, Result<Answer, Error>>;
 
 /// Follows the map of `node_key` until control no longer knows it. The first stream may have been asked for already.
 pub(crate) async fn follow(
@@ -134,7 +132,7 @@ pub(crate) async fn follow(
 /// One stream from request to its end: why it ended, and whether it had begun.
 async fn one_stream(context: &Rc<Context>, opening: Opening) -> (Error, bool) {
     let answer = tokio::time::timeout(WATCHDOG, opening).await;
-    let answer = match answer {
+    let mut answer = match answer {
         Ok(Ok(answer)) => answer,
         Ok(Err(e)) => return (e, false),
         Err(_) => {
@@ -143,14 +141,13 @@ async fn one_stream(context: &Rc<Context>, opening: Opening) -> (Error, bool) {
         }
     };
     context.emit(Event::MapUp).await;
-    let mut body = answer.into_body();
     let mut reader = MapReader::new();
     let mut peers = 0u32;
     loop {
-        let chunk = match tokio::time::timeout(WATCHDOG, body.frame()).await {
-            Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
-            Ok(Some(Err(e))) => return (Error::connection(&e), true),
-            Ok(None) => return (Error::StreamEnded, true),
+        let chunk = match tokio::time::timeout(WATCHDOG, answer.next()).await {
+            Ok(Ok(Some(chunk))) => chunk,
+            Ok(Ok(None)) => return (Error::StreamEnded, true),
+            Ok(Err(e)) => return (e, true),
             Err(_) => {
                 context.client.hang_up();
                 return (Error::Timeout("the next message of the map stream"), true);
@@ -200,8 +197,8 @@ async fn end_of_message(context: &Rc<Context>, mut message: Box<MapMessage>) {
 }
 
 /// The error of a map request that was not answered with 200.
-pub(crate) async fn map_error(answer: Response<Incoming>) -> Error {
-    let error = h2::status_error("the map request", answer).await;
+pub(crate) async fn map_error(mut answer: Answer) -> Error {
+    let error = answer.error("the map request").await;
     match &error {
         Error::Status { status: 404, .. } => Error::NodeUnknown,
         Error::Status { text, .. } if text.contains("node not found") => Error::NodeUnknown,
