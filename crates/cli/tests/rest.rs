@@ -326,6 +326,7 @@ fn help_and_mistakes() {
               status     Show the state of the node and its connections
               metrics    Print what the daemon counts, for Prometheus
               ping       Ping a node inside the tailnet and see the way it takes
+              exit-node  Show the nodes that carry traffic to the internet for others
               version    Print the version
               whois      Show the machine and user behind a Tailscale address
               whoami     Show the identity of this machine
@@ -440,6 +441,7 @@ fn help_and_mistakes() {
               status     Show the state of the node and its connections
               metrics    Print what the daemon counts, for Prometheus
               ping       Ping a node inside the tailnet and see the way it takes
+              exit-node  Show the nodes that carry traffic to the internet for others
               version    Print the version
               whois      Show the machine and user behind a Tailscale address
               whoami     Show the identity of this machine

@@ -3,6 +3,7 @@
 mod bugreport;
 mod debug;
 mod down;
+mod exit_node;
 mod get;
 mod ip;
 mod login;
@@ -67,7 +68,7 @@ impl Run<'_, '_> {
     }
 }
 
-const USUAL: [&Command; 17] = [
+const USUAL: [&Command; 18] = [
     &up::COMMAND,
     &down::COMMAND,
     &set::COMMAND,
@@ -80,6 +81,7 @@ const USUAL: [&Command; 17] = [
     &status::COMMAND,
     &metrics::COMMAND,
     &ping::COMMAND,
+    &exit_node::COMMAND,
     &version::COMMAND,
     &whois::COMMAND,
     &whois::WHOAMI,
@@ -87,9 +89,9 @@ const USUAL: [&Command; 17] = [
     &bugreport::COMMAND,
 ];
 
-const ALL: [&Command; 18] = {
-    let mut all = [&debug::COMMAND; 18];
-    all.split_at_mut(17).0.copy_from_slice(&USUAL);
+const ALL: [&Command; 19] = {
+    let mut all = [&debug::COMMAND; 19];
+    all.split_at_mut(18).0.copy_from_slice(&USUAL);
     all
 };
 

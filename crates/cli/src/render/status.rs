@@ -168,6 +168,17 @@ fn state(node: &PeerStatus, now: Time) -> String {
     out
 }
 
+/// What an exit node is to us.
+pub(crate) fn exit_state(node: &PeerStatus, now: Time) -> String {
+    let seen = last_seen(node.last_seen, now);
+    match (node.exit_node, node.online) {
+        (true, true) => "selected".to_owned(),
+        (true, false) => format!("selected but offline{seen}"),
+        (false, false) => format!("offline{seen}"),
+        (false, true) => "-".to_owned(),
+    }
+}
+
 fn last_seen(at: Time, now: Time) -> String {
     if at.is_zero() {
         return String::new();
