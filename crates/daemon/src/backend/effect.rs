@@ -3,7 +3,7 @@
 use super::input::Reply;
 use super::profiles::Changes;
 use keys::{MachinePrivate, NodePrivate};
-use localapi::types::Notify;
+use localapi::types::{NetfilterMode, Notify};
 use netmap::{DerpMap, IpNet, NodeId, RegionId};
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
@@ -71,6 +71,25 @@ pub struct RouterConfig {
     pub addresses: Vec<IpNet>,
     /// What is reached through us.
     pub routes: Vec<IpNet>,
+    /// What is asked of the system's packet filter.
+    pub firewall: Firewall,
+}
+
+/// What the system's packet filter is to do for us.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Firewall {
+    /// How much of it.
+    pub mode: NetfilterMode,
+    /// By which of the kernel's ways, in upstream's words; empty = whichever is in use.
+    pub kind: String,
+    /// What comes from the tailnet and goes on gets this machine's address.
+    pub snat: bool,
+    /// Into the tailnet goes only what belongs to connections that exist.
+    pub stateful: bool,
+    /// What pretends to come from the tailnet is dropped.
+    pub drop_cgnat: bool,
+    /// Our UDP port; 0 = not open.
+    pub port: u16,
 }
 
 /// What the relays are connected as and to.

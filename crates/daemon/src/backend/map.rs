@@ -1,12 +1,12 @@
 //! News of the control client and of the relays: what they change and whom it concerns.
 
-use super::{Backend, Effect, Moment, PeerSet, RelayConfig, RouterConfig, TAILNET, convert};
-use crate::parts::advertiseroutes;
+use super::{Backend, Effect, Firewall, Moment, PeerSet, RelayConfig, RouterConfig, TAILNET, convert};
 use crate::parts::health::Warnable;
+use crate::parts::{advertiseroutes, useroutes};
 use control::{Activity, Event, MapItem, MapMessage};
 use engine::filter::{Filter, FilterInput, local_set};
 use engine::{PeerConfig, SelfConfig};
-use localapi::types::{NetworkProfile, Notify, Prefs};
+use localapi::types::{NetworkProfile, Notify, OptBool, Prefs};
 use netmap::{NetMap, Node, NodeId, RegionId, Timestamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,6 +17,11 @@ const ONLY_TCP_443: &str = "only-tcp-443";
 const NO_UPNP: &str = "debug-disable-upnp";
 /// It wants no heartbeats with this one.
 const SILENT_DISCO: &str = "silent-disco";
+/// Control forbids dropping what pretends to come from the tailnet.
+const KEEP_CGNAT: &str = "disable-linux-cgnat-drop-rule";
+/// How the system's packet filter is spoken to, unless the settings say.
+const FILTER_KINDS: [(&str, &str); 2] =
+    [("linux-netfilter?v=iptables", "iptables"), ("linux-netfilter?v=nftables", "nftables")];
 
 /// Whole peers in one message of the bus.
 const PEERS_A_MESSAGE: usize = 64;
@@ -108,6 +113,8 @@ impl Backend {
         let peers = if is_new { PeerSet::All } else { PeerSet::Some(&changes.changed | &changes.removed) };
         if peers != PeerSet::Some(Default::default()) {
             self.effects.push_back(Effect::SyncPeers(peers));
+            // Networks may have come or gone with them.
+            self.router_stale |= self.tun && useroutes::accepts(self.prefs());
         }
     }
 
@@ -306,9 +313,35 @@ impl Backend {
         let addresses: Vec<_> = self.netmap.self_node.ips().map(netmap::IpNet::from).collect();
         // The whole of the tailnet, whoever is in it: a route less to change with every peer that comes.
         let tailnet = TAILNET.iter().filter_map(|range| range.parse::<netmap::IpNet>().ok());
-        let routes = tailnet
-            .filter(|range| addresses.iter().any(|own| own.addr().is_ipv4() == range.addr().is_ipv4()));
-        RouterConfig { routes: routes.collect(), addresses }
+        let mut routes: Vec<_> = tailnet
+            .filter(|range| addresses.iter().any(|own| own.addr().is_ipv4() == range.addr().is_ipv4()))
+            .collect();
+        let within = routes.clone();
+        if useroutes::accepts(self.prefs()) {
+            for peer in self.netmap.peers() {
+                let behind = peer.allowed_ips.iter().filter(|net| self.uses_route(peer, net));
+                routes.extend(behind.filter(|net| !within.iter().any(|range| range.contains(*net))));
+            }
+            routes.sort_unstable();
+            routes.dedup();
+        }
+        RouterConfig { routes, addresses, firewall: self.firewall() }
+    }
+
+    fn firewall(&self) -> Firewall {
+        let (prefs, node) = (self.prefs(), &self.netmap.self_node);
+        let by_control = FILTER_KINDS.iter().find(|(attribute, _)| node.has_cap(attribute));
+        Firewall {
+            mode: prefs.netfilter_mode,
+            kind: match (prefs.netfilter_kind.as_str(), by_control) {
+                ("", Some((_, kind))) => (*kind).to_owned(),
+                (kind, _) => kind.to_owned(),
+            },
+            snat: !prefs.no_snat,
+            stateful: prefs.no_stateful_filtering == OptBool::False,
+            drop_cgnat: !node.has_cap(KEEP_CGNAT),
+            port: 0,
+        }
     }
 
     /// What the engine must know of a peer; `None` if it is to have none such.

@@ -23,7 +23,7 @@ mod tests;
 mod waiting;
 mod whois;
 
-pub use effect::{ControlStart, Effect, PeerSet, RelayConfig, RouterConfig, TAILNET};
+pub use effect::{ControlStart, Effect, Firewall, PeerSet, RelayConfig, RouterConfig, TAILNET};
 pub use input::{Command, Input, Reply};
 pub use machine::State;
 pub use profiles::Changes;

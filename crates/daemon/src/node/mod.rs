@@ -419,7 +419,9 @@ impl Node {
             }
             Effect::Router => {
                 if let Some(interface) = &mut self.interface {
-                    interface.apply(&shared.backend.borrow().router_config());
+                    let mut config = shared.backend.borrow().router_config();
+                    config.firewall.port = shared.plane.port();
+                    interface.apply(&config);
                 }
             }
             Effect::SyncPeers(peers) => self.sync_peers(peers).await,

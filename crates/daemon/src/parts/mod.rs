@@ -9,6 +9,7 @@ pub mod c2n;
 pub mod debug;
 pub mod health;
 pub mod ipnbus;
+pub mod iptables;
 pub mod osrouter;
 pub mod portmapper;
 pub mod unixsocketidentity;
@@ -25,6 +26,7 @@ pub fn built() -> Vec<&'static str> {
         debug::FEATURE,
         health::FEATURE,
         ipnbus::FEATURE,
+        iptables::FEATURE,
         osrouter::FEATURE,
         portmapper::FEATURE,
         unixsocketidentity::FEATURE,

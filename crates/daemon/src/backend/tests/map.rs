@@ -108,3 +108,45 @@ fn an_interface_has_addresses_and_routes_while_packets_may_pass() {
     assert!(node.want_running(false).contains(&"router".to_owned()));
     assert_eq!(node.backend.router_config(), RouterConfig::default());
 }
+
+#[test]
+fn accepted_networks_get_routes_and_settings_reach_the_packet_filter() {
+    let net = |text: &str| text.parse::<ipnet::IpNet>().expect("prefix");
+    let mut node = Fixture::running();
+    node.backend.tun = true;
+    for (id, own) in [(2, "10.9.0.0/16"), (3, "10.8.0.0/16")] {
+        let mut router = super::node(id);
+        let more = [net(own), net("10.9.0.0/16"), net("100.64.7.0/24"), net("0.0.0.0/0")];
+        router.allowed_ips = router.allowed_ips.iter().copied().chain(more).collect();
+        node.control(Event::MapItem(MapItem::Peer(Box::new(router))));
+    }
+    node.map(delta(Delta::default()), &[]);
+    let mut routes = Vec::new();
+    for accept in [true, false] {
+        let edit = MaskedPrefs {
+            prefs: Prefs {
+                route_all: accept,
+                no_snat: accept,
+                no_stateful_filtering: OptBool::from(accept),
+                netfilter_kind: "iptables".to_owned(),
+                ..Prefs::default()
+            },
+            mask: PrefsMask {
+                route_all: true,
+                no_snat: true,
+                no_stateful_filtering: true,
+                netfilter_kind: true,
+                ..PrefsMask::default()
+            },
+        };
+        node.ask(|reply| Command::EditPrefs(Box::new(edit), reply));
+        let config = node.backend.router_config();
+        let behind = config.routes.iter().filter(|net| net.to_string().starts_with("10.")).copied();
+        routes.push(behind.collect::<Vec<_>>());
+        assert!(config.routes.len() <= 4, "the tailnet is there already: {:?}", config.routes);
+        let firewall = config.firewall;
+        assert_eq!((firewall.mode, firewall.kind.as_str()), (NetfilterMode::On, "iptables"));
+        assert_eq!((firewall.snat, firewall.stateful, firewall.drop_cgnat), (!accept, !accept, true));
+    }
+    assert_eq!(routes, [vec![net("10.8.0.0/16"), net("10.9.0.0/16")], vec![]]);
+}

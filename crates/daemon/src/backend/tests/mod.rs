@@ -13,7 +13,7 @@ use crate::state::Store;
 use ::control::{Event, LoggedIn, MapItem, MapMessage};
 use ::keys::{DiscoPublic, NodePrivate, NodePublic};
 use ::netmap::{Delta, DerpMapDelta, DerpNode, DerpRegion, Node, NodeId, StableId, UserId, UserProfile};
-use localapi::types::{MaskedPrefs, Options, Persist, Prefs, PrefsMask};
+use localapi::types::{MaskedPrefs, NetfilterMode, OptBool, Options, Persist, Prefs, PrefsMask};
 use rand_core::{CryptoRng, RngCore};
 use std::cell::RefCell;
 use std::rc::Rc;

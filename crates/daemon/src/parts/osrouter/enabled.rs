@@ -6,9 +6,10 @@ use super::USERSPACE;
 use super::reader::Reader;
 use super::writer::Writer;
 use crate::backend::{RouterConfig, TAILNET};
+use crate::parts::iptables;
 use engine::lines::batch::Run;
 use ipnet::IpNet;
-use router::{Config, Error, Router, Tun};
+use router::{Config, Error, Layout, Router, Tun};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 
@@ -18,6 +19,9 @@ pub const FEATURE: Option<&str> = Some("osrouter");
 /// Upstream's MTU: it fits every path that carries IPv6 at all.
 const MTU: u32 = 1280;
 
+/// Says where routes are put: `main`, `policy` or `auto`.
+const LAYOUT: &str = "TS_DEBUG_ROUTE_LAYOUT";
+
 /// Below this IPv4 itself does not work everywhere, above it no batch has room.
 const MTU_RANGE: std::ops::RangeInclusive<u32> = 576..=9000;
 
@@ -25,6 +29,7 @@ const MTU_RANGE: std::ops::RangeInclusive<u32> = 576..=9000;
 pub struct Interface {
     tun: Arc<Tun>,
     router: Router,
+    rules: iptables::Rules,
     mtu: u32,
     /// What was applied last, without a problem.
     applied: Option<RouterConfig>,
@@ -75,10 +80,19 @@ fn open_one(name: &str) -> Result<(Interface, Packets), Error> {
     }
     let (reader, writer) = (Reader::new(&tun), Writer::new(tun.takes_large()));
     let packets = Packets { tun: tun.clone(), mtu: mtu as usize, reader, writer };
-    let mut interface = Interface { tun, router, mtu, applied: None };
+    let mut interface = Interface { tun, router, rules: iptables::Rules::default(), mtu, applied: None };
     // Away with what a killed run may have left on an interface that outlived it.
     interface.apply(&RouterConfig::default());
     Ok((interface, packets))
+}
+
+/// The main table, which every kernel follows, unless somebody wants upstream's table of its own.
+fn layout(wanted: Option<&str>) -> Layout {
+    match wanted {
+        Some("auto") => Layout::Auto,
+        Some("policy") => Layout::Policy,
+        _ => Layout::Main,
+    }
 }
 
 fn mtu(wanted: Option<&str>) -> u32 {
@@ -99,7 +113,7 @@ pub fn cleanup(names: &[String]) -> Result<(), String> {
     for name in names.iter().filter(|name| !name.is_empty() && *name != USERSPACE) {
         router::cleanup(name, &ranges()).map_err(|error| format!("clean up {name}: {error}"))?;
     }
-    Ok(())
+    iptables::cleanup().map_err(|error| format!("clean up the packet filter: {error}"))
 }
 
 impl Interface {
@@ -118,21 +132,25 @@ impl Interface {
             up: true,
             addresses: config.addresses.clone(),
             routes: config.routes.clone(),
+            layout: layout(std::env::var(LAYOUT).ok().as_deref()),
             ..Config::default()
         });
-        if problems.is_empty() {
+        let mut texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        texts.extend(self.rules.apply(self.tun.name(), self.router.has_ipv6(), config));
+        if texts.is_empty() {
             self.applied = Some(config.clone());
             return;
         }
         self.applied = None;
-        let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
         log::error!("{}: {}", self.tun.name(), texts.join("; "));
     }
 
     /// Removes what was set.
     pub fn close(self) {
         let name = self.tun.name();
-        for problem in self.router.close() {
+        let mut problems = self.rules.close();
+        problems.extend(self.router.close().iter().map(ToString::to_string));
+        for problem in problems {
             log::warn!("{name}: {problem}");
         }
     }
