@@ -4,6 +4,7 @@
 
 mod ahead;
 mod connect;
+mod h2;
 mod login;
 mod map;
 mod ping;

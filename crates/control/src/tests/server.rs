@@ -14,9 +14,10 @@ use keys::MachinePrivate;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 /// The open body of an answer.
 pub(super) type Body = Sender<Bytes>;
@@ -50,6 +51,8 @@ pub(super) struct Server {
     /// Request lines outside Noise.
     pub(super) plain: RefCell<Vec<String>>,
     pub(super) version: Cell<u16>,
+    /// Has every connection end as soon as what runs on it is done.
+    pub(super) go_away: Notify,
     seen: mpsc::Sender<Seen>,
 }
 
@@ -96,6 +99,7 @@ impl Server {
             dialled: RefCell::default(),
             plain: RefCell::default(),
             version: Cell::new(0),
+            go_away: Notify::new(),
             seen,
         });
         (server, requests)
@@ -175,9 +179,14 @@ impl Server {
         noise.write_all(b"\xff\xff\xffTS\x00\x00\x00\x02{}").await?;
         let me = self.clone();
         let service = hyper::service::service_fn(move |request| me.clone().take(request));
-        let _ = hyper::server::conn::http2::Builder::new(Local)
-            .serve_connection(TokioIo::new(noise), service)
-            .await;
+        let connection =
+            hyper::server::conn::http2::Builder::new(Local).serve_connection(TokioIo::new(noise), service);
+        let mut connection = pin!(connection);
+        tokio::select! {
+            _ = &mut connection => return Ok(()),
+            () = self.go_away.notified() => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
         Ok(())
     }
 
