@@ -148,10 +148,10 @@ impl Client {
         })?;
         let headers = request.headers_mut();
         if posts {
-            headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+            headers.append(http::header::CONTENT_LENGTH, HeaderValue::from(length));
         }
         if let Some(content_type) = content_type {
-            headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+            headers.append(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
         for hint in hints.iter().filter(|key| !key.is_zero()) {
             if let Ok(value) = HeaderValue::try_from(hint.to_text()) {

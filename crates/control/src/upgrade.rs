@@ -9,12 +9,11 @@ use crate::overtake::overtaking;
 use crate::server::{Url, host_header};
 use crate::{Error, plain};
 use base64::Engine as _;
-use dial::{Dial, Target, Verify};
+use dial::{Dial, LocalFuture, Target, Verify};
 use http1::{Head, Method};
 use keys::{MachinePrivate, MachinePublic};
 use rand_core::CryptoRngCore;
 use std::cell::RefCell;
-use std::pin::pin;
 use std::time::Duration;
 
 /// Head start of plain HTTP.
@@ -41,8 +40,8 @@ pub(crate) async fn connect(attempt: &Attempt<'_>, skip_plain: bool) -> Result<N
     if skip_plain {
         return attempt.one(tls_port, true).await;
     }
-    let mut plain = pin!(attempt.one(plain_port, false));
-    let mut tls = pin!(attempt.one(tls_port, true));
+    let mut plain = attempt.one(plain_port, false);
+    let mut tls = attempt.one(tls_port, true);
     let mut plain_error = tokio::select! {
         biased;
         result = &mut plain => match result {
@@ -71,8 +70,9 @@ pub(crate) async fn connect(attempt: &Attempt<'_>, skip_plain: bool) -> Result<N
 }
 
 impl Attempt<'_> {
-    async fn one(&self, port: u16, tls: bool) -> Result<NoiseStream, Error> {
-        overtaking(TIMEOUT, "connecting to control", || Box::pin(self.one_untimed(port, tls))).await
+    /// In a box: its code is large and used in four places.
+    fn one(&self, port: u16, tls: bool) -> LocalFuture<'_, Result<NoiseStream, Error>> {
+        Box::pin(overtaking(TIMEOUT, "connecting to control", move || Box::pin(self.one_untimed(port, tls))))
     }
 
     async fn one_untimed(&self, port: u16, tls: bool) -> Result<NoiseStream, Error> {

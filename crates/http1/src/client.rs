@@ -2,8 +2,9 @@
 
 use crate::body::Body;
 use crate::writer::Head;
-use crate::{Error, Headers, Method, Reader, Stream};
+use crate::{Error, Headers, LocalFuture, Method, Reader, Stream};
 use bytes::Bytes;
+use std::future::poll_fn;
 use tokio::io::AsyncWriteExt as _;
 
 /// The longest head of an answer, in bytes.
@@ -28,7 +29,16 @@ pub struct Response {
 ///
 /// # Errors
 /// Everything but [`Error::BodyTooLong`].
-pub async fn ask(io: &mut dyn Stream, mut request: Head, body: &[u8]) -> Result<Response, Error> {
+pub fn ask<'a>(
+    io: &'a mut dyn Stream,
+    request: Head,
+    body: &'a [u8],
+) -> LocalFuture<'a, Result<Response, Error>> {
+    // In a box, so that its code is not repeated in its callers.
+    Box::pin(exchange(io, request, body))
+}
+
+async fn exchange(io: &mut dyn Stream, mut request: Head, body: &[u8]) -> Result<Response, Error> {
     if request.lacking {
         return Err(Error::Unsendable);
     }
@@ -67,15 +77,19 @@ impl Response {
     /// # Errors
     /// [`Error::Io`], [`Error::Cut`], [`Error::Malformed`].
     pub async fn next(&mut self, io: &mut dyn Stream) -> Result<Option<Bytes>, Error> {
-        self.reader.piece(io, &mut self.body).await
+        poll_fn(|cx| self.reader.poll_piece(cx, io, &mut self.body)).await
     }
 
     /// All of the body.
     ///
     /// # Errors
     /// As [`Response::next`], and [`Error::BodyTooLong`].
-    pub async fn whole(&mut self, io: &mut dyn Stream, limit: usize) -> Result<Bytes, Error> {
-        self.reader.whole(io, &mut self.body, limit).await
+    pub fn whole<'a>(
+        &'a mut self,
+        io: &'a mut dyn Stream,
+        limit: usize,
+    ) -> LocalFuture<'a, Result<Bytes, Error>> {
+        self.reader.whole(io, &mut self.body, limit)
     }
 
     /// What came behind the head of an answer that switches to another protocol.

@@ -28,11 +28,15 @@ pub use client::{Response, ask};
 pub use head::{Headers, Request};
 pub use method::Method;
 pub use reader::Reader;
-pub use server::{Answer, Content, Limits, LocalFuture, Service, serve};
+pub use server::{Answer, Content, Limits, Service, serve};
 pub use writer::{Head, reason};
 
 use std::io;
+use std::pin::Pin;
 use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A future that stays on its thread.
+pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// A byte stream in both directions.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin {}

@@ -2,19 +2,28 @@
 
 use crate::body::Body;
 use crate::head::{self, Request, Status};
-use crate::{Error, Stream};
+use crate::{Error, LocalFuture, Stream};
 use bytes::{Buf as _, Bytes, BytesMut};
-use std::future::pending;
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
 use tokio::io::AsyncReadExt as _;
 
-/// Bytes that are asked of the stream at a time.
-const READ: usize = 8 << 10;
+/// Room for a piece of a body, in bytes.
+const PIECE: usize = 8 << 10;
+/// Room for what may be long in coming: connections wait with a buffer of this size.
+const IDLE: usize = 1 << 10;
 
 /// What has been read of a stream and not used.
+///
+/// Reading is done by `poll_*`, each of which is in the binary once; what is `async` only wraps them, because code of
+/// that kind is repeated in every caller. Dropping a future loses nothing that has been read.
 #[derive(Debug, Default)]
 pub struct Reader {
     input: BytesMut,
+    /// So many bytes of it are known not to end a head.
+    searched: usize,
 }
 
 impl Reader {
@@ -27,7 +36,9 @@ impl Reader {
         io: &mut dyn Stream,
         limit: usize,
     ) -> Result<Option<(Request, Body)>, Error> {
-        let Some(head) = self.head(io, limit, false).await? else { return Ok(None) };
+        let Some(head) = poll_fn(|cx| self.poll_head(cx, io, limit, false)).await? else {
+            return Ok(None);
+        };
         let request = head::request(&head)?;
         let body = Body::of_request(&request.headers, request.old)?;
         Ok(Some((request, body)))
@@ -35,51 +46,57 @@ impl Reader {
 
     /// The first line and the fields of the next answer.
     pub(crate) async fn status(&mut self, io: &mut dyn Stream, limit: usize) -> Result<Status, Error> {
-        let head = self.head(io, limit, true).await?.ok_or(Error::Unanswered)?;
-        head::status(&head)
+        let head = poll_fn(|cx| self.poll_head(cx, io, limit, true)).await?;
+        head::status(&head.ok_or(Error::Unanswered)?)
     }
 
-    /// The bytes of a whole head.
-    async fn head(
+    /// The bytes of a whole head; `None` if the stream ends before it begins.
+    fn poll_head(
         &mut self,
+        cx: &mut Context<'_>,
         io: &mut dyn Stream,
         limit: usize,
         answer: bool,
-    ) -> Result<Option<BytesMut>, Error> {
-        let mut searched = 0;
+    ) -> Poll<Result<Option<BytesMut>, Error>> {
         loop {
             // Empty lines before a head are left over from a body (RFC 9112 §2.2).
-            while searched == 0 && matches!(self.input.first(), Some(b'\r' | b'\n')) {
+            while self.searched == 0 && matches!(self.input.first(), Some(b'\r' | b'\n')) {
                 self.input.advance(1);
             }
             plausible(&self.input, answer)?;
-            let length = head::length(&self.input, searched);
-            searched = self.input.len();
-            if length.unwrap_or(searched) > limit {
-                return Err(Error::HeadTooLong(limit));
+            let length = head::length(&self.input, self.searched);
+            self.searched = self.input.len();
+            if length.unwrap_or(self.searched) > limit {
+                return Poll::Ready(Err(Error::HeadTooLong(limit)));
             }
             if let Some(length) = length {
-                return Ok(Some(self.input.split_to(length)));
+                self.searched = 0;
+                return Poll::Ready(Ok(Some(self.input.split_to(length))));
             }
-            if self.fill(io).await? == 0 {
-                return if self.input.is_empty() { Ok(None) } else { Err(Error::Cut) };
+            if ready!(self.poll_fill(cx, io, IDLE))? == 0 {
+                return Poll::Ready(if self.input.is_empty() { Ok(None) } else { Err(Error::Cut) });
             }
         }
     }
 
-    /// The next piece of `body`; `None` at its end. Dropping the future loses nothing.
+    /// The next piece of `body`; `None` at its end.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Cut`], [`Error::Malformed`].
-    pub async fn piece(&mut self, io: &mut dyn Stream, body: &mut Body) -> Result<Option<Bytes>, Error> {
+    pub fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut dyn Stream,
+        body: &mut Body,
+    ) -> Poll<Result<Option<Bytes>, Error>> {
         loop {
             if let Some(piece) = body.take(&mut self.input)? {
-                return Ok(Some(piece));
+                return Poll::Ready(Ok(Some(piece)));
             }
             if body.is_done() {
-                return Ok(None);
+                return Poll::Ready(Ok(None));
             }
-            if self.fill(io).await? == 0 {
+            if ready!(self.poll_fill(cx, io, PIECE))? == 0 {
                 body.closed()?;
             }
         }
@@ -88,42 +105,51 @@ impl Reader {
     /// All of `body`.
     ///
     /// # Errors
-    /// As [`Reader::piece`], and [`Error::BodyTooLong`].
-    pub async fn whole(
-        &mut self,
-        io: &mut dyn Stream,
-        body: &mut Body,
+    /// As [`Reader::poll_piece`], and [`Error::BodyTooLong`].
+    pub fn whole<'a>(
+        &'a mut self,
+        io: &'a mut dyn Stream,
+        body: &'a mut Body,
         limit: usize,
-    ) -> Result<Bytes, Error> {
-        if body.at_least() > limit as u64 {
-            return Err(Error::BodyTooLong(limit));
-        }
+    ) -> LocalFuture<'a, Result<Bytes, Error>> {
         let mut whole = BytesMut::new();
-        while let Some(piece) = self.piece(io, body).await? {
-            // What a chunk has announced counts at once.
-            let room = limit.saturating_sub(whole.len()).checked_sub(piece.len());
-            if room.is_none_or(|room| body.at_least() > room as u64) {
-                return Err(Error::BodyTooLong(limit));
+        Box::pin(poll_fn(move |cx| {
+            loop {
+                // What a chunk has announced counts at once.
+                let room = limit.checked_sub(whole.len());
+                if room.is_none_or(|room| body.at_least() > room as u64) {
+                    return Poll::Ready(Err(Error::BodyTooLong(limit)));
+                }
+                match ready!(self.poll_piece(cx, io, body))? {
+                    Some(piece) => whole.extend_from_slice(&piece),
+                    None => return Poll::Ready(Ok(std::mem::take(&mut whole).freeze())),
+                }
             }
-            whole.extend_from_slice(&piece);
-        }
-        Ok(whole.freeze())
+        }))
     }
 
     /// Resolves when the other side hangs up. What it sends meanwhile is kept, and then it is no longer watched: it has
     /// another request, so it waits for this one.
     pub async fn gone(&mut self, io: &mut dyn Stream) {
-        if self.input.is_empty() && matches!(self.fill(io).await, Ok(0) | Err(_)) {
-            return;
-        }
-        pending().await
+        poll_fn(|cx| match self.input.is_empty() {
+            true => match self.poll_fill(cx, io, IDLE) {
+                Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(()),
+                _ => Poll::Pending,
+            },
+            false => Poll::Pending,
+        })
+        .await;
     }
 
     /// Reads everything to the end, and forgets it.
     pub(crate) async fn drain(&mut self, io: &mut dyn Stream) {
-        while matches!(self.fill(io).await, Ok(1..)) {
-            self.input.clear();
-        }
+        poll_fn(|cx| {
+            while matches!(ready!(self.poll_fill(cx, io, PIECE)), Ok(1..)) {
+                self.input.clear();
+            }
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Gives the buffer back when nothing is in it.
@@ -138,10 +164,16 @@ impl Reader {
         self.input.freeze()
     }
 
-    /// Reads once; 0 is the end.
-    async fn fill(&mut self, io: &mut dyn Stream) -> io::Result<usize> {
-        self.input.reserve(READ);
-        io.read_buf(&mut self.input).await
+    /// Reads once, with at least so much room; 0 is the end.
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut dyn Stream,
+        room: usize,
+    ) -> Poll<io::Result<usize>> {
+        self.input.reserve(room);
+        // The future holds nothing, so that a new one for each poll is as good.
+        pin!(io.read_buf(&mut self.input)).poll(cx)
     }
 }
 

@@ -3,9 +3,8 @@
 use crate::body::Body;
 use crate::head::Request;
 use crate::writer::{self, Head};
-use crate::{Error, Method, Reader, Stream};
+use crate::{Error, LocalFuture, Method, Reader, Stream};
 use bytes::Bytes;
-use std::pin::Pin;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
@@ -15,9 +14,6 @@ use tokio::time::timeout;
 const LINGER: Duration = Duration::from_secs(1);
 /// Bodies up to this length leave in one write with their head.
 const TOGETHER: usize = 16 << 10;
-
-/// A future that stays on its thread.
-pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// What a client may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
