@@ -15,7 +15,6 @@ mod stop;
 mod wait;
 
 use localapi::types::OptionalFeatures;
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -36,7 +35,7 @@ pub struct Env {
     /// [`ALL_COMMANDS`] or those that this build has.
     pub commands: &'static Command,
     /// Environment variables; `USER`, `SSH_CLIENT` and `TS_DEBUG_NETCHECK_UDP_BIND` are read.
-    pub vars: BTreeMap<String, String>,
+    pub vars: Vec<(String, String)>,
     /// Real user id, for the hint about `sudo`.
     pub uid: u32,
     /// Standard input and output are both a terminal, so a question can be asked.
@@ -51,6 +50,13 @@ pub struct Env {
     pub version: VersionInfo,
     /// Makes what opens connections to relays, for `netcheck`.
     pub dialer: fn() -> Result<Rc<dyn dial::Dial>, String>,
+}
+
+impl Env {
+    /// The environment variable `name`; of one that is not set, nothing.
+    fn var(&self, name: &str) -> &str {
+        self.vars.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
 }
 
 /// The versions of this program.

@@ -5,7 +5,8 @@
 
 use std::pin::{Pin, pin};
 
-use localapi::Error;
+use localapi::client::Exchange;
+use localapi::{Bytes, Error};
 use tokio::runtime::{EnterGuard, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
@@ -71,7 +72,12 @@ impl Waiter {
         Limit { signals, ..limit }
     }
 
-    /// The answer to a call.
+    /// What comes of a request.
+    pub(crate) fn body(&self, exchange: &Exchange<'_>) -> Result<Bytes, Error> {
+        self.wait(exchange.send())
+    }
+
+    /// What the daemon sends.
     pub(crate) fn wait<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let nothing = || Error::Connection { path: String::new(), cause: "given up".to_owned() };
         self.within(&mut Limit::default(), call).unwrap_or_else(|_| Err(nothing()))

@@ -152,8 +152,7 @@ fn mistakes() {
     }
     let logged_out = recorded().answer("GET derpmap", 200, "null\n");
     assert_eq!(run(&logged_out, "netcheck").status, 1);
-    let bind =
-        |env: &mut cli::Env| drop(env.vars.insert("TS_DEBUG_NETCHECK_UDP_BIND".to_owned(), "x".to_owned()));
+    let bind = |env: &mut cli::Env| env.vars.push(("TS_DEBUG_NETCHECK_UDP_BIND".to_owned(), "x".to_owned()));
     let done = run_as(&script, "netcheck", bind);
     assert_eq!(done.err, "TS_DEBUG_NETCHECK_UDP_BIND: \"x\" is no ip:port\n");
 }

@@ -150,7 +150,7 @@ fn over_ssh_from_the_tailnet_a_risk_must_be_accepted() {
         Script::new(&status("Running"), &plain()).bus("POST login-interactive", &[r#"{"ErrMessage":"x"}"#]);
     let line = "up --login-server=https://c.example --force-reauth";
     let over_ssh = |env: &mut cli::Env| {
-        env.vars.insert("SSH_CLIENT".to_owned(), "100.64.0.9 50000 22".to_owned());
+        env.vars.push(("SSH_CLIENT".to_owned(), "100.64.0.9 50000 22".to_owned()));
     };
     expect![[r#"
         > GET status

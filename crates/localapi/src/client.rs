@@ -21,9 +21,11 @@ use std::path::{Path, PathBuf};
 mod bus;
 mod call;
 mod connect;
+mod request;
 
 pub use bus::BusWatcher;
 pub use call::{Answer, BodyStream};
+pub use request::{Call, Exchange};
 
 /// Talks to the daemon behind one socket.
 #[derive(Debug, Clone)]
@@ -68,44 +70,46 @@ impl Client {
     }
 
     /// The whole status.
-    pub async fn status(&self) -> Result<Status, Error> {
-        self.get("status").await
+    pub fn status(&self) -> Call<'_, Status> {
+        self.get("status")
     }
 
     /// The status without peers.
-    pub async fn status_without_peers(&self) -> Result<Status, Error> {
-        self.get("status?peers=false").await
+    pub fn status_without_peers(&self) -> Call<'_, Status> {
+        self.get("status?peers=false")
     }
 
     /// The settings, keys zeroed.
-    pub async fn prefs(&self) -> Result<Prefs, Error> {
-        self.get("prefs").await
+    pub fn prefs(&self) -> Call<'_, Prefs> {
+        self.get("prefs")
     }
 
     /// Changes settings; gives all of them.
-    pub async fn edit_prefs(&self, edit: &MaskedPrefs) -> Result<Prefs, Error> {
-        self.json(Method::PATCH, "prefs", 200, body(edit)).await
+    pub fn edit_prefs(&self, edit: &MaskedPrefs) -> Call<'_, Prefs> {
+        self.json(Method::PATCH, "prefs", 200, body(edit))
     }
 
     /// Has settings checked. Go's command line does not look at the answer; this does.
-    pub async fn check_prefs(&self, prefs: &Prefs) -> Result<(), Error> {
-        let answer: ErrorBody = self.json(Method::POST, "check-prefs", 200, body(prefs)).await?;
-        if answer.error.is_empty() { Ok(()) } else { Err(Error::Refused(answer.error)) }
+    pub fn check_prefs(&self, prefs: &Prefs) -> Call<'_, ()> {
+        Call::new(self, Method::POST, "check-prefs", 200, body(prefs), |path, answer| {
+            let answer: ErrorBody = decode(path, answer)?;
+            if answer.error.is_empty() { Ok(()) } else { Err(Error::Refused(answer.error)) }
+        })
     }
 
     /// Replaces all settings and starts the backend anew.
-    pub async fn start(&self, options: &Options) -> Result<(), Error> {
-        self.call(Method::POST, "start", 204, body(options)).await.map(drop)
+    pub fn start(&self, options: &Options) -> Call<'_, ()> {
+        self.done(Method::POST, "start", 204, body(options))
     }
 
     /// Has control asked for a login URL, which comes over the bus.
-    pub async fn login_interactive(&self) -> Result<(), Error> {
-        self.call(Method::POST, "login-interactive", 204, Bytes::new()).await.map(drop)
+    pub fn login_interactive(&self) -> Call<'_, ()> {
+        self.done(Method::POST, "login-interactive", 204, Bytes::new())
     }
 
     /// Logs out and forgets the profile.
-    pub async fn logout(&self) -> Result<(), Error> {
-        self.call(Method::POST, "logout", 204, Bytes::new()).await.map(drop)
+    pub fn logout(&self) -> Call<'_, ()> {
+        self.done(Method::POST, "logout", 204, Bytes::new())
     }
 
     /// Subscribes to the bus; `mask` is made of the bits in [`mask`](crate::types::mask).
@@ -115,209 +119,235 @@ impl Client {
     }
 
     /// Pings; `size` in bytes counts only for disco. Takes as long as the answer does: bound it with a timeout.
-    pub async fn ping(&self, ip: IpAddr, kind: PingKind, size: usize) -> Result<PingResult, Error> {
+    pub fn ping(&self, ip: IpAddr, kind: PingKind, size: usize) -> Call<'_, PingResult> {
         let path = format!("ping?ip={}&size={size}&type={}", encode(&ip.to_string()), kind.name());
-        self.json(Method::POST, &path, 200, Bytes::new()).await
+        self.json(Method::POST, &path, 200, Bytes::new())
     }
 
     /// Who is behind `addr`: an IP address, `ip:port` or a node key.
-    pub async fn whois(&self, addr: &str, proto: Option<&str>) -> Result<WhoIs, Error> {
+    pub fn whois(&self, addr: &str, proto: Option<&str>) -> Call<'_, WhoIs> {
         let proto = proto.map_or_else(String::new, |proto| format!("proto={}&", encode(proto)));
-        self.get(&format!("whois?{proto}addr={}", encode(addr))).await
+        self.get(&format!("whois?{proto}addr={}", encode(addr)))
     }
 
     /// The relays; `None` until control has told them.
-    pub async fn derp_map(&self) -> Result<Option<DerpMap>, Error> {
-        self.get("derpmap").await
+    pub fn derp_map(&self) -> Call<'_, Option<DerpMap>> {
+        self.get("derpmap")
     }
 
     /// All logins.
-    pub async fn profiles(&self) -> Result<Vec<LoginProfile>, Error> {
-        self.get::<Option<_>>("profiles/").await.map(Option::unwrap_or_default)
+    pub fn profiles(&self) -> Call<'_, Vec<LoginProfile>> {
+        self.list("profiles/")
     }
 
     /// The login in use.
-    pub async fn current_profile(&self) -> Result<LoginProfile, Error> {
-        self.get("profiles/current").await
+    pub fn current_profile(&self) -> Call<'_, LoginProfile> {
+        self.get("profiles/current")
     }
 
     /// Switches to a fresh login, which is not stored before it has succeeded.
-    pub async fn new_profile(&self) -> Result<(), Error> {
-        self.call(Method::PUT, "profiles/", 201, Bytes::new()).await.map(drop)
+    pub fn new_profile(&self) -> Call<'_, ()> {
+        self.done(Method::PUT, "profiles/", 201, Bytes::new())
     }
 
     /// Switches to the login `id`.
-    pub async fn switch_profile(&self, id: &str) -> Result<(), Error> {
-        self.call(Method::POST, &format!("profiles/{}", encode(id)), 204, Bytes::new()).await.map(drop)
+    pub fn switch_profile(&self, id: &str) -> Call<'_, ()> {
+        self.done(Method::POST, &format!("profiles/{}", encode(id)), 204, Bytes::new())
     }
 
     /// Forgets the login `id`.
-    pub async fn delete_profile(&self, id: &str) -> Result<(), Error> {
-        self.call(Method::DELETE, &format!("profiles/{}", encode(id)), 204, Bytes::new()).await.map(drop)
+    pub fn delete_profile(&self, id: &str) -> Call<'_, ()> {
+        self.done(Method::DELETE, &format!("profiles/{}", encode(id)), 204, Bytes::new())
     }
 
     /// Has the config file read again; `false` when there is none.
-    pub async fn reload_config(&self) -> Result<bool, Error> {
-        let answer: ReloadConfigResponse =
-            self.json(Method::POST, "reload-config", 200, Bytes::new()).await?;
-        if answer.err.is_empty() { Ok(answer.reloaded) } else { Err(Error::Refused(answer.err)) }
+    pub fn reload_config(&self) -> Call<'_, bool> {
+        Call::new(self, Method::POST, "reload-config", 200, Bytes::new(), |path, answer| {
+            let answer: ReloadConfigResponse = decode(path, answer)?;
+            if answer.err.is_empty() { Ok(answer.reloaded) } else { Err(Error::Refused(answer.err)) }
+        })
     }
 
     /// Which features are in the daemon's build.
-    pub async fn features(&self) -> Result<OptionalFeatures, Error> {
-        self.get("debug-optional-features").await
+    pub fn features(&self) -> Call<'_, OptionalFeatures> {
+        self.get("debug-optional-features")
     }
 
     /// The DNS settings of the tailnet.
-    pub async fn dns_config(&self) -> Result<DnsConfig, Error> {
-        self.get("dns-config").await
+    pub fn dns_config(&self) -> Call<'_, DnsConfig> {
+        self.get("dns-config")
     }
 
     /// The DNS settings of the system.
-    pub async fn dns_os_config(&self) -> Result<DnsOsConfig, Error> {
-        self.get("dns-osconfig").await
+    pub fn dns_os_config(&self) -> Call<'_, DnsOsConfig> {
+        self.get("dns-osconfig")
     }
 
     /// Asks the daemon's resolver.
-    pub async fn dns_query(&self, name: &str, kind: &str) -> Result<DnsQueryResponse, Error> {
-        self.get(&format!("dns-query?name={}&type={}", encode(name), encode(kind))).await
+    pub fn dns_query(&self, name: &str, kind: &str) -> Call<'_, DnsQueryResponse> {
+        self.get(&format!("dns-query?name={}&type={}", encode(name), encode(kind)))
     }
 
     /// The exit node that suits best.
-    pub async fn suggest_exit_node(&self) -> Result<ExitNodeSuggestion, Error> {
-        self.get("suggest-exit-node").await
+    pub fn suggest_exit_node(&self) -> Call<'_, ExitNodeSuggestion> {
+        self.get("suggest-exit-node")
     }
 
     /// Switches the last exit node on or off.
-    pub async fn set_use_exit_node(&self, on: bool) -> Result<Prefs, Error> {
+    pub fn set_use_exit_node(&self, on: bool) -> Call<'_, Prefs> {
         let path = format!("set-use-exit-node-enabled?enabled={on}");
-        self.json(Method::POST, &path, 200, Bytes::new()).await
+        self.json(Method::POST, &path, 200, Bytes::new())
     }
 
     /// What keeps this machine from forwarding packets, if anything.
-    pub async fn check_ip_forwarding(&self) -> Result<Option<String>, Error> {
-        self.warning("check-ip-forwarding").await
+    pub fn check_ip_forwarding(&self) -> Call<'_, Option<String>> {
+        self.warning("check-ip-forwarding")
     }
 
     /// What keeps this machine from forwarding UDP fast, if anything.
-    pub async fn check_udp_gro_forwarding(&self) -> Result<Option<String>, Error> {
-        self.warning("check-udp-gro-forwarding").await
+    pub fn check_udp_gro_forwarding(&self) -> Call<'_, Option<String>> {
+        self.warning("check-udp-gro-forwarding")
     }
 
     /// Sets it up to forward UDP fast; gives what did not work, if anything.
-    pub async fn set_udp_gro_forwarding(&self) -> Result<Option<String>, Error> {
-        self.warning("set-udp-gro-forwarding").await
+    pub fn set_udp_gro_forwarding(&self) -> Call<'_, Option<String>> {
+        self.warning("set-udp-gro-forwarding")
     }
 
     /// Whether the daemon marks its own packets.
-    pub async fn check_so_mark_in_use(&self) -> Result<bool, Error> {
-        self.get::<UseSoMark>("check-so-mark-in-use").await.map(|answer| answer.use_so_mark)
+    pub fn check_so_mark_in_use(&self) -> Call<'_, bool> {
+        Call::new(self, Method::GET, "check-so-mark-in-use", 200, Bytes::new(), |path, answer| {
+            decode::<UseSoMark>(path, answer).map(|answer| answer.use_so_mark)
+        })
     }
 
     /// The Tailscale Services that this node sees.
-    pub async fn services(&self) -> Result<BTreeMap<String, ServiceDetails>, Error> {
-        self.get::<Option<_>>("services").await.map(Option::unwrap_or_default)
+    pub fn services(&self) -> Call<'_, BTreeMap<String, ServiceDetails>> {
+        self.list("services")
     }
 
     /// The serve configuration, as it is.
-    pub async fn serve_config(&self) -> Result<Raw, Error> {
-        self.get("serve-config").await
+    pub fn serve_config(&self) -> Call<'_, Raw> {
+        self.get("serve-config")
     }
 
     /// What is known of newer versions.
-    pub async fn check_update(&self) -> Result<ClientVersion, Error> {
-        self.get("update/check").await
+    pub fn check_update(&self) -> Call<'_, ClientVersion> {
+        self.get("update/check")
     }
 
     /// A node by its number.
-    pub async fn peer_by_id(&self, id: i64) -> Result<Node, Error> {
-        self.get(&format!("peer-by-id?id={id}")).await
+    pub fn peer_by_id(&self, id: i64) -> Call<'_, Node> {
+        self.get(&format!("peer-by-id?id={id}"))
     }
 
     /// A user by their number.
-    pub async fn user_profile(&self, id: i64) -> Result<UserProfile, Error> {
-        self.get(&format!("user-profile?id={id}")).await
+    pub fn user_profile(&self, id: i64) -> Call<'_, UserProfile> {
+        self.get(&format!("user-profile?id={id}"))
     }
 
     /// Names for which control helps with certificates.
-    pub async fn cert_domains(&self) -> Result<Vec<String>, Error> {
-        self.get::<Option<_>>("cert-domains").await.map(Option::unwrap_or_default)
+    pub fn cert_domains(&self) -> Call<'_, Vec<String>> {
+        self.list("cert-domains")
     }
 
     /// Metrics in Prometheus text.
-    pub async fn user_metrics(&self) -> Result<Bytes, Error> {
-        self.call(Method::GET, "usermetrics", 200, Bytes::new()).await
+    pub fn user_metrics(&self) -> Call<'_, Bytes> {
+        self.call(Method::GET, "usermetrics", 200, Bytes::new())
     }
 
     /// A marker for support; text of one line.
-    pub async fn bug_report(&self, note: &str, diagnose: bool) -> Result<String, Error> {
+    pub fn bug_report(&self, note: &str, diagnose: bool) -> Call<'_, String> {
         let path = format!("bugreport?note={}&diagnose={diagnose}", encode(note));
-        let text = self.call(Method::POST, &path, 200, Bytes::new()).await?;
-        Ok(String::from_utf8_lossy(&text).trim().to_owned())
+        Call::new(self, Method::POST, &path, 200, Bytes::new(), |_, text| {
+            Ok(String::from_utf8_lossy(&text).trim().to_owned())
+        })
     }
 
     /// A debug action; gives what the daemon answered.
-    pub async fn debug_action(&self, action: &str, body: Bytes) -> Result<Bytes, Error> {
-        self.call(Method::POST, &format!("debug?action={}", encode(action)), 200, body).await
+    pub fn debug_action(&self, action: &str, body: Bytes) -> Call<'_, Bytes> {
+        self.call(Method::POST, &format!("debug?action={}", encode(action)), 200, body)
     }
 
     /// Has a DERP region tested, by number or code; gives findings as JSON.
-    pub async fn test_derp_region(&self, region: &str) -> Result<Bytes, Error> {
+    pub fn test_derp_region(&self, region: &str) -> Call<'_, Bytes> {
         self.call(Method::POST, &format!("debug-derp-region?region={}", encode(region)), 200, Bytes::new())
-            .await
     }
 
     /// How the ways to the peer with this address have changed, as JSON.
-    pub async fn peer_endpoint_changes(&self, ip: IpAddr) -> Result<Bytes, Error> {
+    pub fn peer_endpoint_changes(&self, ip: IpAddr) -> Call<'_, Bytes> {
         let path = format!("debug-peer-endpoint-changes?ip={}", encode(&ip.to_string()));
-        self.call(Method::GET, &path, 200, Bytes::new()).await
+        self.call(Method::GET, &path, 200, Bytes::new())
     }
 
     /// Has a component of the daemon log more for so many seconds.
-    pub async fn log_component(&self, component: &str, seconds: u64) -> Result<ErrorBody, Error> {
+    pub fn log_component(&self, component: &str, seconds: u64) -> Call<'_, ErrorBody> {
         let path = format!("component-debug-logging?component={}&secs={seconds}", encode(component));
-        self.json(Method::POST, &path, 200, Bytes::new()).await
+        self.json(Method::POST, &path, 200, Bytes::new())
     }
 
     /// Lets the daemon leave control now, before it is stopped.
-    pub async fn disconnect_control(&self) -> Result<(), Error> {
-        self.call(Method::POST, "disconnect-control", 200, Bytes::new()).await.map(drop)
+    pub fn disconnect_control(&self) -> Call<'_, ()> {
+        self.done(Method::POST, "disconnect-control", 200, Bytes::new())
     }
 
     /// Has the key expire at `unix` seconds since 1970.
-    pub async fn set_expiry_sooner(&self, unix: i64) -> Result<(), Error> {
-        self.call(Method::POST, &format!("set-expiry-sooner?expiry={unix}"), 200, Bytes::new())
-            .await
-            .map(drop)
+    pub fn set_expiry_sooner(&self, unix: i64) -> Call<'_, ()> {
+        self.done(Method::POST, &format!("set-expiry-sooner?expiry={unix}"), 200, Bytes::new())
     }
 
     /// Stops the daemon.
-    pub async fn shutdown(&self) -> Result<(), Error> {
-        self.call(Method::POST, "shutdown", 200, Bytes::new()).await.map(drop)
+    pub fn shutdown(&self) -> Call<'_, ()> {
+        self.done(Method::POST, "shutdown", 200, Bytes::new())
     }
 
     /// GET of `path` below `/localapi/v0/`, decoded.
-    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        self.json(Method::GET, path, 200, Bytes::new()).await
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Call<'_, T> {
+        self.json(Method::GET, path, 200, Bytes::new())
     }
 
     /// Any call whose answer is JSON; another status than `want` is an error.
-    pub async fn json<T: DeserializeOwned>(
+    pub fn json<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         want: u16,
         body: Bytes,
-    ) -> Result<T, Error> {
-        let text = self.call(method, path, want, body).await?;
-        serde_json::from_slice(&text)
-            .map_err(|error| Error::Decode { path: call::endpoint(path), cause: error.to_string() })
+    ) -> Call<'_, T> {
+        Call::new(self, method, path, want, body, decode)
     }
 
-    async fn warning(&self, path: &str) -> Result<Option<String>, Error> {
-        let answer: CheckWarning = self.get(path).await?;
-        Ok((!answer.warning.is_empty()).then_some(answer.warning))
+    /// A call whose answer must have the status `want`.
+    pub fn call(&self, method: Method, path: &str, want: u16, body: Bytes) -> Call<'_, Bytes> {
+        Call::new(self, method, path, want, body, |_, answer| Ok(answer))
     }
+
+    /// One whose answer says nothing but its status.
+    fn done(&self, method: Method, path: &str, want: u16, body: Bytes) -> Call<'_, ()> {
+        Call::new(self, method, path, want, body, |_, _| Ok(()))
+    }
+
+    /// GET of a list that is `null` when it is empty.
+    fn list<T: DeserializeOwned + Default>(&self, path: &str) -> Call<'_, T>
+    where
+        Option<T>: DeserializeOwned,
+    {
+        Call::new(self, Method::GET, path, 200, Bytes::new(), |path, answer| {
+            decode::<Option<T>>(path, answer).map(Option::unwrap_or_default)
+        })
+    }
+
+    fn warning(&self, path: &str) -> Call<'_, Option<String>> {
+        Call::new(self, Method::GET, path, 200, Bytes::new(), |path, answer| {
+            let answer: CheckWarning = decode(path, answer)?;
+            Ok((!answer.warning.is_empty()).then_some(answer.warning))
+        })
+    }
+}
+
+fn decode<T: DeserializeOwned>(path: &str, answer: Bytes) -> Result<T, Error> {
+    serde_json::from_slice(&answer)
+        .map_err(|error| Error::Decode { path: call::endpoint(path), cause: error.to_string() })
 }
 
 fn body<T: Serialize>(value: &T) -> Bytes {

@@ -45,7 +45,7 @@ impl ArgError {
 }
 
 /// Commands of Go's tool for parts that are not here.
-const LEFT_OUT: [&str; 22] = [
+const LEFT_OUT: [&str; 21] = [
     "appc-routes",
     "cert",
     "completion",
@@ -53,7 +53,6 @@ const LEFT_OUT: [&str; 22] = [
     "debug",
     "dns",
     "drive",
-    "exit-node",
     "file",
     "funnel",
     "id-token",

@@ -172,6 +172,26 @@ fn durations_both_ways() {
 }
 
 #[test]
+fn whole_numbers() {
+    for (text, want) in [
+        ("0", Ok(0)),
+        ("-9223372036854775808", Ok(i64::MIN)),
+        ("+9223372036854775807", Ok(i64::MAX)),
+        ("9223372036854775808", Err("value out of range")),
+        ("0x1F", Ok(31)),
+        ("-0b101", Ok(-5)),
+        ("0O17", Ok(15)),
+        ("0x", Err("parse error")),
+        ("", Err("parse error")),
+        ("-", Err("parse error")),
+        ("99999999999999999999x", Err("parse error")),
+        ("1_0", Err("parse error")),
+    ] {
+        assert_eq!(parse_int(text), want, "{text}");
+    }
+}
+
+#[test]
 fn quoting() {
     assert_eq!(quote("a\"b\\\n\u{1}ü"), "\"a\\\"b\\\\\\n\\x01ü\"");
     assert_eq!(quote_list(&["foo", "bar"]), "[\"foo\" \"bar\"]");

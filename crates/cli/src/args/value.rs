@@ -65,26 +65,30 @@ pub fn parse_bool(text: &str) -> Result<bool, &'static str> {
 
 /// A decimal or `0x`/`0o`/`0b` whole number.
 pub(crate) fn parse_int(text: &str) -> Result<i64, &'static str> {
-    let (sign, digits) = match text.strip_prefix('-') {
-        Some(rest) => ("-", rest),
-        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
-    let lower = digits.to_ascii_lowercase();
-    let (radix, digits) = match lower.get(..2) {
-        Some("0x") => (16, lower.get(2..).unwrap_or_default()),
-        Some("0o") => (8, lower.get(2..).unwrap_or_default()),
-        Some("0b") => (2, lower.get(2..).unwrap_or_default()),
-        _ => (10, lower.as_str()),
+    let (radix, digits) = match digits.as_bytes() {
+        [b'0', b'x' | b'X', ..] => (16, digits.get(2..)),
+        [b'0', b'o' | b'O', ..] => (8, digits.get(2..)),
+        [b'0', b'b' | b'B', ..] => (2, digits.get(2..)),
+        _ => (10, Some(digits)),
     };
-    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
-        return Err("parse error");
+    let digits = digits.filter(|digits| !digits.is_empty()).ok_or("parse error")?;
+    // Below zero there is one number more.
+    let mut value = Some(0i64);
+    for digit in digits.chars() {
+        let digit = digit.to_digit(radix).ok_or("parse error")?;
+        value = value.and_then(|value| value.checked_mul(radix.into())?.checked_sub(digit.into()));
     }
-    i64::from_str_radix(&format!("{sign}{digits}"), radix).map_err(|_| "value out of range")
+    let value = if negative { value } else { value.and_then(i64::checked_neg) };
+    value.ok_or("value out of range")
 }
 
 /// A Go duration: `0`, or numbers with units `ns us µs ms s m h`, e.g. `1h2m3.5s`.
 pub(crate) fn parse_duration(text: &str) -> Result<GoDuration, &'static str> {
-    let bad = || "parse error";
+    const BAD: &str = "parse error";
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
@@ -93,38 +97,38 @@ pub(crate) fn parse_duration(text: &str) -> Result<GoDuration, &'static str> {
         return Ok(GoDuration(0));
     }
     if rest.is_empty() {
-        return Err(bad());
+        return Err(BAD);
     }
-    let mut total: i128 = 0;
+    let mut total: u64 = 0;
     while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or(BAD)?;
         let (number, after) = rest.split_at(end);
         let end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
         let (unit, after) = after.split_at(end);
-        let scale: i128 = match unit {
+        let scale: u64 = match unit {
             "ns" => 1,
             "us" | "µs" | "μs" => 1_000,
             "ms" => 1_000_000,
             "s" => 1_000_000_000,
             "m" => 60_000_000_000,
             "h" => 3_600_000_000_000,
-            _ => return Err(bad()),
+            _ => return Err(BAD),
         };
         let (whole, part) = number.split_once('.').unwrap_or((number, ""));
         if whole.is_empty() && part.is_empty() || part.contains('.') {
-            return Err(bad());
+            return Err(BAD);
         }
-        let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| bad())? };
-        total = total.checked_add(whole.checked_mul(scale).ok_or_else(bad)?).ok_or_else(bad)?;
+        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| BAD)? };
+        total = whole.checked_mul(scale).and_then(|more| total.checked_add(more)).ok_or(BAD)?;
         let mut digit_scale = scale;
         for digit in part.bytes() {
             digit_scale /= 10;
-            total = total.checked_add(i128::from(digit - b'0') * digit_scale).ok_or_else(bad)?;
+            total = total.checked_add(u64::from(digit - b'0') * digit_scale).ok_or(BAD)?;
         }
         rest = after;
     }
-    let total = if negative { -total } else { total };
-    i64::try_from(total).map(GoDuration).map_err(|_| bad())
+    let total = i64::try_from(total).map_err(|_| BAD)?;
+    Ok(GoDuration(if negative { -total } else { total }))
 }
 
 /// Go's `%q`: double quotes and backslash escapes.

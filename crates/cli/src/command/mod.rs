@@ -22,7 +22,7 @@ mod wait;
 mod whois;
 
 use localapi::Error;
-use localapi::client::Client;
+use localapi::client::{Call, Client};
 use localapi::types::{Prefs, Status};
 
 use crate::Env;
@@ -48,8 +48,9 @@ pub(crate) struct Run<'c, 'w> {
 
 impl Run<'_, '_> {
     /// The answer to a call.
-    pub(crate) fn wait<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        self.waiter.wait(call)
+    pub(crate) fn wait<T>(&self, call: Call<'_, T>) -> Result<T, Error> {
+        let (exchange, read) = call.apart();
+        read(exchange.path(), self.waiter.body(&exchange)?)
     }
 
     /// The daemon's status with all peers.

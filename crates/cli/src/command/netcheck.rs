@@ -70,7 +70,7 @@ fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
                 console.note(&format!("netcheck: {line}\n"));
             }
         };
-        let report = run.waiter.within(&mut limit, netcheck.report(&map, now, verbose, &mut note));
+        let report = netcheck.report((run.waiter, &mut limit), &map, now, verbose, &mut note);
         let report = report.map_err(|_| "context canceled")?;
         run.console.say(&match format {
             Format::Text => report.text(&map, verbose),
@@ -94,8 +94,8 @@ fn source(run: &Run<'_, '_>, matches: &Matches) -> Result<(Option<IpAddr>, u16),
         let ip = text.parse().map_err(|_| format!("invalid bind address: {}", quote(text)))?;
         return Ok((Some(ip), port));
     }
-    match run.env.vars.get("TS_DEBUG_NETCHECK_UDP_BIND").filter(|text| !text.is_empty()) {
-        Some(text) if !matches.given("bind-port") => {
+    match run.env.var("TS_DEBUG_NETCHECK_UDP_BIND") {
+        text if !text.is_empty() && !matches.given("bind-port") => {
             let place: SocketAddr = text
                 .parse()
                 .map_err(|_| format!("TS_DEBUG_NETCHECK_UDP_BIND: {} is no ip:port", quote(text)))?;

@@ -71,7 +71,8 @@ fn ping(run: &mut Run<'_, '_>, matches: &Matches, ip: IpAddr) -> Outcome {
     while !run.console.deaf() {
         sent = sent.saturating_add(1);
         let last = sent == count;
-        let answer = run.waiter.within(&mut Limit::after(patience), run.client.ping(ip, kind, size));
+        let (exchange, read) = run.client.ping(ip, kind, size).apart();
+        let answer = run.waiter.within(&mut Limit::after(patience), exchange.send());
         let Ok(answer) = answer else {
             run.console.say(&format!("ping \"{ip}\" timed out\n"));
             if last {
@@ -79,7 +80,7 @@ fn ping(run: &mut Run<'_, '_>, matches: &Matches, ip: IpAddr) -> Outcome {
             }
             continue;
         };
-        let pong = answer?;
+        let pong = read(exchange.path(), answer?)?;
         if !pong.err.is_empty() {
             if pong.is_local_ip {
                 run.console.say(&format!("{}\n", pong.err));

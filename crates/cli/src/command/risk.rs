@@ -12,7 +12,7 @@ pub(crate) const ACCEPT_RISK: &str = "risks to accept without being asked: lose-
 
 /// Whether we were started over SSH from a tailnet address.
 pub(crate) fn ssh_over_tailscale(env: &Env) -> bool {
-    let client = env.vars.get("SSH_CLIENT").and_then(|value| value.split_once(' '));
+    let client = env.var("SSH_CLIENT").split_once(' ');
     match client.and_then(|(ip, _)| ip.parse().ok()) {
         // 100.64.0.0/10 without 100.115.92.0/23, which Chrome OS uses for itself.
         Some(IpAddr::V4(ip)) => {

@@ -81,9 +81,10 @@ fn as_json(run: &mut Run<'_, '_>, peers: bool, active: bool) -> Outcome {
         run.console.say(&json::reindent(&body, "  "));
         return Ok(());
     }
-    let mut stream = run.wait(run.client.stream(Method::GET, path, Bytes::new())).map_err(connecting)?;
+    let mut stream =
+        run.waiter.wait(run.client.stream(Method::GET, path, Bytes::new())).map_err(connecting)?;
     let mut layout = Reindent::new("  ");
-    while let Some(piece) = run.wait(stream.next())? {
+    while let Some(piece) = run.waiter.wait(stream.next())? {
         let mut out = Vec::with_capacity(piece.len());
         layout.push(&piece, &mut out);
         run.console.say_bytes(&out);

@@ -77,7 +77,10 @@ pub(super) fn go(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     let plan = plan(run, matches, &status, &current, &mut prefs)?;
     let force = matches.on("force-reauth");
     match plan {
-        Plan::Edit(edit) => run.wait(run.client.edit_prefs(&edit)).map(drop)?,
+        Plan::Edit(mask) => {
+            let edit = MaskedPrefs { prefs, mask };
+            run.wait(run.client.edit_prefs(&edit)).map(drop)?;
+        }
         Plan::SwitchOn => {
             let bus = watch(run)?;
             run.wait(run.client.edit_prefs(&switch_on()))?;
@@ -107,7 +110,7 @@ pub(super) fn go(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
 
 /// The bus; `None` if the daemon was built without one.
 fn watch(run: &Run<'_, '_>) -> Result<Option<BusWatcher>, Stop> {
-    match run.wait(run.client.watch_bus(0)) {
+    match run.waiter.wait(run.client.watch_bus(0)) {
         Ok(bus) => Ok(Some(bus)),
         Err(Error::NotFound(_)) => Ok(None),
         Err(error) => Err(error.into()),
@@ -129,8 +132,8 @@ fn wait(run: &mut Run<'_, '_>, bus: Option<BusWatcher>, expect: Expect<'_>, quie
 
 /// What has to be done.
 enum Plan {
-    /// Change settings of a running node.
-    Edit(Box<MaskedPrefs>),
+    /// Change these settings of a running node.
+    Edit(PrefsMask),
     /// Switch the node on as it is.
     SwitchOn,
     /// Start over with new preferences, perhaps with a login.
@@ -148,7 +151,7 @@ fn plan(
     let mut switch_on = false;
     if !reset {
         // The operator need not repeat that they are the operator.
-        let user = run.env.vars.get("USER").map(String::as_str).unwrap_or_default();
+        let user = run.env.var("USER");
         if prefs.operator_user.is_empty() && current.operator_user == user && !matches.given("operator") {
             prefs.operator_user = user.to_owned();
         }
@@ -191,14 +194,16 @@ fn plan(
         && !moves
         && current.advertise_tags == prefs.advertise_tags;
     if just_edit {
-        let mut edit = MaskedPrefs { prefs: prefs.clone(), mask: PrefsMask::default() };
-        edit.mask.want_running = true;
-        edit.mask.auto_exit_node = !prefs.auto_exit_node.is_empty();
+        let mut mask = PrefsMask {
+            want_running: true,
+            auto_exit_node: !prefs.auto_exit_node.is_empty(),
+            ..PrefsMask::default()
+        };
         let flags = if reset { matches.command.sorted_flags() } else { matches.all_given() };
         for flag in flags {
-            flags::mark(flag.name, &mut edit.mask);
+            flags::mark(flag.name, &mut mask);
         }
-        return Ok(Plan::Edit(Box::new(edit)));
+        return Ok(Plan::Edit(mask));
     }
     Ok(if switch_on { Plan::SwitchOn } else { Plan::Start })
 }

@@ -6,16 +6,19 @@ use netmap::{FamilyAddr, RegionId};
 /// The same as plain values; a region whose number is none is left out.
 pub(super) fn plain(map: &DerpMap) -> netmap::DerpMap {
     let number = |id: &i64| u16::try_from(*id).ok().map(RegionId);
-    let scores = map.home_params.iter().flat_map(|params| &params.region_score);
-    netmap::DerpMap {
-        regions: map
-            .regions
-            .iter()
-            .filter_map(|(id, r)| Some((number(id)?, region(number(id)?, r))))
-            .collect(),
-        region_score: scores.filter_map(|(id, score)| Some((number(id)?, *score))).collect(),
-        omit_default_regions: map.omit_default_regions,
+    let mut plain =
+        netmap::DerpMap { omit_default_regions: map.omit_default_regions, ..netmap::DerpMap::default() };
+    for (id, theirs) in map.regions.iter() {
+        if let Some(id) = number(id) {
+            plain.regions.insert(id, region(id, theirs));
+        }
     }
+    for (id, score) in map.home_params.iter().flat_map(|params| params.region_score.iter()) {
+        if let Some(id) = number(id) {
+            plain.region_score.insert(id, *score);
+        }
+    }
+    plain
 }
 
 fn region(id: RegionId, region: &DerpRegion) -> netmap::DerpRegion {

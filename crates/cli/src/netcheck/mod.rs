@@ -7,9 +7,11 @@
 mod map;
 mod report;
 
-use std::collections::BTreeSet;
+use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use dial::Dial;
@@ -18,11 +20,15 @@ use engine::time::Mono;
 use localapi::types::{DerpMap, Time};
 use netmap::RegionId;
 use rand_core::{OsRng, RngCore as _};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, sendto};
 use tokio::net::UdpSocket;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::wait::{Cut, Limit, Waiter};
 pub(crate) use report::Report;
+
+type LocalFuture<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// For looking up the names of servers whose addresses the map does not tell.
 const LOOKUP: Duration = Duration::from_secs(2);
@@ -68,15 +74,19 @@ impl Netcheck {
     }
 
     /// A report of this moment, which is `now`. With `patient` no region is given up early. `note` is told every step.
-    pub(crate) async fn report(
+    ///
+    /// # Errors
+    /// When `limit` ended it.
+    pub(crate) fn report(
         &mut self,
+        (waiter, limit): (&Waiter, &mut Limit),
         map: &DerpMap,
         now: Time,
         patient: bool,
         note: &mut dyn FnMut(&str),
-    ) -> Report {
+    ) -> Result<Report, Cut> {
         let map = map::plain(map);
-        let names = look_up(&map).await;
+        let names = waiter.within(limit, look_up(&map))?;
         if self.check.last().is_some_and(|last| !last.udp) {
             // People want to see how far the relays are.
             self.check.network_changed();
@@ -92,33 +102,36 @@ impl Netcheck {
             hurry: false,
         };
         self.check.begin(&request, self.now());
-        let (mut in4, mut in6) = ([0; 1500], [0; 1500]);
         loop {
             while let Some(step) = self.check.poll() {
                 match step {
-                    Step::Send { to, request } => self.send(to, &request, note).await,
+                    Step::Send { to, request } => self.send(to, &request, note),
                     Step::Heard { ours, took, region } => {
                         note(&format!("region {region} sees us as {ours}, after {took:?}"));
                     }
-                    Step::AskHttps(regions) => self.ask_https(&map, &regions, note).await,
+                    Step::AskHttps(regions) => {
+                        note("nothing came back over UDP; trying HTTPS");
+                        for (region, measured) in self.ask_https((waiter, limit), &map, &regions)? {
+                            if let Err(error) = &measured
+                                && !error.is_empty()
+                            {
+                                note(error);
+                            }
+                            self.check.https_answer(region, measured.ok(), self.now());
+                        }
+                    }
                     Step::Done(report) => {
                         self.home = report.preferred_derp;
-                        return Report::new(&report, now, os_has_ipv6());
+                        return Ok(Report::new(&report, now, os_has_ipv6()));
                     }
                     Step::Begin => {}
                 }
             }
-            let due = self.check.poll_timeout().map_or(self.start, |at| self.start + at.since(Mono::ZERO));
-            let (len, datagram) = tokio::select! {
-                Some(len) = receive(self.v4.as_ref(), &mut in4) => (len, &in4),
-                Some(len) = receive(self.v6.as_ref(), &mut in6) => (len, &in6),
-                () = sleep_until(due) => {
-                    self.check.handle_timeout(self.now(), false);
-                    continue;
-                }
-            };
-            // What answers no request of ours is of no interest.
-            let _ = self.check.handle_stun(datagram.get(..len).unwrap_or_default(), self.now());
+            match waiter.within(limit, self.receive())? {
+                // What answers no request of ours is of no interest.
+                Some(datagram) => drop(self.check.handle_stun(&datagram, self.now())),
+                None => self.check.handle_timeout(self.now(), false),
+            }
         }
     }
 
@@ -126,59 +139,83 @@ impl Netcheck {
         Mono::ZERO + self.start.elapsed()
     }
 
-    async fn send(&mut self, to: SocketAddr, request: &[u8], note: &mut dyn FnMut(&str)) {
+    /// The next datagram; `None` when something else is due.
+    async fn receive(&self) -> Option<Vec<u8>> {
+        let due = self.check.poll_timeout().map_or(self.start, |at| self.start + at.since(Mono::ZERO));
+        let (mut in4, mut in6) = (vec![0; 1500], vec![0; 1500]);
+        tokio::select! {
+            Some(len) = receive(self.v4.as_ref(), &mut in4) => {
+                in4.truncate(len);
+                Some(in4)
+            }
+            Some(len) = receive(self.v6.as_ref(), &mut in6) => {
+                in6.truncate(len);
+                Some(in6)
+            }
+            () = sleep_until(due) => None,
+        }
+    }
+
+    fn send(&mut self, to: SocketAddr, request: &[u8], note: &mut dyn FnMut(&str)) {
         let socket = if to.is_ipv4() { &self.v4 } else { &self.v6 };
         let result = match socket {
-            Some(socket) => socket.send_to(request, to).await,
-            None => Err(std::io::ErrorKind::Unsupported.into()),
+            Some(socket) => sendto(socket, request, SendFlags::empty(), &to),
+            None => Err(Errno::AFNOSUPPORT),
         };
-        match &result {
+        match result {
             Ok(_) => note(&format!("sent to {to}")),
             Err(error) => note(&format!("cannot send to {to}: {error}")),
         }
         self.check.sent(to, result.is_ok(), self.now());
     }
 
-    async fn ask_https(&mut self, map: &netmap::DerpMap, regions: &[RegionId], note: &mut dyn FnMut(&str)) {
-        note("nothing came back over UDP; trying HTTPS");
+    /// How far `regions` are by HTTPS, or why nobody knows.
+    fn ask_https(
+        &self,
+        (waiter, limit): (&Waiter, &mut Limit),
+        map: &netmap::DerpMap,
+        regions: &[RegionId],
+    ) -> Result<Vec<(RegionId, derp::Measured)>, Cut> {
         let mut answers = Vec::new();
         match (self.dialer)() {
             Ok(dialer) => {
                 let mut told = |region, measured| answers.push((region, measured));
-                let asking = derp::measure(&dialer, map, regions, false, &mut told);
-                tokio::task::LocalSet::new().run_until(asking).await;
+                let asking: LocalFuture<'_> =
+                    Box::pin(derp::measure(&dialer, map, regions, false, &mut told));
+                waiter.within(limit, tokio::task::LocalSet::new().run_until(asking))?;
             }
             Err(error) => {
-                note(&error);
                 answers.extend(regions.iter().map(|region| (*region, Err(String::new()))));
+                if let Some((_, Err(first))) = answers.first_mut() {
+                    *first = error;
+                }
             }
         }
-        for (region, measured) in answers {
-            if let Err(error) = &measured
-                && !error.is_empty()
-            {
-                note(error);
-            }
-            self.check.https_answer(region, measured.ok(), self.now());
-        }
+        Ok(answers)
     }
 }
 
-/// Looks up the names of servers whose addresses `map` does not tell.
+/// Looks up the names of servers whose addresses `map` does not tell, all at once.
 async fn look_up(map: &netmap::DerpMap) -> Names {
-    let names: BTreeSet<Box<str>> = unknown_names(map).map(Box::from).collect();
-    let mut running = JoinSet::new();
-    for name in names {
-        running.spawn(async move {
-            let found = timeout(LOOKUP, tokio::net::lookup_host((&*name, 0))).await;
-            let ips: Vec<IpAddr> = found.ok()?.ok()?.map(|addr| addr.ip()).collect();
-            Some((name, ips))
-        });
-    }
+    let mut names: Vec<&str> = unknown_names(map).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut running: Vec<_> = names
+        .into_iter()
+        .map(|name| (name, Box::pin(timeout(LOOKUP, tokio::net::lookup_host((name, 0))))))
+        .collect();
     let mut found = Names::new();
-    while let Some(result) = running.join_next().await {
-        found.extend(result.ok().flatten());
-    }
+    poll_fn(|cx| {
+        running.retain_mut(|(name, looking)| {
+            let Poll::Ready(answer) = looking.as_mut().poll(cx) else { return true };
+            if let Ok(Ok(addrs)) = answer {
+                found.insert(Box::from(*name), addrs.map(|addr| addr.ip()).collect());
+            }
+            false
+        });
+        if running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
     found
 }
 

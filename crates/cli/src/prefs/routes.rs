@@ -1,6 +1,5 @@
 //! `--advertise-routes`, `--advertise-exit-node`: from text to the sorted list of prefixes in prefs.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -14,9 +13,13 @@ use crate::args::quote;
 /// default routes.
 pub(crate) fn advertised(routes: &str, exit_node: bool) -> Result<Vec<IpNet>, String> {
     // Sorted by prefix length, then address.
-    let mut out = BTreeMap::new();
+    let mut out: Vec<IpNet> = Vec::new();
     let mut add = |net: IpNet| {
-        out.insert((net.prefix_len(), net.addr()), net);
+        let key = |net: &IpNet| (net.prefix_len(), net.addr());
+        let at = out.iter().position(|other| key(other) >= key(&net)).unwrap_or(out.len());
+        if out.get(at) != Some(&net) {
+            out.insert(at, net);
+        }
     };
     let (mut default4, mut default6) = (false, false);
     if !routes.is_empty() {
@@ -42,7 +45,7 @@ pub(crate) fn advertised(routes: &str, exit_node: bool) -> Result<Vec<IpNet>, St
             add(net);
         }
     }
-    Ok(out.into_values().collect())
+    Ok(out)
 }
 
 fn prefix(word: &str) -> Result<IpNet, String> {

@@ -97,8 +97,14 @@ impl Client {
     }
 
     /// A call whose answer must have the status `want`.
-    pub async fn call(&self, method: Method, path: &str, want: u16, body: Bytes) -> Result<Bytes, Error> {
-        let mut call = self.send(method, path, &body).await?;
+    pub(super) async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        want: u16,
+        body: &[u8],
+    ) -> Result<Bytes, Error> {
+        let mut call = self.send(method, path, body).await?;
         if call.response.status == want { call.whole().await } else { Err(call.refused().await) }
     }
 

@@ -141,7 +141,7 @@ fn the_bus() {
 fn nobody_listens() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
     let client = Client::new("/nonexistent/tailscaled.sock".into());
-    let error = runtime.block_on(client.status_without_peers()).expect_err("no daemon");
+    let error = runtime.block_on(client.status_without_peers().into_future()).expect_err("no daemon");
     assert_eq!(
         error.to_string(),
         "Failed to connect to local Tailscale daemon for /localapi/v0/status; not running? Error: dial unix \

@@ -72,7 +72,7 @@ fn watch(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     let chosen = WATCH_BITS.iter().filter(|(flag, _)| matches.on(flag));
     let bits = chosen.fold(NO_NETMAP, |all, (_, bits)| all | bits);
     let mut limit = run.waiter.interruptible(Limit::default());
-    let mut bus = run.wait(run.client.watch_bus(bits))?;
+    let mut bus = run.waiter.wait(run.client.watch_bus(bits))?;
     run.console.note("Connected.\n");
     let mut left = matches.number("count");
     while !run.console.deaf() {
@@ -120,7 +120,7 @@ fn localapi(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     run.console.note(&format!("# doing request {method} {path}\n"));
     let method =
         Method::from_bytes(method.as_bytes()).map_err(|_| format!("{method} is not an HTTP method"))?;
-    let answer = run.wait(run.client.raw(method, &path, Bytes::from(body.unwrap_or_default())))?;
+    let answer = run.waiter.wait(run.client.raw(method, &path, Bytes::from(body.unwrap_or_default())))?;
     let fine = (200..300).contains(&answer.status);
     if matches.on("v") {
         run.console.say_bytes(&answer.head());
