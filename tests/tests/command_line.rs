@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 use blackbox::{EVERYTHING, joined, scenario};
-use lab::{Flavour, Lab, Node, Outcome};
+use lab::{Flavour, Lab, Need, Node, Outcome};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::Duration;
 
 /// Runs a command that must end well and gives what it printed.
@@ -109,6 +110,22 @@ fn profiles_are_listed_for_the_go_command_line() {
         ensure!(list.lines().count() == 2 && list.contains('*'), "{list}");
         Ok(())
     });
+}
+
+/// `tailscale version | true`, `tailscaled --help | head -1`: not a word about it.
+#[test]
+fn a_reader_that_leaves_is_no_fault() {
+    if let Some(reason) = lab::missing(&[Need::Ours]) {
+        return blackbox::skip(&reason);
+    }
+    for (face, words) in [("tailscale", "version"), ("tailscaled", "--help"), ("tailscaled", "--version")] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(lab::ours_dir().join(face));
+        let output = command.arg(words).stdout(writer).output().expect("starts");
+        assert!(output.status.code().is_some(), "{face} {words}: {}", output.status);
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{face} {words}");
+    }
 }
 
 #[test]

@@ -136,4 +136,15 @@ mod tests {
     fn arguments_are_consistent() {
         super::arguments().debug_assert();
     }
+
+    #[test]
+    fn only_a_closed_pipe_is_no_fault() {
+        let payload = |text: &str| -> Box<dyn std::any::Any> { Box::new(text.to_owned()) };
+        let closed = "failed printing to stdout: Broken pipe (os error 32)";
+        assert!(super::closed_pipe(&*payload(closed)));
+        assert!(!super::closed_pipe(&*payload(
+            "failed printing to stdout: No space left on device (os error 28)"
+        )));
+        assert!(!super::closed_pipe(&*payload("Broken pipe")));
+    }
 }
