@@ -257,7 +257,7 @@ fn show_health(run: &mut Run<'_, '_>) {
         .flatten()
         .filter(|problem| {
             WORTHY.iter().any(|text| problem.contains(text))
-                || problem.to_lowercase().contains("update available: ")
+                || problem.to_ascii_lowercase().contains("update available: ")
         })
         .collect();
     match worthy.as_slice() {

@@ -229,7 +229,7 @@ impl Keeper {
         if since.is_some_and(|since| now.since(since) >= SETTLED) {
             self.pause = FIRST_PAUSE;
         }
-        let again = self.pause.as_secs_f32();
+        let again = self.pause.as_secs_f64();
         actions.push(Action::Say(format!("tailscaled {end}; it is started again in {again} s")));
         self.daemon_at = Some(now + self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
