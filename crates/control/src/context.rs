@@ -4,8 +4,8 @@ use crate::backoff::Backoff;
 use crate::h2::Client;
 use crate::messages::{Activity, Event, Options, SelfReport};
 use crate::{Error, MapItem};
+use netmap::Map;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
@@ -27,7 +27,7 @@ pub(crate) struct Context {
     pub(crate) had_map: Cell<bool>,
     /// What the daemon has been told of each failing activity. Kept here, because an activity that is stopped
     /// and started again must still be able to say that it works now.
-    troubles: RefCell<BTreeMap<Activity, Error>>,
+    troubles: RefCell<Map<Activity, Error>>,
 }
 
 impl Context {

@@ -40,7 +40,7 @@ pub(crate) fn answer(context: &Rc<Context>, request: PingRequest) {
     context.last_ping.replace(request.url.clone());
     // The task outlives the map stream, but not the client.
     let context = context.clone();
-    pings.spawn_local(async move {
+    let work: dial::LocalFuture<'static, ()> = Box::pin(async move {
         let result = match request.types.as_str() {
             "" => here(&context, &request).await,
             "c2n" => c2n(&context, &request).await,
@@ -50,6 +50,7 @@ pub(crate) fn answer(context: &Rc<Context>, request: PingRequest) {
             log::info!("control: ping not answered: {e}");
         }
     });
+    pings.spawn_local(work);
 }
 
 async fn here(context: &Context, request: &PingRequest) -> Result<(), Error> {

@@ -9,7 +9,7 @@ pub(crate) struct Task(JoinHandle<()>);
 impl Task {
     /// Starts `work` beside the current task.
     pub(crate) fn spawn(work: impl Future<Output = ()> + 'static) -> Self {
-        Self(tokio::task::spawn_local(work))
+        Self(dial::spawn(work))
     }
 
     /// Whether it has come to its end.

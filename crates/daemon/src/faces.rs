@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 /// Runs the face that is asked for and returns the status to exit with.
 pub fn run() -> ExitCode {
@@ -124,13 +125,17 @@ fn serve(flags: Flags, beside: Option<Beside>) -> ExitCode {
     let ended = tokio::task::LocalSet::new().block_on(&runtime, async {
         let told = beside.map(|beside| {
             if let Some(at) = beside.health {
-                tokio::task::spawn_local(containerboot::health::serve(at, flags.socket.clone()));
+                dial::spawn(containerboot::health::serve(at, flags.socket.clone()));
             }
             Box::new(move |state| containerboot::init::tell(&beside.states, state)) as node::Told
         });
-        tokio::task::spawn_local(node::run(flags, clock, facts, interface, told)).await
+        let (ended, end) = oneshot::channel();
+        dial::spawn(async move {
+            let _ = ended.send(node::run(flags, clock, facts, interface, told).await);
+        });
+        end.await
     });
-    match ended.unwrap_or_else(|panicked| Err(panicked.into())) {
+    match ended.unwrap_or_else(|gone| Err(gone.into())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error!("{error:#}");

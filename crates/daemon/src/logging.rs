@@ -6,7 +6,7 @@
 
 use crate::clock::Clock;
 use log::{Level, LevelFilter, Metadata, Record};
-use std::collections::BTreeMap;
+use netmap::Map;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 
@@ -19,7 +19,7 @@ const MAX_PLACES: usize = 512;
 struct Sink {
     clock: Arc<Clock>,
     limit: LevelFilter,
-    places: Mutex<BTreeMap<(&'static str, u32), Place>>,
+    places: Mutex<Map<(&'static str, u32), Place>>,
 }
 
 #[derive(Default)]
@@ -35,7 +35,7 @@ pub fn start(clock: Arc<Clock>, verbosity: u8) {
         1 => LevelFilter::Debug,
         _ => LevelFilter::Trace,
     };
-    let sink = Sink { clock, limit, places: Mutex::new(BTreeMap::new()) };
+    let sink = Sink { clock, limit, places: Mutex::new(Map::new()) };
     if log::set_boxed_logger(Box::new(sink)).is_ok() {
         log::set_max_level(limit);
     }

@@ -13,7 +13,6 @@ use netmap::{DerpNode, DerpRegion, FamilyAddr};
 use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::task::JoinSet;
 
 /// How long a server may keep the next one waiting.
 const HEAD_START: Duration = Duration::from_millis(1500);
@@ -113,28 +112,27 @@ pub(crate) async fn connect(
     use_http: bool,
 ) -> Result<Upgraded, Error> {
     let mut waiting = servers(region, use_http).into_iter();
-    let mut running = JoinSet::new();
+    let mut running = dial::Running::default();
     let mut failure = Error::NoServer(region.id);
     loop {
         let next = waiting.next();
         let more = next.is_some();
         if let Some(server) = next {
             let dialer = Rc::clone(dialer);
-            running.spawn_local(async move {
+            running.push(async move {
                 let stream = dialer.dial(&server.target).await.map_err(|e| Error::Dial(e.to_string()))?;
                 upgrade(stream, &server).await
             });
         }
         let first = if more {
-            tokio::time::timeout(HEAD_START, running.join_next()).await.ok()
+            tokio::time::timeout(HEAD_START, running.next()).await.ok()
         } else {
-            Some(running.join_next().await)
+            Some(running.next().await)
         };
         match first {
             None => {}
-            Some(Some(Ok(Ok(upgraded)))) => return Ok(upgraded),
-            Some(Some(Ok(Err(e)))) => failure = e,
-            Some(Some(Err(e))) => failure = Error::Io(e.to_string()),
+            Some(Some(Ok(upgraded))) => return Ok(upgraded),
+            Some(Some(Err(e))) => failure = e,
             Some(None) if more => {}
             Some(None) => return Err(failure),
         }

@@ -10,7 +10,6 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 /// Limit of each region, connecting included.
@@ -33,7 +32,7 @@ pub async fn measure(
     told: &mut dyn FnMut(RegionId, Measured),
 ) {
     let mut waiting = regions.iter();
-    let mut running: JoinSet<(RegionId, Measured)> = JoinSet::new();
+    let mut running = dial::Running::default();
     loop {
         while running.len() < AT_ONCE
             && let Some(id) = waiting.next()
@@ -44,14 +43,13 @@ pub async fn measure(
                 continue;
             };
             let (id, target, dialer) = (*id, server.target, Rc::clone(dialer));
-            running.spawn_local(async move {
+            running.push(async move {
                 let late = || Err(format!("no answer from {} within {LIMIT:?}", target.host));
                 (id, timeout(LIMIT, latency(&*dialer, &target)).await.unwrap_or_else(|_| late()))
             });
         }
-        match running.join_next().await {
-            Some(Ok((id, measured))) => told(id, measured),
-            Some(Err(_)) => {}
+        match running.next().await {
+            Some((id, measured)) => told(id, measured),
             None => return,
         }
     }

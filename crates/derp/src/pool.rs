@@ -9,10 +9,9 @@ use crate::outbox::Pushed;
 use crate::{Event, Sink};
 use dial::Dial;
 use keys::{NodePrivate, NodePublic};
-use netmap::{DerpMap, RegionId};
+use netmap::{DerpMap, Map, RegionId};
 use rand_core::CryptoRngCore;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// Regions connected at a time; the one longest unused makes room. A connection costs about 100 KB.
@@ -72,7 +71,7 @@ pub(crate) struct Shared {
     pub(crate) rng: RefCell<Box<dyn CryptoRngCore>>,
     pub(crate) options: Options,
     pub(crate) counters: Counters,
-    links: RefCell<BTreeMap<RegionId, Rc<Link>>>,
+    links: RefCell<Map<RegionId, Rc<Link>>>,
     config: RefCell<Option<Config>>,
 }
 
@@ -194,7 +193,7 @@ impl Pool {
         let definition = config.map.regions.get(&region)?;
         self.make_room();
         let link = Rc::new(Link::new(definition.clone(), config.key.clone(), region == config.home));
-        let task = tokio::task::spawn_local(link::run(Rc::clone(&self.shared), Rc::clone(&link)));
+        let task = dial::spawn(link::run(Rc::clone(&self.shared), Rc::clone(&link)));
         // The cell is new, so this cannot fail.
         let _ = link.task.set(task.abort_handle());
         self.shared.links.borrow_mut().insert(region, Rc::clone(&link));
@@ -224,7 +223,7 @@ impl Pool {
                 if link.connected.replace(false) {
                     let (sink, region, home) = (Rc::clone(&self.shared.sink), *region, link.home.get());
                     // Told from a task of its own: our caller may hold what the sink needs.
-                    tokio::task::spawn_local(async move {
+                    dial::spawn(async move {
                         sink.event(Event::Disconnected { region, error: String::new(), home });
                     });
                 }

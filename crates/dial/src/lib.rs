@@ -12,11 +12,13 @@ mod lookup;
 mod provider;
 mod race;
 mod roots;
+mod running;
 mod verify;
 mod wall;
 
 pub use dialer::{Dialer, Options};
 pub use roots::Error;
+pub use running::{Running, spawn};
 pub use wall::{WallClock, WallReading};
 
 use std::future::Future;

@@ -8,8 +8,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs as _};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -35,10 +34,40 @@ struct Question {
     reply: oneshot::Sender<Answer>,
 }
 
+/// What the thread is to answer. The standard library's channel would bring the code of all of its kinds.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Question>,
+    /// The thread has gone, or is to go.
+    over: bool,
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next question; `None` if there is none for a while, and then there will be none.
+    fn next(&self) -> Option<Question> {
+        let idle = |state: &mut State| state.waiting.is_empty() && !state.over;
+        let waited = self.more.wait_timeout_while(self.state(), IDLE, idle);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let next = state.waiting.pop_front();
+        state.over |= next.is_none();
+        next
+    }
+}
+
 /// The resolver of one dialler.
 pub(crate) struct Lookup {
     ask: Ask,
-    thread: RefCell<Option<SyncSender<Question>>>,
+    thread: RefCell<Option<Arc<Queue>>>,
     known: RefCell<VecDeque<(String, Vec<IpAddr>)>>,
     /// Questions whose askers lost patience; their answers still refresh `known`.
     late: RefCell<VecDeque<(String, oneshot::Receiver<Answer>)>>,
@@ -95,29 +124,30 @@ impl Lookup {
     /// Hands the question to the thread, starting one if none runs.
     fn question(&self, name: &str) -> io::Result<oneshot::Receiver<Answer>> {
         let (reply, answer) = oneshot::channel();
-        let mut question = Question { name: name.to_owned(), reply };
+        let question = Question { name: name.to_owned(), reply };
         let mut thread = self.thread.borrow_mut();
-        if let Some(sender) = thread.as_ref() {
-            question = match sender.try_send(question) {
-                Ok(()) => return Ok(answer),
-                Err(TrySendError::Full(_)) => {
+        if let Some(queue) = thread.as_ref() {
+            let mut state = queue.state();
+            if !state.over {
+                if state.waiting.len() >= MAX_QUEUE {
                     return Err(io::Error::other(format!(
                         "cannot resolve {name}: DNS does not answer; check DNS"
                     )));
                 }
-                Err(TrySendError::Disconnected(question)) => question,
-            };
+                state.waiting.push_back(question);
+                queue.more.notify_one();
+                return Ok(answer);
+            }
         }
-        let (sender, questions) = sync_channel(MAX_QUEUE);
-        let ask = Arc::clone(&self.ask);
+        let queue = Arc::new(Queue::default());
+        queue.state().waiting.push_back(question);
+        let (questions, ask) = (Arc::clone(&queue), Arc::clone(&self.ask));
         std::thread::Builder::new()
             .name("lookup".to_owned())
             .stack_size(STACK)
             .spawn(move || serve(&questions, &ask))
             .map_err(|e| io::Error::other(format!("cannot resolve {name}: no thread for it: {e}")))?;
-        // The queue is new and empty, so this cannot fail; if it did, the asker would be told.
-        let _ = sender.try_send(question);
-        *thread = Some(sender);
+        *thread = Some(queue);
         Ok(answer)
     }
 
@@ -150,10 +180,18 @@ impl Lookup {
     }
 }
 
-/// The thread: answers until nobody has asked for a while. A question that slips in while it leaves is
-/// answered by its dropped reply ("lookup thread ended"), and the caller's retry starts a new thread.
-fn serve(questions: &Receiver<Question>, ask: &Ask) {
-    while let Ok(Question { name, reply }) = questions.recv_timeout(IDLE) {
+impl Drop for Lookup {
+    fn drop(&mut self) {
+        if let Some(queue) = self.thread.get_mut() {
+            queue.state().over = true;
+            queue.more.notify_one();
+        }
+    }
+}
+
+/// The thread: answers until nobody has asked for a while.
+fn serve(questions: &Queue, ask: &Ask) {
+    while let Some(Question { name, reply }) = questions.next() {
         if !reply.is_closed() {
             let _ = reply.send(ask(&name));
         }
@@ -168,7 +206,7 @@ fn first_few(mut addrs: Vec<IpAddr>) -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
+    use std::sync::mpsc::sync_channel;
 
     fn addr(last: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, last])

@@ -3,11 +3,11 @@
 //! Both families take turns; the next address starts when one fails or after 200 ms of silence (RFC 8305 in
 //! small). Leaves out: any overall time limit, which is the caller's.
 
+use crate::Running;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 
 /// The head start of each address over the next.
 const HEAD_START: Duration = Duration::from_millis(200);
@@ -15,24 +15,23 @@ const HEAD_START: Duration = Duration::from_millis(200);
 /// Connects to `port` at the first of `addrs` that accepts.
 pub(crate) async fn connect(addrs: &[IpAddr], port: u16) -> io::Result<TcpStream> {
     let mut waiting = take_turns(addrs).into_iter();
-    let mut running = JoinSet::new();
+    let mut running = Running::default();
     let mut failure = io::Error::new(io::ErrorKind::AddrNotAvailable, "no address");
     loop {
         let next = waiting.next();
         let more = next.is_some();
         if let Some(ip) = next {
-            running.spawn(TcpStream::connect(SocketAddr::new(ip, port)));
+            running.push(TcpStream::connect(SocketAddr::new(ip, port)));
         }
         let first = if more {
-            tokio::time::timeout(HEAD_START, running.join_next()).await.ok()
+            tokio::time::timeout(HEAD_START, running.next()).await.ok()
         } else {
-            Some(running.join_next().await)
+            Some(running.next().await)
         };
         match first {
             None => {}
-            Some(Some(Ok(Ok(stream)))) => return Ok(stream),
-            Some(Some(Ok(Err(e)))) => failure = e,
-            Some(Some(Err(e))) => failure = io::Error::other(e),
+            Some(Some(Ok(stream))) => return Ok(stream),
+            Some(Some(Err(e))) => failure = e,
             Some(None) if more => {}
             Some(None) => return Err(failure),
         }

@@ -3,7 +3,6 @@
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -30,9 +29,9 @@ pub enum Error {
 }
 
 /// The baked roots and those of `files`, and the SHA-256 of each certificate in `files`.
-pub(crate) fn load(files: &[PathBuf]) -> Result<(RootCertStore, BTreeSet<[u8; 32]>), Error> {
+pub(crate) fn load(files: &[PathBuf]) -> Result<(RootCertStore, Vec<[u8; 32]>), Error> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let mut named = BTreeSet::new();
+    let mut named = Vec::new();
     for path in files {
         let pem = read(path)?;
         let before = roots.roots.len();
@@ -42,7 +41,7 @@ pub(crate) fn load(files: &[PathBuf]) -> Result<(RootCertStore, BTreeSet<[u8; 32
                 Ok(der) => {
                     let hash = sha256(&der);
                     match roots.add(der) {
-                        Ok(()) => drop(named.insert(hash)),
+                        Ok(()) => named.push(hash),
                         Err(e) => log::debug!("{}: {e}", path.display()),
                     }
                 }

@@ -13,7 +13,6 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,19 +25,23 @@ pub(crate) struct Trust {
     roots: RootCertStore,
     pub(crate) wall: Arc<dyn WallClock>,
     /// SHA-256 of the certificates that the user named.
-    named: BTreeSet<[u8; 32]>,
-    told: Mutex<BTreeSet<String>>,
+    named: Vec<[u8; 32]>,
+    told: Mutex<Vec<String>>,
 }
 
 impl Trust {
-    pub(crate) fn new(roots: RootCertStore, named: BTreeSet<[u8; 32]>, wall: Arc<dyn WallClock>) -> Self {
+    pub(crate) fn new(roots: RootCertStore, named: Vec<[u8; 32]>, wall: Arc<dyn WallClock>) -> Self {
         Self { roots, wall, named, told: Mutex::default() }
     }
 
     /// True the first time it is asked about `what`.
     fn first(&self, what: String) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.len() < MAX_TOLD && told.insert(what)
+        let new = told.len() < MAX_TOLD && !told.contains(&what);
+        if new {
+            told.push(what);
+        }
+        new
     }
 }
 

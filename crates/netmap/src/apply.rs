@@ -6,10 +6,9 @@
 
 use crate::host::Systems;
 use crate::{
-    ClientVersion, DerpMap, DerpMapDelta, DisplayMessage, DnsConfig, FilterRule, Node, NodeId, PeerPatch,
-    Timestamp, UserId, UserProfile,
+    ClientVersion, DerpMap, DerpMapDelta, DisplayMessage, DnsConfig, FilterRule, Map, Node, NodeId,
+    PeerPatch, Set, Timestamp, UserId, UserProfile,
 };
-use std::collections::{BTreeMap, BTreeSet};
 
 /// What control decided, as of the last message.
 #[derive(Debug, Default)]
@@ -24,23 +23,23 @@ pub struct NetMap {
     pub dns: DnsConfig,
     /// Filter rules by chunk name; the effective filter is their concatenation in name order.
     /// `None` until the first one came: then nothing is allowed.
-    pub packet_filters: Option<BTreeMap<Box<str>, Vec<FilterRule>>>,
+    pub packet_filters: Option<Map<Box<str>, Vec<FilterRule>>>,
     /// Users by number.
-    pub users: BTreeMap<UserId, UserProfile>,
+    pub users: Map<UserId, UserProfile>,
     /// Legacy health messages of control.
     pub health: Vec<Box<str>>,
     /// Messages of control by id.
-    pub display_messages: BTreeMap<Box<str>, DisplayMessage>,
+    pub display_messages: Map<Box<str>, DisplayMessage>,
     /// What control knows of newer versions.
     pub client_version: Option<ClientVersion>,
     /// Control says that Tailnet Lock is on (a head is set): this node does not verify signatures.
     pub tailnet_lock: bool,
-    peers: BTreeMap<NodeId, Box<Peer>>,
+    peers: Map<NodeId, Box<Peer>>,
     systems: Systems,
     epoch: u32,
 }
 
-/// A peer in a box of its own: the nodes of a tree are half empty when they were filled in order.
+/// A peer in a box of its own, so that one that comes between others moves pointers only.
 #[derive(Debug)]
 struct Peer {
     /// The number of the message that last named it.
@@ -93,9 +92,9 @@ pub struct Changes {
     /// Our own node.
     pub self_node: bool,
     /// Peers that are new or replaced or patched.
-    pub changed: BTreeSet<NodeId>,
+    pub changed: Set<NodeId>,
     /// Peers that are gone.
-    pub removed: BTreeSet<NodeId>,
+    pub removed: Set<NodeId>,
     /// Patches that were applied, for the bus.
     pub patches: Vec<PeerPatch>,
     /// DERP map.
@@ -120,8 +119,7 @@ impl NetMap {
 
     /// Peers in order of number, from the first whose number is above `after`.
     pub fn peers_after(&self, after: NodeId) -> impl Iterator<Item = &Node> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        self.peers.range((Excluded(after), Unbounded)).map(|(_, peer)| &peer.node)
+        self.peers.after(&after).map(|(_, peer)| &peer.node)
     }
 
     /// How many peers there are.
@@ -329,8 +327,8 @@ mod tests {
         message(&mut map, vec![node(1, "a"), node(2, "b")], full(), true);
         let changes = message(&mut map, vec![node(2, "b"), node(3, "c")], full(), false);
         assert_eq!(ids(&map), [2, 3]);
-        assert_eq!(changes.changed, BTreeSet::from([NodeId(3)]), "an equal peer is no change");
-        assert_eq!(changes.removed, BTreeSet::from([NodeId(1)]));
+        assert_eq!(changes.changed, Set::from([NodeId(3)]), "an equal peer is no change");
+        assert_eq!(changes.removed, Set::from([NodeId(1)]));
     }
 
     #[test]
@@ -366,7 +364,7 @@ mod tests {
         assert_eq!(ids(&map), [2, 3]);
         let two = map.peer(NodeId(2)).expect("peer 2");
         assert_eq!((two.cap, two.online, two.last_seen), (119, Some(true), Timestamp::from_unix(7)));
-        assert_eq!(changes.changed, BTreeSet::from([NodeId(2), NodeId(3)]));
+        assert_eq!(changes.changed, Set::from([NodeId(2), NodeId(3)]));
         assert_eq!(changes.patches.len(), 3);
     }
 

@@ -1,6 +1,6 @@
 //! The map of DERP regions and how a delta changes it.
 
-use std::collections::BTreeMap;
+use crate::Map;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Number of a DERP region; 0 = none.
@@ -27,9 +27,9 @@ impl std::fmt::Display for RegionId {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DerpMap {
     /// Regions by number.
-    pub regions: BTreeMap<RegionId, DerpRegion>,
+    pub regions: Map<RegionId, DerpRegion>,
     /// Factors on measured latency when the home region is chosen; < 1 makes a region more attractive.
-    pub region_score: BTreeMap<RegionId, f64>,
+    pub region_score: Map<RegionId, f64>,
     /// The server said to leave out Tailscale's own regions.
     pub omit_default_regions: bool,
 }
@@ -51,9 +51,9 @@ impl DerpMap {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DerpMapDelta {
     /// All regions anew; null regions are already left out.
-    pub regions: Option<BTreeMap<RegionId, DerpRegion>>,
+    pub regions: Option<Map<RegionId, DerpRegion>>,
     /// All region scores anew.
-    pub region_score: Option<BTreeMap<RegionId, f64>>,
+    pub region_score: Option<Map<RegionId, f64>>,
     /// Only meaningful with `regions`.
     pub omit_default_regions: bool,
 }

@@ -1,6 +1,6 @@
 //! DNS settings as control sends them.
 
-use std::collections::BTreeMap;
+use crate::Map;
 
 /// The whole DNS configuration of a tailnet; a new one replaces the old one whole.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -8,7 +8,7 @@ pub struct DnsConfig {
     /// Default resolvers.
     pub resolvers: Box<[DnsResolver]>,
     /// Suffix to resolvers; an empty list means that we answer it ourselves.
-    pub routes: BTreeMap<Box<str>, Box<[DnsResolver]>>,
+    pub routes: Map<Box<str>, Box<[DnsResolver]>>,
     /// Resolvers used only when nothing else is set.
     pub fallback_resolvers: Box<[DnsResolver]>,
     /// Search domains.

@@ -1,8 +1,8 @@
 //! What a node said about itself: most of it is the same for many nodes or not there at all, so it is kept once or
 //! not at all.
 
+use crate::Set;
 use ipnet::IpNet;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The part of Hostinfo that some part of a node shows or uses.
@@ -74,7 +74,7 @@ impl Hostinfo {
 
 /// Systems that nodes run on, each once.
 #[derive(Debug, Default)]
-pub(crate) struct Systems(BTreeSet<Arc<System>>);
+pub(crate) struct Systems(Set<Arc<System>>);
 
 impl Systems {
     /// How many are kept; a tailnet with more different ones spends a little more memory on each node.

@@ -1,6 +1,6 @@
 //! Plain values of what control decided: self, peers, DERP map, filter rules, DNS, users.
 //!
-//! Owns: the vocabulary that the control client fills in and that engine, backend and LocalAPI read, and the
+//! Owns: [`Map`] and [`Set`] for the whole program, and the vocabulary that the control client fills in and that engine, backend and LocalAPI read, and the
 //! pure rules by which deltas change it (`NetMap::apply_*`).
 //! Leaves out: wire JSON (in `control` and `localapi`), anything with a socket or a clock, serde.
 //!
@@ -15,6 +15,7 @@ mod endpoints;
 mod filter;
 mod host;
 mod ids;
+mod map;
 mod node;
 mod timestamp;
 mod user;
@@ -27,6 +28,7 @@ pub use filter::{CapGrant, FilterRule, PortRange, RuleDst, RuleSrc};
 pub use host::{HostRest, Hostinfo, Location, Service, System};
 pub use ids::{NodeId, StableId, UserId};
 pub use ipnet::IpNet;
+pub use map::{Map, Set};
 pub use node::{CapMap, Node, PeerPatch, Rare};
 pub use timestamp::Timestamp;
 pub use user::{ClientVersion, DisplayMessage, UserProfile};

@@ -1,14 +1,14 @@
 //! A node of the tailnet as control describes it, ourselves included, and the patch that changes one.
 
+use crate::Map;
 use crate::{Endpoints, Hostinfo, NodeId, RegionId, StableId, Timestamp, UserId};
 use ipnet::IpNet;
 use keys::{DiscoPublic, MachinePublic, NodePublic};
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, LazyLock};
 
 /// Capability name to its raw JSON values; most have none.
-pub type CapMap = BTreeMap<Box<str>, Box<[Box<str>]>>;
+pub type CapMap = Map<Box<str>, Box<[Box<str>]>>;
 
 /// A node: ourselves or a peer. Normalised by the decoder: `home_derp` is filled from the legacy address form,
 /// a null `AllowedIPs` has become `addresses`, legacy `Capabilities` are keys of `cap_map`.

@@ -167,6 +167,6 @@ mod tests {
             |text: &str| netmap::DerpMapDelta::from(serde_json::from_str::<DerpMap>(text).expect("map"));
         assert_eq!(delta(r#"{"Regions":null}"#), netmap::DerpMapDelta::default());
         assert_eq!(delta(r#"{"HomeParams":{}}"#).region_score, None);
-        assert_eq!(delta(r#"{"HomeParams":{"RegionScore":{}}}"#).region_score, Some(BTreeMap::new()));
+        assert_eq!(delta(r#"{"HomeParams":{"RegionScore":{}}}"#).region_score, Some(netmap::Map::new()));
     }
 }

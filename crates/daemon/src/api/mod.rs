@@ -186,15 +186,26 @@ async fn set_expiry_sooner(shared: &Shared, expiry: &str) -> Response {
 }
 
 /// Gives the run loop a command and waits for its answer.
-pub(crate) async fn ask<T: 'static>(
+pub(crate) fn ask<T: 'static>(
     shared: &Shared,
     command: impl FnOnce(Reply<Result<T, String>>) -> Command,
-) -> Result<T, String> {
+) -> dial::LocalFuture<'_, Result<T, String>> {
     let (sender, answer) = oneshot::channel();
     let reply = Reply::new(move |result| drop(sender.send(result)));
-    let stopping = || "tailscaled is stopping".to_owned();
-    shared.inputs.send(Input::Command(command(reply))).await.map_err(|_| stopping())?;
-    answer.await.map_err(|_| stopping())?
+    asked(shared, command(reply), answer)
+}
+
+/// The part of [`ask`] that is not made anew for each command.
+fn asked<T: 'static>(
+    shared: &Shared,
+    command: Command,
+    answer: oneshot::Receiver<Result<T, String>>,
+) -> dial::LocalFuture<'_, Result<T, String>> {
+    Box::pin(async move {
+        let stopping = || "tailscaled is stopping".to_owned();
+        shared.inputs.send(Input::Command(command)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    })
 }
 
 /// 204, or the error as text.

@@ -20,7 +20,9 @@ pub fn document(shared: &Rc<Shared>) -> Response {
     let writer = NetMapWriter::begin(&head, &mut out);
     let (chunks, answer) = mpsc::channel(QUEUE);
     let shared = shared.clone();
-    tokio::task::spawn_local(async move { peers(&shared, writer, out, &chunks).await });
+    dial::spawn(async move {
+        let _ = peers(&shared, writer, out, &chunks).await;
+    });
     Response { content_type: "application/json", ..Response::stream(answer) }
 }
 

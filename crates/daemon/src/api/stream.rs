@@ -27,7 +27,7 @@ pub(super) fn status(shared: &Rc<Shared>, with_peers: bool) -> Response {
     }
     let (chunks, answer) = mpsc::channel(QUEUE);
     let shared = shared.clone();
-    tokio::task::spawn_local(async move {
+    dial::spawn(async move {
         let mut out = Vec::new();
         let writer = StatusWriter::begin(&mut head, Indent::Tab, &mut out);
         let mut writer = Peers::Status(writer);
@@ -119,7 +119,7 @@ pub(super) fn watch(shared: &Rc<Shared>, wanted: &str) -> Response {
     };
     let (chunks, answer) = mpsc::channel(QUEUE);
     let shared = shared.clone();
-    tokio::task::spawn_local(async move {
+    dial::spawn(async move {
         if initial(&shared, wanted, &chunks).await.is_none() {
             return;
         }

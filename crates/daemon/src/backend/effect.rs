@@ -4,8 +4,7 @@ use super::input::Reply;
 use super::profiles::Changes;
 use keys::{MachinePrivate, NodePrivate};
 use localapi::types::{NetfilterMode, Notify};
-use netmap::{DerpMap, IpNet, NodeId, RegionId};
-use std::collections::BTreeSet;
+use netmap::{DerpMap, IpNet, NodeId, RegionId, Set};
 use std::net::SocketAddrV4;
 
 /// One thing to do.
@@ -47,7 +46,7 @@ pub enum PeerSet {
     /// All there are, and none that the engine has besides.
     All,
     /// These; one that is not in the map any more is to be forgotten.
-    Some(BTreeSet<NodeId>),
+    Some(Set<NodeId>),
 }
 
 /// What a control client is started with.

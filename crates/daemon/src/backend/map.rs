@@ -7,8 +7,7 @@ use control::{Activity, Event, MapItem, MapMessage};
 use engine::filter::{Filter, FilterInput, local_set};
 use engine::{PeerConfig, SelfConfig};
 use localapi::types::{NetworkProfile, Notify, OptBool, Prefs};
-use netmap::{NetMap, Node, NodeId, RegionId, Timestamp};
-use std::collections::BTreeSet;
+use netmap::{NetMap, Node, NodeId, RegionId, Set, Timestamp};
 use std::sync::Arc;
 
 /// Control forbids UDP with this attribute.
@@ -110,7 +109,8 @@ impl Backend {
         }
         self.tell_peers(&changes, first);
         self.settle(now);
-        let peers = if is_new { PeerSet::All } else { PeerSet::Some(&changes.changed | &changes.removed) };
+        let touched = changes.changed.iter().chain(&changes.removed).copied();
+        let peers = if is_new { PeerSet::All } else { PeerSet::Some(touched.collect()) };
         if peers != PeerSet::Some(Default::default()) {
             self.effects.push_back(Effect::SyncPeers(peers));
             // Networks may have come or gone with them.
@@ -176,7 +176,7 @@ impl Backend {
 
     /// Tells of peers, a few in each message: a whole map of ten thousand must not be in memory twice.
     fn tell_changed_peers(&mut self, changes: &netmap::Changes) {
-        let mut patched = BTreeSet::new();
+        let mut patched = Set::new();
         let mut notify = Notify {
             peer_changed_patch: changes.patches.iter().map(convert::patch).collect(),
             peers_removed: changes.removed.iter().map(|id| id.0).collect(),
@@ -185,7 +185,8 @@ impl Backend {
         patched.extend(changes.patches.iter().map(|patch| patch.id));
         let users = changes.users.iter().filter_map(|id| self.netmap.user(*id));
         notify.user_profiles = users.map(|user| (user.id.0, convert::user(user))).collect();
-        let whole: Vec<NodeId> = changes.changed.difference(&patched).copied().collect();
+        let whole = changes.changed.iter().filter(|id| !patched.contains(*id));
+        let whole: Vec<NodeId> = whole.copied().collect();
         for ids in whole.chunks(PEERS_A_MESSAGE) {
             let nodes = ids.iter().filter_map(|id| self.netmap.peer(*id)).map(convert::node);
             notify.peers_changed = nodes.collect();
@@ -212,8 +213,8 @@ impl Backend {
         if !usable(&self.home) {
             self.home = RegionId::NONE;
             // One region needs no measuring.
-            let mut regions = map.regions.keys().filter(|id| usable(id));
-            if let (Some(&only), None) = (regions.next(), regions.next()) {
+            let regions: Vec<RegionId> = map.regions.keys().copied().filter(usable).collect();
+            if let [only] = *regions {
                 self.set_home(only);
             }
         }

@@ -37,10 +37,10 @@ use engine::time::Mono;
 use keys::{DiscoPublic, MachinePrivate, NodePrivate};
 use localapi::types::{Empty, Notify, Prefs, Time};
 use login::Login;
-use netmap::{NetMap, RegionId, Timestamp};
+use netmap::{NetMap, RegionId, Set, Timestamp};
 use profiles::Profiles;
 use rand_core::CryptoRngCore;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// When something happens, on both clocks.
@@ -104,7 +104,7 @@ pub struct Backend {
     looked: report::Looked,
     live_peers: usize,
     /// Regions that we are connected to. A set, because a connection that could not be made ends too.
-    connected_relays: BTreeSet<RegionId>,
+    connected_relays: Set<RegionId>,
     health: Tracker,
     shown_health: Vec<Unhealthy>,
     /// The soonest that a peer's key may run out; zero = never.
@@ -163,7 +163,7 @@ impl Backend {
             endpoints: Vec::new(),
             looked: report::Looked::default(),
             live_peers: 0,
-            connected_relays: BTreeSet::new(),
+            connected_relays: Set::new(),
             health: Tracker::default(),
             shown_health: Vec::new(),
             messages_since: Timestamp::ZERO,

@@ -92,7 +92,7 @@ pub(crate) async fn serve(at: SocketAddr, socket: PathBuf) {
         }
         asking.set(asking.get().saturating_add(1));
         let (client, asking) = (client.clone(), asking.clone());
-        tokio::task::spawn_local(async move {
+        dial::spawn(async move {
             let _ = tokio::time::timeout(TALK, answer(stream, &client)).await;
             asking.set(asking.get().saturating_sub(1));
         });

@@ -8,9 +8,9 @@ use super::endpoints::Found;
 use super::{Dataplane, News};
 use engine::netcheck::{ENOUGH, Names, Netcheck, Report, Request, Step, Tracker, unknown_names};
 use engine::time::Mono;
-use netmap::RegionId;
+use netmap::{RegionId, Set};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -232,7 +232,7 @@ impl Dataplane {
     }
 
     async fn look_up(&self, map: &netmap::DerpMap) -> Names {
-        let wanted: BTreeSet<&str> = unknown_names(map).collect();
+        let wanted: Set<&str> = unknown_names(map).collect();
         let now = self.clock.mono();
         {
             let cached = self.looks.names.borrow();

@@ -27,11 +27,11 @@ use engine::wireguard::Source;
 use engine::{DiscoPong, Engine, Output, PeerConfig, PingOutcome, PingRequest, SelfConfig};
 use keys::{DiscoPrivate, NodePublic};
 use localapi::types::Time;
-use netmap::{DerpMap, NodeId, RegionId};
+use netmap::{DerpMap, Map, NodeId, RegionId};
 use rand_core::RngCore as _;
 use sockets::Sockets;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -81,8 +81,8 @@ pub struct Dataplane {
     threads: PacketThreads,
     sockets: Arc<Sockets>,
     clock: Arc<Clock>,
-    pings: RefCell<BTreeMap<PingId, oneshot::Sender<PingOutcome>>>,
-    path_pings: RefCell<BTreeMap<u32, oneshot::Sender<DiscoPong>>>,
+    pings: RefCell<Map<PingId, oneshot::Sender<PingOutcome>>>,
+    path_pings: RefCell<Map<u32, oneshot::Sender<DiscoPong>>>,
     pretended: Vec<SocketAddr>,
     /// Endpoints that the user knows of.
     fixed: RefCell<Vec<SocketAddr>>,

@@ -44,7 +44,7 @@ impl ControlTask {
                 let _ = event_outbox.send(Event::LoginFailed { error, retrying: false }).await;
             }
         };
-        let task = tokio::task::spawn_local(running).abort_handle();
+        let task = dial::spawn(running).abort_handle();
         Self { commands, waiting: VecDeque::new(), events, task }
     }
 
@@ -93,9 +93,7 @@ impl Node {
         match event {
             Event::C2n { request, reply } => {
                 let shared = self.shared.clone();
-                tokio::task::spawn_local(
-                    async move { drop(reply.send(c2n::answer(&shared, &request).await)) },
-                );
+                dial::spawn(async move { drop(reply.send(c2n::answer(&shared, &request).await)) });
             }
             Event::PingPeer { kind, ip, reply } => self.ping_for_control(&kind, ip, reply),
             event => self.take(Input::Control(event)).await,
@@ -106,7 +104,7 @@ impl Node {
         let Some(control) = &mut self.control else { return reply.send(Err("not running".to_owned())) };
         let (sender, answer) = oneshot::channel();
         control.send(Command::ExpireSooner { at, reply: sender });
-        tokio::task::spawn_local(async move {
+        dial::spawn(async move {
             let result =
                 answer.await.unwrap_or_else(|_| Err(::control::Error::Connection("ended".to_owned())));
             reply.send(result.map_err(|error| error.to_string()));
@@ -116,7 +114,7 @@ impl Node {
     fn ping_for_control(&self, kind: &str, ip: IpAddr, reply: oneshot::Sender<PingReply>) {
         let shared = self.shared.clone();
         let kind = kind.to_owned();
-        tokio::task::spawn_local(async move {
+        dial::spawn(async move {
             let node = shared.backend.borrow().node_by_ip(ip).map(|(node, _)| node.clone());
             let mut answer = PingReply::default();
             if let Some(node) = &node {

@@ -154,9 +154,9 @@ async fn run_behind(
     let shared = node.shared.clone();
     let handler = Rc::new(Api::new(shared.clone()));
     let limits = localapi::server::Limits::new(u32::from(::control::CAPABILITY_VERSION));
-    let serving = tokio::task::spawn_local(localapi::server::serve(listener, handler, limits));
-    let listening = tokio::task::spawn_local(shared.plane.clone().listen());
-    let looking = tokio::task::spawn_local(shared.plane.clone().look_around());
+    let serving = dial::spawn(localapi::server::serve(listener, handler, limits));
+    let listening = dial::spawn(shared.plane.clone().listen());
+    let looking = dial::spawn(shared.plane.clone().look_around());
     let ended = node.live(&mut inbox, ends).await;
     serving.abort();
     listening.abort();
@@ -236,7 +236,7 @@ impl Node {
         let inputs = shared.inputs.clone();
         let port_mapper = PortMapper::start(dialer.clone(), move |mapping| {
             let inputs = inputs.clone();
-            tokio::task::spawn_local(async move { drop(inputs.send(Input::PortMapping(mapping)).await) });
+            dial::spawn(async move { drop(inputs.send(Input::PortMapping(mapping)).await) });
         });
         let monitor = Monitor::open(interface.as_ref().map(Interface::name));
         let monitor = monitor
@@ -474,7 +474,7 @@ impl Node {
     fn log_out(&mut self) {
         let waiting = self.control.as_mut().map(ControlTask::log_out);
         let inputs = self.shared.inputs.clone();
-        tokio::task::spawn_local(async move {
+        dial::spawn(async move {
             let result = match waiting {
                 Some(answer) => match answer.await {
                     Ok(result) => result.map_err(|error| error.to_string()),
@@ -523,7 +523,7 @@ fn publish(shared: &Shared, mut notify: Notify) {
     shared.bus.borrow_mut().publish(&notify, &|notify| {
         let mut whole = notify.clone();
         let ids = whole.peer_changed_patch.drain(..).map(|patch| netmap::NodeId(patch.node_id));
-        let nodes: std::collections::BTreeSet<_> = ids.collect();
+        let nodes: netmap::Set<_> = ids.collect();
         whole.peers_changed.extend(nodes.into_iter().filter_map(|id| backend.whole_node(id)));
         whole
     });

@@ -6,6 +6,7 @@
 use super::{StoreError, apply};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use netmap::Map;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -23,7 +24,7 @@ const EMPTY: &str = "it is empty";
 #[derive(Debug)]
 pub struct FileStore {
     path: PathBuf,
-    values: BTreeMap<String, Vec<u8>>,
+    values: Map<String, Vec<u8>>,
     /// The last write failed, so the next one must happen even if nothing changes.
     dirty: bool,
     warning: Option<String>,
@@ -44,7 +45,7 @@ impl FileStore {
         }
         remove_leftovers(path);
         let mut store =
-            Self { path: path.to_owned(), values: BTreeMap::new(), dirty: false, warning: None, time: None };
+            Self { path: path.to_owned(), values: Map::new(), dirty: false, warning: None, time: None };
         let copy = copy_path(path);
         match read_capped(path) {
             Ok(bytes) if !bytes.is_empty() => match decode(path, &bytes) {
@@ -182,13 +183,13 @@ fn read_capped(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn decode(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, StoreError> {
+fn decode(path: &Path, bytes: &[u8]) -> Result<Map<String, Vec<u8>>, StoreError> {
     let damaged = |reason: String| StoreError::Damaged { path: path.to_owned(), reason };
     let text: BTreeMap<String, String> = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
     if text.len() == 3 && ["data", "key", "nonce"].iter().all(|key| text.contains_key(*key)) {
         return Err(StoreError::Sealed { path: path.to_owned() });
     }
-    let mut values = BTreeMap::new();
+    let mut values = Map::new();
     for (key, value) in text {
         let value = STANDARD.decode(value).map_err(|e| damaged(format!("value of {key:?}: {e}")))?;
         values.insert(key, value);

@@ -9,7 +9,7 @@ mod lock;
 pub use file::FileStore;
 pub use lock::DirLock;
 
-use std::collections::BTreeMap;
+use netmap::Map;
 use std::path::{Path, PathBuf};
 
 /// Why a store cannot be used. Every text names the file and what to do.
@@ -59,7 +59,7 @@ pub enum StoreError {
 #[derive(Debug)]
 pub enum Store {
     /// `mem:`: nothing is written; the node registers as ephemeral.
-    Memory(BTreeMap<String, Vec<u8>>),
+    Memory(Map<String, Vec<u8>>),
     /// Go's state file.
     File(FileStore),
 }
@@ -67,7 +67,7 @@ pub enum Store {
 impl Store {
     /// An empty store that forgets everything at exit.
     pub const fn memory() -> Self {
-        Self::Memory(BTreeMap::new())
+        Self::Memory(Map::new())
     }
 
     /// Opens the state file at `path`, creating it and its folder if they do not exist.
@@ -123,7 +123,7 @@ impl Store {
 }
 
 /// Applies `changes`; true if any value differs from before.
-fn apply(values: &mut BTreeMap<String, Vec<u8>>, changes: Vec<(String, Option<Vec<u8>>)>) -> bool {
+fn apply(values: &mut Map<String, Vec<u8>>, changes: Vec<(String, Option<Vec<u8>>)>) -> bool {
     let mut changed = false;
     for (key, value) in changes {
         match value {

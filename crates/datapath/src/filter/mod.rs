@@ -23,7 +23,7 @@ pub use siphash::SipKey;
 use crate::drop::DropReason;
 use crate::packet::{Fragment, Parsed, proto};
 use ipnet::IpNet;
-use netmap::{FilterRule, PortRange, RuleSrc};
+use netmap::{FilterRule, Map, PortRange, RuleSrc};
 use set::Ranges;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -85,7 +85,7 @@ impl Filter {
         let mut rules = Vec::new();
         for rule in input.rules.iter().filter(|_| !input.shields_up) {
             // Grouped by ports, so that a rule for many hosts is one lookup.
-            let mut by_ports: BTreeMap<(u16, u16), Ranges> = BTreeMap::new();
+            let mut by_ports: Map<(u16, u16), Ranges> = Map::new();
             for dst in rule.dsts.iter().filter(|dst| dst.ports.first <= dst.ports.last) {
                 if !matches!(dst.net, RuleSrc::Cap(_)) {
                     let ranges = by_ports.entry((dst.ports.first, dst.ports.last)).or_default();

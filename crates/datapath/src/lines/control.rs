@@ -2,8 +2,7 @@
 //!
 //! Owns: allocation and freeing of everything the lines hold, the send halves of sessions that are not confirmed
 //! yet (tx never sees those), who has which session.
-//! Leaves out: deciding anything. The slow path's [`Action`](crate::wireguard::Action)s about sessions map one to
-//! one to calls here.
+//! Leaves out: deciding anything. The slow path's actions about sessions map one to one to calls here.
 
 use super::activity::PeerActivity;
 use super::command::{Outbox, RxCommand, TxCommand};
@@ -20,8 +19,8 @@ use crate::session::SessionKeys;
 use crate::slot::PeerSlot;
 use crate::source::Source;
 use keys::NodePublic;
+use netmap::Map;
 use rtrb::Consumer;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -87,7 +86,7 @@ pub struct Control {
     peers: Vec<Option<Known>>,
     peer_places: usize,
     /// By place.
-    sessions: BTreeMap<u16, Held>,
+    sessions: Map<u16, Held>,
     session_places: usize,
     scratch: Vec<u8>,
     wake_tx: bool,
@@ -100,7 +99,7 @@ impl Control {
             ends,
             peers: Vec::new(),
             peer_places: 0,
-            sessions: BTreeMap::new(),
+            sessions: Map::new(),
             session_places: 0,
             scratch: Vec::new(),
             wake_tx: false,

@@ -15,7 +15,7 @@ use crate::slot::PeerSlot;
 use crate::time::Mono;
 use crate::wireguard::Source;
 use keys::{DiscoPrivate, DiscoPublic, NodePublic};
-use netmap::{NodeId, RegionId};
+use netmap::{NodeId, RegionId, Set};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 use std::collections::BTreeSet;
@@ -69,7 +69,7 @@ pub(super) struct Disco {
     /// Direct paths are not wanted.
     relay_only: bool,
     /// They are being looked at for these peers, who have been told the old ones.
-    waiting: BTreeSet<PeerSlot>,
+    waiting: Set<PeerSlot>,
     rng: ChaCha20Rng,
     acts: Vec<Act>,
     tokens: u32,
@@ -87,7 +87,7 @@ impl Disco {
             endpoints: Vec::new(),
             looked: None,
             relay_only: false,
-            waiting: BTreeSet::new(),
+            waiting: Set::new(),
             rng: ChaCha20Rng::from_seed(seed),
             acts: Vec::new(),
             tokens: 0,
@@ -355,6 +355,21 @@ impl Engine {
         make: bool,
         act: impl FnOnce(&mut Paths, &mut Turn<'_>) -> T,
     ) -> Option<T> {
+        let (mut act, mut result) = (Some(act), None);
+        self.turn_paths(slot, now, make, &mut |paths, turn| {
+            result = act.take().map(|act| act(paths, turn));
+        });
+        result
+    }
+
+    /// The part of [`Self::at_paths`] that is not made anew for each thing done.
+    fn turn_paths(
+        &mut self,
+        slot: PeerSlot,
+        now: Mono,
+        make: bool,
+        act: &mut dyn FnMut(&mut Paths, &mut Turn<'_>),
+    ) -> Option<()> {
         let families = self.direct_families();
         let peer = self.peers.by_slot_mut(slot)?;
         let before = (peer.path(), peer.asleep());
@@ -370,7 +385,7 @@ impl Engine {
         let paths = peer.paths.as_mut()?;
         let disco = &mut self.disco;
         let mut acts = std::mem::take(&mut disco.acts);
-        let result = act(paths, &mut Turn { now, rng: &mut disco.rng, acts: &mut acts });
+        act(paths, &mut Turn { now, rng: &mut disco.rng, acts: &mut acts });
         let due = paths.poll_timeout();
         if due != paths.scheduled {
             paths.scheduled.map(|was| disco.due.remove(&(was, slot)));
@@ -398,7 +413,7 @@ impl Engine {
             }
         }
         self.disco.acts = acts;
-        Some(result)
+        Some(())
     }
 
     /// Tells a peer through its relay where we are. If that is known from long ago only, it is found out anew, and the

@@ -28,10 +28,11 @@ use crate::time::{Mono, Wall};
 use crate::wireguard::{Source, Tunnel};
 use disco::Disco;
 use keys::NodePublic;
+use netmap::Map;
 use peers::Peers;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 /// Something the owner must do or may want to know.
@@ -79,7 +80,7 @@ pub struct Engine {
     /// Routes or filter differ from what the lines have.
     unpublished: bool,
     /// How many sessions each peer has that has any.
-    sessions: BTreeMap<PeerSlot, u32>,
+    sessions: Map<PeerSlot, u32>,
     /// How many peers had a session when that was last told.
     told_live: usize,
     /// Packets from the lines are copied here while they are handled.
@@ -109,7 +110,7 @@ impl Engine {
             disco: Disco::new(&mut rng),
             outputs: VecDeque::new(),
             unpublished: false,
-            sessions: BTreeMap::new(),
+            sessions: Map::new(),
             told_live: 0,
             scratch: Vec::new(),
             now: Mono::ZERO,

@@ -10,8 +10,7 @@ use crate::slot::{PeerSlot, make_room};
 use crate::time::{Mono, Wall};
 use ipnet::IpNet;
 use keys::{DiscoPublic, NodePrivate, NodePublic};
-use netmap::{Endpoints, NodeId, RegionId};
-use std::collections::BTreeMap;
+use netmap::{Endpoints, Map, NodeId, RegionId};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -81,7 +80,7 @@ pub struct PeerView {
 /// All peers by slot and by number.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
-    by_id: BTreeMap<NodeId, PeerSlot>,
+    by_id: Map<NodeId, PeerSlot>,
     places: Vec<Place>,
     free: Vec<u32>,
 }

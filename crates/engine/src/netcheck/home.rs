@@ -3,8 +3,8 @@
 
 use super::report::{Latencies, Report};
 use crate::time::Mono;
-use netmap::{DerpMap, RegionId};
-use std::collections::{BTreeMap, VecDeque};
+use netmap::{DerpMap, Map, RegionId};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// How old a report may be that is looked at: the time between two full ones, and what one takes.
@@ -22,7 +22,7 @@ const SILENT: Duration = Duration::from_secs(120);
 #[derive(Debug, Default)]
 pub(super) struct History {
     reports: VecDeque<(Mono, Latencies)>,
-    heard: BTreeMap<RegionId, Mono>,
+    heard: Map<RegionId, Mono>,
 }
 
 impl History {

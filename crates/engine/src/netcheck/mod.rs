@@ -28,12 +28,12 @@ pub use seen::Tracker;
 use crate::drop::DropReason;
 use crate::time::Mono;
 use home::History;
-use netmap::{DerpMap, RegionId};
+use netmap::{DerpMap, Map, RegionId};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 use run::Run;
 use schedule::Schedule;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +51,7 @@ const FULL_EVERY: Duration = Duration::from_secs(5 * 60);
 pub const ENOUGH: usize = 3;
 
 /// The addresses of servers whose addresses the map does not tell.
-pub type Names = BTreeMap<Box<str>, Vec<IpAddr>>;
+pub type Names = Map<Box<str>, Vec<IpAddr>>;
 
 /// What a report is made of.
 #[derive(Debug, Clone, Copy)]

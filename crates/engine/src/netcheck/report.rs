@@ -1,12 +1,11 @@
 //! What was found out about the network.
 
-use netmap::RegionId;
-use std::collections::BTreeMap;
+use netmap::{Map, RegionId};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// How far regions are.
-pub type Latencies = BTreeMap<RegionId, Duration>;
+pub type Latencies = Map<RegionId, Duration>;
 
 /// A report (protocol reference §4.2). Hairpinning and captive portals are not looked for.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -36,7 +35,7 @@ pub struct Report {
     /// How we are seen over IPv6.
     pub global_v6: Option<SocketAddr>,
     /// How often we were seen under each address.
-    pub seen: BTreeMap<SocketAddr, u32>,
+    pub seen: Map<SocketAddr, u32>,
     /// It asked every region, not only the nearest.
     pub full: bool,
 }

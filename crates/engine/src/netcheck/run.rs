@@ -5,13 +5,13 @@ use super::report::Report;
 use super::stun::Transaction;
 use super::{ASK_LIMIT, HURRY, LIMIT};
 use crate::time::Mono;
-use netmap::RegionId;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use netmap::{Map, RegionId, Set};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A region over a family.
-type Set = (RegionId, bool);
+type Servers = (RegionId, bool);
 
 /// A request that was sent.
 #[derive(Debug)]
@@ -39,19 +39,19 @@ pub(super) struct Run {
     pub(super) report: Report,
     manner: Manner,
     probes: VecDeque<Probe>,
-    sent: BTreeMap<Transaction, Sent>,
-    asked: BTreeSet<Set>,
+    sent: Map<Transaction, Sent>,
+    asked: Set<Servers>,
     /// Answered, or not worth asking any more.
-    done: BTreeSet<Set>,
+    done: Set<Servers>,
     /// As whom each server saw us over IPv4.
-    mapped: BTreeMap<SocketAddr, SocketAddr>,
+    mapped: Map<SocketAddr, SocketAddr>,
     /// Answers from so many regions are enough.
     enough: usize,
     deadline: Mono,
     /// Nothing more is sent or waited for by UDP.
     pub(super) stun_over: bool,
     /// Regions that are being asked by HTTPS, once STUN has brought nothing.
-    pub(super) asking: Option<BTreeSet<RegionId>>,
+    pub(super) asking: Option<Set<RegionId>>,
 }
 
 impl Run {
@@ -61,10 +61,10 @@ impl Run {
             report: Report { full: manner.full, ..Report::default() },
             manner,
             probes: probes.into(),
-            sent: BTreeMap::new(),
-            asked: BTreeSet::new(),
-            done: BTreeSet::new(),
-            mapped: BTreeMap::new(),
+            sent: Map::new(),
+            asked: Set::new(),
+            done: Set::new(),
+            mapped: Map::new(),
             enough,
             deadline: now + ASK_LIMIT,
             stun_over: false,

@@ -2,7 +2,7 @@
 
 use super::report::Report;
 use crate::time::Mono;
-use std::collections::BTreeMap;
+use netmap::Map;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const MOST: usize = 32;
 /// Remembers what servers have seen.
 #[derive(Debug, Default)]
 pub struct Tracker {
-    seen: BTreeMap<SocketAddr, Mono>,
+    seen: Map<SocketAddr, Mono>,
 }
 
 impl Tracker {
@@ -44,7 +44,7 @@ impl Tracker {
         // The oldest go first.
         let mut by_age: Vec<_> = self.seen.iter().map(|(at, seen)| (*seen, *at)).collect();
         by_age.sort_by_key(|(seen, at)| (std::cmp::Reverse(*seen), *at));
-        let mut ports: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        let mut ports: Map<IpAddr, usize> = Map::new();
         let mut kept = 0;
         for (_, at) in by_age {
             let count = ports.entry(at.ip()).or_default();

@@ -1,6 +1,7 @@
 //! Reports on a virtual clock against servers that are a closure each.
 
 use super::*;
+use netmap::Map;
 use netmap::{DerpNode, DerpRegion, FamilyAddr};
 use proptest::prelude::*;
 
@@ -46,7 +47,7 @@ struct World {
     udp: bool,
     /// Families whose requests the system does not take.
     no_way: Vec<bool>,
-    https: BTreeMap<RegionId, Duration>,
+    https: Map<RegionId, Duration>,
     asked: Vec<SocketAddr>,
 }
 
@@ -59,7 +60,7 @@ impl World {
             home: RegionId::NONE,
             udp: true,
             no_way: Vec::new(),
-            https: BTreeMap::new(),
+            https: Map::new(),
             asked: Vec::new(),
         }
     }

@@ -7,7 +7,7 @@
 use crate::source::Source;
 use crate::time::Mono;
 use keys::NodePublic;
-use std::collections::BTreeMap;
+use netmap::Map;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -89,13 +89,13 @@ pub(super) struct Limit {
     rate: u32,
     all: Option<Bucket>,
     loaded_until: Mono,
-    sources: BTreeMap<Origin, Bucket>,
+    sources: Map<Origin, Bucket>,
     swept: Mono,
 }
 
 impl Default for Limit {
     fn default() -> Self {
-        Self { rate: RATE, all: None, loaded_until: Mono::ZERO, sources: BTreeMap::new(), swept: Mono::ZERO }
+        Self { rate: RATE, all: None, loaded_until: Mono::ZERO, sources: Map::new(), swept: Mono::ZERO }
     }
 }
 
@@ -132,7 +132,7 @@ impl Limit {
                 return false;
             }
         }
-        self.sources.entry(origin).or_insert_with(|| Bucket::full(SOURCE_BURST, now)).take(
+        self.sources.entry(origin).or_insert(Bucket::full(SOURCE_BURST, now)).take(
             SOURCE_RATE,
             SOURCE_BURST,
             now,

@@ -111,10 +111,12 @@ pub async fn serve(listener: UnixListener, handler: Rc<dyn Handler>, limits: Lim
                     let kept = if own { 0 } else { KEPT_FOR_WRITERS.min(limits.connections / 2) };
                     let slot = Slot::take(&served, limits.connections.saturating_sub(kept));
                     let connection = connection::run(stream, handler.clone(), limits.clone(), slot.is_some());
-                    tasks.spawn_local(async move {
+                    // In a box: the runtime's code is made anew for each type of task.
+                    let connection: LocalFuture<()> = Box::pin(async move {
                         connection.await;
                         drop(slot);
                     });
+                    tasks.spawn_local(connection);
                 }
                 Err(error) => {
                     log::warn!("localapi: accept: {error}");

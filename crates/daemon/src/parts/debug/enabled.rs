@@ -120,7 +120,7 @@ fn echo(shared: &Rc<Shared>, request: &Request) -> Response {
     };
     let (lines, answer) = mpsc::channel(4);
     let plane = shared.plane.clone();
-    tokio::task::spawn_local(async move {
+    dial::spawn(async move {
         let line = match transfer(plane, ip, bytes.min(MOST), &lines).await {
             Ok(line) => line,
             Err(error) => format!("{{\"Error\":{}}}\n", serde_json::Value::String(error)),

@@ -2,8 +2,7 @@
 
 use super::warnable::{Unhealthy, Warnable};
 use engine::time::Mono;
-use netmap::Timestamp;
-use std::collections::BTreeMap;
+use netmap::{Map, Timestamp};
 
 /// The name of the feature, if it is in this build.
 pub const FEATURE: Option<&str> = Some("health");
@@ -11,7 +10,7 @@ pub const FEATURE: Option<&str> = Some("health");
 /// Everything that is wrong. Pure: moments are arguments.
 #[derive(Debug, Default)]
 pub struct Tracker {
-    broken: BTreeMap<Warnable, Broken>,
+    broken: Map<Warnable, Broken>,
 }
 
 #[derive(Debug)]
@@ -26,7 +25,7 @@ impl Tracker {
     pub fn set(&mut self, what: Warnable, text: impl Into<String>, now: Mono, wall: Timestamp) {
         let text = text.into();
         let broken =
-            self.broken.entry(what).or_insert_with(|| Broken { text: String::new(), since: now, wall });
+            self.broken.get_or_insert_with(what, || Broken { text: String::new(), since: now, wall });
         broken.text = text;
     }
 

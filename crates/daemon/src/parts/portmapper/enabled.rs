@@ -31,7 +31,7 @@ impl PortMapper {
         let no_upnp = switched_on("TS_DISABLE_UPNP");
         let off = switched_on("TS_DISABLE_PORTMAPPER");
         let (wants, wanted) = watch::channel(Want::default());
-        let task = tokio::task::spawn_local(async move {
+        let task = dial::spawn(async move {
             let mut tell = |state: State| {
                 let State { found, external } = state;
                 told(Mapping {
