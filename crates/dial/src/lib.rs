@@ -9,6 +9,7 @@ mod der;
 mod dialer;
 mod exchange;
 mod lookup;
+mod mark;
 mod provider;
 mod race;
 mod roots;
@@ -17,6 +18,7 @@ mod verify;
 mod wall;
 
 pub use dialer::{Dialer, Options};
+pub use mark::mark;
 pub use roots::Error;
 pub use running::{Running, spawn};
 pub use wall::{WallClock, WallReading};

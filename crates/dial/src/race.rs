@@ -7,7 +7,7 @@ use crate::Running;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// The head start of each address over the next.
 const HEAD_START: Duration = Duration::from_millis(200);
@@ -21,7 +21,7 @@ pub(crate) async fn connect(addrs: &[IpAddr], port: u16) -> io::Result<TcpStream
         let next = waiting.next();
         let more = next.is_some();
         if let Some(ip) = next {
-            running.push(TcpStream::connect(SocketAddr::new(ip, port)));
+            running.push(open(SocketAddr::new(ip, port)));
         }
         let first = if more {
             tokio::time::timeout(HEAD_START, running.next()).await.ok()
@@ -36,6 +36,12 @@ pub(crate) async fn connect(addrs: &[IpAddr], port: u16) -> io::Result<TcpStream
             Some(None) => return Err(failure),
         }
     }
+}
+
+async fn open(to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    crate::mark(&socket);
+    socket.connect(to).await
 }
 
 /// Interleaves the families, the first address's family first; order within a family stays.

@@ -47,6 +47,7 @@ pub(crate) async fn probe(gateway: Gateway, disabled: Disabled) -> std::io::Resu
     let Gateway { router, own } = gateway;
     // From our address there, so that the question to the group takes this way out.
     let socket = UdpSocket::bind((own, 0)).await?;
+    dial::mark(&socket);
     let mut probe = Probe::default();
     let asked = |disabled: bool| (!disabled).then_some(false);
     probe.found = Found { pmp: asked(disabled.pmp), pcp: asked(disabled.pcp), upnp: asked(disabled.upnp) };

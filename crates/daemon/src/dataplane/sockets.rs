@@ -126,6 +126,7 @@ fn open(at: SocketAddr) -> Result<OwnedFd, Errno> {
     if at.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
+    dial::mark(&socket);
     // Beyond the system's limit only where we may; refused is no harm.
     if sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER).is_err() {
         let _ = sockopt::set_socket_recv_buffer_size(&socket, BUFFER);
