@@ -1,7 +1,8 @@
 //! The life of a mapping: ask, renew at half time, give back (protocol reference §5.4).
 //!
 //! A router is probed when the network or the wanted port changes, and again when the caller looks at the network anew
-//! ([`Want::looks`]) and there is no mapping; never by itself. A mapping that is looked at again after ten minutes is
+//! ([`Want::looks`]) and there is no mapping; by itself only once more, when the first probe found nothing: a router that is
+//! busy, or a network that is just coming up, answers late. A mapping that is looked at again after ten minutes is
 //! renewed at once: a router that was restarted in between has forgotten it.
 
 use crate::gateway::{Gateway, default_gateway};
@@ -22,6 +23,8 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const TRIES: u32 = 3;
 /// A mapping is taken to exist this long after the router last said so.
 const TRUST: Duration = Duration::from_secs(10 * 60);
+/// When nothing was found, there is a second probe after this.
+const SECOND: Duration = Duration::from_secs(2);
 /// Least time between two probes, whoever looks.
 const PROBE_PAUSE: Duration = Duration::from_secs(5);
 /// Least time to the next try of a renewal that failed.
@@ -96,21 +99,25 @@ pub async fn run(dialer: &dyn Dial, mut wants: watch::Receiver<Want>, told: &mut
     let mut mapper = Mapper { dialer, state: State::default(), told, mapping: None, wanted_port: 0 };
     let mut last = Want::default();
     let mut probed: Option<Instant> = None;
+    let mut probes = 0_u32;
     loop {
         let want = *wants.borrow_and_update();
         if want.port != last.port || want.network != last.network || want.disabled != last.disabled {
             mapper.release().await;
-            probed = None;
+            (probed, probes) = (None, 0);
         }
         last = want;
         let now = Instant::now();
         let fresh = mapper.mapping.as_ref().is_some_and(|mapping| now < mapping.made + TRUST);
         let early = probed.is_some_and(|at| now < at + PROBE_PAUSE);
-        if want.port != 0 && (mapper.is_due(now) || !(fresh || early)) {
+        let second = probes == 1 && probed.is_some_and(|at| now >= at + SECOND);
+        if want.port != 0 && (mapper.is_due(now) || !(fresh || (early && !second))) {
             probed = Some(now);
+            probes = probes.saturating_add(1);
             mapper.map(want).await;
         }
-        let due = mapper.mapping.as_ref().map(|mapping| mapping.renew);
+        let again = probed.filter(|_| probes == 1 && want.port != 0).map(|at| at + SECOND);
+        let due = mapper.mapping.as_ref().map_or(again, |mapping| Some(mapping.renew));
         let changed = tokio::select! {
             changed = wants.changed() => changed,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Ok(()),
@@ -317,6 +324,7 @@ async fn exchange<T>(
     read: &dyn Fn(&[u8]) -> Option<T>,
 ) -> Result<T, Error> {
     let socket = UdpSocket::bind((gateway.own, 0)).await?;
+    dial::mark(&socket);
     // Connected: the router's word alone is heard.
     socket.connect((gateway.router, pmp::PORT)).await?;
     let mut room = [0; 1100];
