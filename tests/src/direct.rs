@@ -30,9 +30,18 @@ impl Control {
     /// # Errors
     /// When its host or the server cannot be made.
     pub fn start(lab: &Lab) -> Result<Self> {
-        let host = lab.host("control")?;
+        Self::start_as(lab, "control", 0)
+    }
+
+    /// Starts it under a name, with so many peers that it makes up.
+    ///
+    /// # Errors
+    /// When its host or the server cannot be made.
+    pub fn start_as(lab: &Lab, name: &str, phantom_peers: u32) -> Result<Self> {
+        let host = lab.host(name)?;
         let at = SocketAddr::from((host.ipv4, 0));
-        let server = host.inside(|| Server::start_at(Options::default(), at))??;
+        let options = Options { phantom_peers, ..Options::default() };
+        let server = host.inside(|| Server::start_at(options, at))??;
         Ok(Self { server, _host: host })
     }
 

@@ -4,7 +4,9 @@
 //! `cargo xtask test` reads what is skipped and what was measured from the files that `SMALLTAIL_SKIPS` and
 //! `SMALLTAIL_NUMBERS` name; without them both are only printed.
 
+pub mod chatter;
 pub mod container;
+pub mod conversation;
 pub mod direct;
 mod local;
 pub mod natlab;

@@ -164,7 +164,10 @@ fn flood(to: SocketAddr, ready: &[u8], end: &AtomicBool, sent: &AtomicU64) -> Re
         message[1..4].fill(0);
         kinds.push(message);
     }
-    kinds.push([b"TS\xf0\x9f\x92\xac".as_slice(), &[7; 100]].concat());
+    // Of a different stranger each, as far as a table could tell; one as large as calls get.
+    for (stranger, length) in [(7, 100), (8, 100), (9, 100), (10, 100), (11, 1300)] {
+        kinds.push([b"TS\xf0\x9f\x92\xac".as_slice(), &vec![stranger; length]].concat());
+    }
     kinds.push([[1, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42].as_slice(), &[7; 40]].concat());
     for kind in kinds.iter().cycle() {
         if end.load(Ordering::Relaxed) {
@@ -233,6 +236,16 @@ fn a_flooded_port_leaves_the_daemon_answering_and_its_memory_as_it_was() {
     });
 }
 
+/// How long nonsense is sent whose numbers are told.
+const FLOODED: Duration = Duration::from_secs(4);
+
+/// Hundredths of a second that a process has computed.
+fn ticks(process: u32) -> Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let fields = stat.rsplit_once(") ").context("no name")?.1.split(' ').skip(11).take(2);
+    fields.map(|field| Ok(field.parse::<u64>()?)).sum()
+}
+
 #[test]
 fn what_comes_to_an_open_port_is_known_for_what_it_is() {
     scenario(&[Need::Namespaces, Need::OursDebug], |lab| {
@@ -245,9 +258,12 @@ fn what_comes_to_an_open_port_is_known_for_what_it_is() {
         control.join(&node)?;
         let to = control.show_at(&node, node.host.ipv4.into())?;
         let (end, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+        let daemon = node.daemon()?;
+        let (before, id) = (daemon.resident_kib()?, daemon.id());
         lab.host("flood")?.inside(|| {
             std::thread::scope(|scope| {
                 let flooding = scope.spawn(|| flood(to, &[4, 0, 0, 0], &end, &sent));
+                let (started, worked) = (lab::now(), ticks(id)?);
                 let told =
                     lab::until("every kind of datagram to be counted", Duration::from_secs(20), || {
                         let drops = local(&node, "POST", "debug?action=drops")?;
@@ -258,8 +274,24 @@ fn what_comes_to_an_open_port_is_known_for_what_it_is() {
                             .all(|reason| drops.contains(&format!("\"{reason}\"")))
                             .then_some(()))
                     });
+                std::thread::sleep(FLOODED.saturating_sub(started.elapsed()));
+                let share = (ticks(id)? - worked) as f64 / started.elapsed().as_secs_f64();
                 end.store(true, Ordering::Relaxed);
                 flooding.join().map_err(|_| anyhow::anyhow!("the flood panicked"))??;
+                let drops = local(&node, "POST", "debug?action=drops")?;
+                let counts = drops.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+                let counts: Vec<&str> = counts.lines().map(str::trim).filter(|line| line.contains(':')).collect();
+                let after = node.daemon()?.resident_kib()?;
+                number(
+                    "nonsense to an open port",
+                    format!(
+                        "{} datagrams in {:.1?}, {share:.0} % of a processor, {before} -> {after} KiB; dropped: {}",
+                        sent.load(Ordering::Relaxed),
+                        started.elapsed(),
+                        counts.join(" ")
+                    ),
+                );
+                ensure!(after <= before + MORE_KIB, "{before} KiB have become {after}");
                 told
             })
         })?

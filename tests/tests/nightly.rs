@@ -3,7 +3,7 @@
 
 use anyhow::ensure;
 use blackbox::traffic::tunnelled;
-use blackbox::{EVERYTHING, OUTAGE, joined, number, ping_all, scenario, soak};
+use blackbox::{EVERYTHING, OUTAGE, chatter, joined, number, ping_all, scenario, soak};
 use lab::Flavour;
 use std::time::Duration;
 
@@ -70,6 +70,18 @@ fn half_an_hour_of_mixed_traffic() {
 #[test]
 fn ten_minutes_without_control_while_traffic_flows() {
     scenario(OUTAGE, |lab| soak::without_control(lab, Duration::from_secs(600)));
+}
+
+/// After three minutes the session is over.
+#[test]
+fn an_hour_at_rest_with_a_direct_path() {
+    scenario(EVERYTHING, |lab| chatter::direct(lab, Duration::from_secs(200), Duration::from_secs(3600)));
+}
+
+#[test]
+fn a_hundred_peers_at_rest_are_as_silent_as_one() {
+    let needs = &[lab::Need::Namespaces, lab::Need::Ours];
+    scenario(needs, |lab| chatter::crowd(lab, Duration::from_secs(60), Duration::from_secs(1200)));
 }
 
 /// Go's node is at rest some minutes after its last packet.

@@ -2,12 +2,11 @@
 //! for the relay and found again under a running TCP connection.
 
 use anyhow::{Context, Result, ensure};
+use blackbox::conversation::{Conversation, STANDSTILL};
 use blackbox::traffic::echo;
 use blackbox::{EVERYTHING, number, scenario};
 use lab::{Flavour, Headscale, Lab, Node};
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// In which two nodes of one network must have found each other.
@@ -15,9 +14,6 @@ const FOUND: Duration = Duration::from_secs(10);
 
 /// In which a path that is blocked must have been left: the time it is trusted, and a little.
 const LEFT: Duration = Duration::from_secs(12);
-
-/// How long a TCP connection may stand still: the path is trusted that long, and TCP doubles its patience meanwhile.
-const STANDSTILL: Duration = Duration::from_secs(30);
 
 /// A node with a kernel interface whose UDP passes.
 fn open(lab: &Lab, headscale: &Headscale, name: &str, flavour: Flavour) -> Result<Node> {
@@ -75,63 +71,6 @@ fn nodes_of_one_network_find_each_other_whoever_begins() {
         ensure!(status.stdout.contains("active; direct "), "{status}");
         Ok(())
     });
-}
-
-/// A TCP connection on which a byte goes to and fro, twenty times a second.
-struct Conversation {
-    ended: AtomicBool,
-    rounds: AtomicU32,
-}
-
-impl Conversation {
-    /// Talks until `body` is done; the connection must not break.
-    fn during(from: &Node, to: &Node, body: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
-        let address: IpAddr = to.ipv4()?.parse()?;
-        let listener = to.host.inside(|| TcpListener::bind((address, 0)))??;
-        let at = listener.local_addr()?;
-        let mut near = from.host.inside(|| TcpStream::connect_timeout(&at, STANDSTILL))??;
-        let (mut far, _) = listener.accept()?;
-        near.set_nodelay(true)?;
-        far.set_nodelay(true)?;
-        near.set_read_timeout(Some(STANDSTILL))?;
-        let this = Self { ended: AtomicBool::new(false), rounds: AtomicU32::new(0) };
-        std::thread::scope(|scope| {
-            let echo = scope.spawn(move || {
-                let mut byte = [0];
-                while far.read_exact(&mut byte).is_ok() && far.write_all(&byte).is_ok() {}
-            });
-            let this = &this;
-            // The near end goes with this thread, and then the far one.
-            let talk = scope.spawn(move || -> Result<()> {
-                let mut n = 0_u8;
-                while !this.ended.load(Ordering::SeqCst) {
-                    n = n.wrapping_add(1);
-                    let mut byte = [n];
-                    near.write_all(&byte)?;
-                    near.read_exact(&mut byte).context("no answer")?;
-                    ensure!(byte == [n], "another byte");
-                    this.rounds.fetch_add(1, Ordering::SeqCst);
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-                Ok(())
-            });
-            let result = body(this);
-            this.ended.store(true, Ordering::SeqCst);
-            let talked = talk.join().map_err(|_| anyhow::anyhow!("the conversation panicked"))?;
-            echo.join().map_err(|_| anyhow::anyhow!("the echo panicked"))?;
-            talked.context("the TCP connection broke")?;
-            result
-        })
-    }
-
-    /// Waits for a few more answers.
-    fn goes_on(&self, within: Duration) -> Result<Duration> {
-        let (began, from) = (lab::now(), self.rounds.load(Ordering::SeqCst));
-        lab::until("the TCP connection to go on", within, || {
-            Ok((self.rounds.load(Ordering::SeqCst) >= from.saturating_add(3)).then_some(()))
-        })?;
-        Ok(began.elapsed())
-    }
 }
 
 fn blocked_and_back(peer: Flavour) {

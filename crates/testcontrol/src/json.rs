@@ -43,6 +43,9 @@ pub(crate) fn node(node: &Node, for_self: bool) -> Value {
     if for_self {
         out["CapMap"] =
             json!({"https://tailscale.com/cap/is-admin": null, "https://tailscale.com/cap/ssh": null});
+        for attribute in &node.attributes {
+            out["CapMap"][attribute] = Value::Null;
+        }
     }
     out
 }

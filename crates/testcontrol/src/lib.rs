@@ -128,6 +128,13 @@ impl Server {
         self.ask(move |world| world.authorize(&key));
     }
 
+    /// Gives a node these attributes and no others, and tells it.
+    pub fn set_attributes(&self, node_key: &str, attributes: &[&str]) {
+        let key = node_key.to_owned();
+        let attributes = attributes.iter().map(|name| (*name).to_owned()).collect();
+        self.ask(move |world| world.set_attributes(&key, attributes));
+    }
+
     /// Marks a node's key as expired (or valid again) and tells everybody.
     pub fn set_expired(&self, node_key: &str, expired: bool) {
         let key = node_key.to_owned();

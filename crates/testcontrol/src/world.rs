@@ -29,6 +29,8 @@ pub(crate) struct Node {
     pub(crate) key_expiry: String,
     pub(crate) authorized: bool,
     pub(crate) expired: bool,
+    /// Attributes that it has itself.
+    pub(crate) attributes: Vec<String>,
     pub(crate) online: bool,
     /// Where it is reached if its peers are told that it speaks nothing but WireGuard.
     pub(crate) wireguard_only: Option<Vec<SocketAddr>>,
@@ -345,6 +347,7 @@ impl World {
             key_expiry: "0001-01-01T00:00:00Z".to_owned(),
             authorized: !self.options.require_machine_auth,
             expired: false,
+            attributes: Vec::new(),
             online: false,
             wireguard_only: None,
         });
@@ -472,6 +475,14 @@ impl World {
             let _ = stream.sender.try_send(first);
         }
         self.tell_about(id);
+    }
+
+    pub(crate) fn set_attributes(&self, key: &str, attributes: Vec<String>) {
+        let Some(id) = self.find(key) else { return };
+        if let Some(node) = self.nodes.borrow_mut().get_mut(&id) {
+            node.attributes = attributes;
+        }
+        self.tell_self(id);
     }
 
     pub(crate) fn set_expired(&self, key: &str, expired: bool) {
