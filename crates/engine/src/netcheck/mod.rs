@@ -47,6 +47,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 const HURRY: Duration = Duration::from_millis(500);
 /// All regions are asked this often.
 const FULL_EVERY: Duration = Duration::from_secs(5 * 60);
+/// Least time between two times that all are asked because home is gone.
+const ALL_AGAIN: Duration = Duration::from_secs(10);
 /// As many regions as are usually enough for a report.
 pub const ENOUGH: usize = 3;
 
@@ -142,6 +144,12 @@ impl Netcheck {
     pub fn network_changed(&mut self) {
         self.full = None;
         self.want();
+    }
+
+    /// The relay at home is gone, or cannot be reached: the next report is one of all regions, by HTTPS if need be, unless
+    /// there has just been one.
+    pub fn home_lost(&mut self, now: Mono) {
+        self.full = self.full.filter(|at| now.since(*at) < ALL_AGAIN);
     }
 
     /// A frame came from a relay of `region`: it is there, whatever STUN says.

@@ -33,10 +33,16 @@ impl Tracker {
         self.prune(now);
     }
 
-    /// A server has seen us as `at`, before a report has come of it.
-    pub fn saw(&mut self, at: SocketAddr, now: Mono) {
+    /// A server has seen us as `at`, before a report has come of it. True if that is another address than all of its family
+    /// that were seen before, which are forgotten then.
+    pub fn saw(&mut self, at: SocketAddr, now: Mono) -> bool {
+        let before = self.seen.len();
+        let known = self.seen.keys().any(|known| known.ip() == at.ip());
+        self.seen.retain(|other, _| known || other.is_ipv4() != at.is_ipv4());
+        let moved = self.seen.len() < before;
         self.seen.insert(at, now);
         self.prune(now);
+        moved
     }
 
     fn prune(&mut self, now: Mono) {
@@ -96,6 +102,10 @@ mod tests {
         assert_eq!(shown(Some(&new), start), want);
         assert_eq!(shown(Some(&new), start + MEMORY + Duration::from_millis(500)), want[..2]);
         assert_eq!(shown(None, start), ["203.0.113.1:6", want[0], want[1]]);
+        assert!(!tracker.saw("203.0.113.1:9".parse().unwrap(), start));
+        assert!(tracker.saw("203.0.113.2:9".parse().unwrap(), start));
+        let left: Vec<_> = tracker.all(None, start).iter().map(SocketAddr::to_string).collect();
+        assert_eq!(left, ["203.0.113.2:9", want[1]]);
         tracker.clear();
         assert_eq!(tracker.all(None, start), []);
     }

@@ -252,6 +252,22 @@ fn the_only_region_is_home_however_far() {
 }
 
 #[test]
+fn when_home_is_gone_all_are_asked_again_by_https_too() {
+    let mut world = World::new(3);
+    world.https = [(RegionId(1), 20 * MS), (RegionId(2), 90 * MS)].into();
+    assert_eq!(world.report(&|_| None).0.preferred_derp, RegionId(1));
+    world.https.remove(&RegionId(1));
+    world.now = world.now + Duration::from_secs(20);
+    let (report, _) = world.report(&|_| None);
+    assert!(report.region_latency.is_empty(), "HTTPS is dear: {report:?}");
+    world.home = RegionId(1);
+    world.check.home_lost(world.now);
+    assert_eq!(world.report(&|_| None).0.preferred_derp, RegionId(2));
+    world.check.home_lost(world.now);
+    assert!(!world.report(&|_| None).0.full, "they have just been asked");
+}
+
+#[test]
 fn an_unanswered_https_request_does_not_hold_a_report_up() {
     let mut world = World::new(1);
     let names = Names::new();
