@@ -104,6 +104,8 @@ pub struct RelayConfig<'a> {
     pub udp: bool,
     /// Routers may be asked by UPnP; control can forbid that, too.
     pub upnp: bool,
+    /// UDP is to listen on any port rather than on that of the command line; control can wish so.
+    pub random_port: bool,
     /// Stay disconnected.
     pub paused: bool,
 }

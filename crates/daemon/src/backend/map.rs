@@ -22,6 +22,9 @@ const KEEP_CGNAT: &str = "disable-linux-cgnat-drop-rule";
 const FILTER_KINDS: [(&str, &str); 2] =
     [("linux-netfilter?v=iptables", "iptables"), ("linux-netfilter?v=nftables", "nftables")];
 
+/// It wants a UDP port by chance with this one.
+const RANDOM_PORT: &str = "randomize-client-port";
+
 /// Whole peers in one message of the bus.
 const PEERS_A_MESSAGE: usize = 64;
 
@@ -91,6 +94,7 @@ impl Backend {
             return;
         }
         let mut changes = std::mem::take(&mut self.changes);
+        let wished = self.socket_wishes();
         self.netmap.apply(delta, first, now.wall, &mut changes);
         let is_new = !self.have_netmap;
         self.have_netmap = true;
@@ -103,6 +107,8 @@ impl Backend {
         self.watch_expiry(&changes, now);
         if changes.derp_map {
             self.relays_changed();
+        } else if wished != self.socket_wishes() {
+            self.effects.push_back(Effect::Relays);
         }
         if is_new || changes.self_node || changes.packet_filters {
             self.reconfigure();
@@ -260,14 +266,21 @@ impl Backend {
         self.settle(now);
     }
 
+    /// What control wants of our sockets.
+    fn socket_wishes(&self) -> [bool; 3] {
+        [ONLY_TCP_443, NO_UPNP, RANDOM_PORT].map(|name| self.netmap.self_node.has_cap(name))
+    }
+
     /// What the relays are to be connected as and to.
     pub fn relay_config(&self) -> RelayConfig<'_> {
+        let [no_udp, no_upnp, random_port] = self.socket_wishes();
         RelayConfig {
             key: self.node_key(),
             map: &self.netmap.derp_map,
             home: self.home,
-            udp: !self.netmap.self_node.has_cap(ONLY_TCP_443),
-            upnp: !self.netmap.self_node.has_cap(NO_UPNP),
+            udp: !no_udp,
+            upnp: !no_upnp,
+            random_port,
             paused: !self.engine_active,
         }
     }

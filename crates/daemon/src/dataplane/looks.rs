@@ -65,6 +65,10 @@ impl Looks {
         self.check.borrow().poll_timeout()
     }
 
+    pub(super) fn home_lost(&self, now: Mono) {
+        self.check.borrow_mut().home_lost(now);
+    }
+
     pub(super) fn heard_relay(&self, region: RegionId, now: Mono) {
         self.check.borrow_mut().heard_relay(region, now);
     }
@@ -123,7 +127,7 @@ impl Dataplane {
 
     /// Our UDP port; 0 = there is no socket.
     pub fn port(&self) -> u16 {
-        self.sockets.port()
+        self.sockets.borrow().port()
     }
 
     /// What the looks are to go by: our home, whether UDP may be used, whether to look at all.
@@ -152,13 +156,19 @@ impl Dataplane {
             let Some(step) = step else { break };
             match step {
                 Step::Send { to, request } => {
-                    let taken = self.sockets.send(to, &request).is_ok();
+                    let taken = self.sockets.borrow().send(to, &request).is_ok();
                     self.looks.check.borrow_mut().sent(to, taken, self.clock.mono());
                 }
                 Step::Heard { ours, .. } => {
                     // A peer is about to be told where we are: what the first server says is better than to wait for all.
                     if self.looks.hasty.replace(false) {
-                        self.looks.facts.borrow_mut().tracker.saw(ours, self.clock.mono());
+                        {
+                            let mut known = self.looks.facts.borrow_mut();
+                            // Where our router has another address now, peers are to give up the old one.
+                            if known.tracker.saw(ours, self.clock.mono()) {
+                                known.report = None;
+                            }
+                        }
                         self.found_out();
                     }
                 }
@@ -220,7 +230,7 @@ impl Dataplane {
         let map = self.map.borrow().clone();
         let names = self.look_up(&map).await;
         let now = self.clock.mono();
-        let (v4, v6) = self.sockets.families();
+        let (v4, v6) = self.sockets.borrow().families();
         let known = self.looks.facts.borrow();
         if known.paused {
             return self.looks.check.borrow_mut().stop();

@@ -79,15 +79,15 @@ pub struct Dataplane {
     engine: RefCell<Engine>,
     pool: RefCell<Option<derp::Pool>>,
     threads: PacketThreads,
-    sockets: Arc<Sockets>,
+    sockets: RefCell<Arc<Sockets>>,
     clock: Arc<Clock>,
     pings: RefCell<Map<PingId, oneshot::Sender<PingOutcome>>>,
     path_pings: RefCell<Map<u32, oneshot::Sender<DiscoPong>>>,
     pretended: Vec<SocketAddr>,
     /// Endpoints that the user knows of.
     fixed: RefCell<Vec<SocketAddr>>,
-    /// The port that he asked for.
-    wanted_port: u16,
+    /// The port that he asked for, and the one wanted now.
+    wanted_port: (u16, Cell<u16>),
     found: RefCell<Found>,
     told_endpoints: RefCell<Vec<control::Endpoint>>,
     news: RefCell<VecDeque<News>>,
@@ -122,8 +122,12 @@ impl derp::Sink for RelaySink {
 
     fn event(&self, event: derp::Event) {
         if let Some(plane) = self.0.upgrade() {
-            if let derp::Event::FrameAt { region } = event {
-                plane.looks.heard_relay(region, plane.clock.mono());
+            match &event {
+                derp::Event::FrameAt { region } => plane.looks.heard_relay(*region, plane.clock.mono()),
+                derp::Event::Disconnected { home: true, error, .. } if !error.is_empty() => {
+                    plane.looks.home_lost(plane.clock.mono());
+                }
+                _ => {}
             }
             plane.tell(News::Relay(event));
         }
@@ -160,13 +164,13 @@ impl Dataplane {
             engine: RefCell::new(engine),
             pool: RefCell::new(None),
             threads,
-            sockets,
+            sockets: RefCell::new(sockets),
             clock,
             pings: RefCell::default(),
             path_pings: RefCell::default(),
             pretended: ways.pretended,
             fixed: RefCell::default(),
-            wanted_port: ways.port,
+            wanted_port: (ways.port, Cell::new(ways.port)),
             found: RefCell::default(),
             told_endpoints: RefCell::default(),
             news: RefCell::default(),
@@ -235,7 +239,7 @@ impl Dataplane {
                 }
                 Output::Transmit { to: Source::Udp(to), bytes } => {
                     // Most of the addresses that path discovery tries lead nowhere; that is no loss.
-                    let sent = self.sockets.send(to, &bytes);
+                    let sent = self.sockets.borrow().send(to, &bytes);
                     if let Err(reason) = sent
                         && demux::kind(&bytes) != demux::Kind::Disco
                     {
@@ -325,17 +329,24 @@ impl Dataplane {
 
     /// An address, a route or a link of this machine has changed, or it has slept: every direct path is doubted.
     pub fn network_changed(&self) {
-        self.engine.borrow_mut().handle_network_change(self.clock.mono());
+        self.look_anew();
         self.check_relays();
+    }
+
+    /// What was known of the network is void. Our endpoints are found out first: peers are told where we are, and an address
+    /// that is not among those any more is given up by them at once.
+    fn look_anew(&self) {
         self.forget_looks();
         self.refresh_endpoints();
+        self.engine.borrow_mut().handle_network_change(self.clock.mono());
+        self.pump();
     }
 
     /// Looks where we can be reached and tells the engine, and the backend if it has changed.
     pub fn refresh_endpoints(&self) {
-        let local = endpoints::local(self.sockets.families());
+        let local = endpoints::local(self.sockets.borrow().families());
         let fixed = [&self.pretended[..], &self.fixed.borrow()].concat();
-        let ports = (self.sockets.port(), self.wanted_port);
+        let ports = (self.port(), self.wanted_port.1.get());
         let all = endpoints::list(&self.found.borrow(), &fixed, &local, ports);
         let addrs: Vec<_> = all.iter().map(|endpoint| endpoint.addr).collect();
         self.engine.borrow_mut().set_local_endpoints(&addrs, self.clock.mono());
@@ -381,8 +392,26 @@ impl Dataplane {
         self.pump();
     }
 
+    /// Listens on this port from now on (0 = any), if another was wanted before. Sessions go on.
+    fn rebind(&self, wanted: u16) {
+        if self.wanted_port.1.replace(wanted) == wanted {
+            return;
+        }
+        let sockets = Arc::new(Sockets::open(wanted));
+        let (v4, v6) = sockets.families();
+        if !v4 && !v6 {
+            return;
+        }
+        log::info!("UDP listens on port {} now", sockets.port());
+        self.threads.use_sockets(&sockets);
+        *self.sockets.borrow_mut() = sockets;
+        self.engine.borrow_mut().set_families(v4, v6);
+        self.look_anew();
+    }
+
     /// Connects to the relays as configured.
     pub fn relays(&self, config: &RelayConfig<'_>) {
+        self.rebind(if config.random_port { 0 } else { self.wanted_port.0 });
         self.set_looks(config.home, config.udp, config.paused);
         // The map is shared with the connections, so it is copied only when it has changed.
         if **self.map.borrow() != *config.map {

@@ -282,7 +282,7 @@ fn two_nodes_answer_each_other_by_udp() {
 
 async fn answer_each_other([one, two]: [bool; 2]) {
     let (one, two) = (node(1, one), node(2, two));
-    let [to_one, to_two] = [&one, &two].map(|plane| loopbacks(&plane.sockets));
+    let [to_one, to_two] = [&one, &two].map(|plane| loopbacks(&plane.sockets.borrow()));
     // Endpoints that cannot be meant come first.
     let unusable: [SocketAddr; 2] =
         ["0.0.0.0:7".parse().expect("addr"), "127.0.0.1:0".parse().expect("addr")];
@@ -320,7 +320,7 @@ fn two_nodes_find_each_other_without_a_relay() {
                 key: key(number).public(),
                 disco_key: disco(number).public(),
                 allowed_ips: prefixes(number).into(),
-                endpoints: loopbacks(&other.sockets).into_iter().filter(|_| told).collect(),
+                endpoints: loopbacks(&other.sockets.borrow()).into_iter().filter(|_| told).collect(),
                 ..PeerConfig::default()
             });
             plane.commit();
@@ -328,7 +328,7 @@ fn two_nodes_find_each_other_without_a_relay() {
         let pong =
             one.ping_paths(NodeId(2), 0, Duration::from_secs(10)).await.expect("sent").expect("a pong");
         assert!(
-            matches!(pong.way, engine::wireguard::Source::Udp(at) if loopbacks(&two.sockets).contains(&at))
+            matches!(pong.way, engine::wireguard::Source::Udp(at) if loopbacks(&two.sockets.borrow()).contains(&at))
         );
         for (from, to) in [(&one, 2), (&two, 1)] {
             let rtt =

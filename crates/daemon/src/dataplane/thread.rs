@@ -9,6 +9,7 @@ use super::udp::{Receiver, Sender};
 use crate::clock::Clock;
 use crate::parts::osrouter::Packets;
 use engine::lines::{RxLine, TxLine};
+use rtrb::{Consumer, Producer, RingBuffer};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fd::{AsFd as _, BorrowedFd};
 use rustix::pipe::PipeFlags;
@@ -35,6 +36,8 @@ pub(super) struct PacketThreads {
     bells: [Arc<OwnedFd>; 2],
     to_control: RefCell<pipe::Receiver>,
     signs: Arc<Signs>,
+    /// New sockets for each thread.
+    sockets: RefCell<Vec<Producer<Arc<Sockets>>>>,
     handles: Vec<std::thread::JoinHandle<()>>,
 }
 
@@ -72,6 +75,7 @@ impl PacketThreads {
             bells: [tx_bell.clone(), rx_bell.clone()],
             to_control: RefCell::new(pipe::Receiver::from_owned_fd(bell)?),
             signs: Arc::new(signs),
+            sockets: RefCell::default(),
             handles: Vec::new(),
         };
         let mtu = packets.as_ref().map_or(MTU, Packets::mtu);
@@ -86,24 +90,26 @@ impl PacketThreads {
         let sockets = sockets.clone();
         let receiving = move || {
             let udp = Receiver::new(sockets.clone(), mtu);
-            Receiving { line: rx, tun: writer, udp, sockets }
+            Receiving { line: rx, tun: writer, udp, sockets, mtu }
         };
         let (clock, signs) = (clock.clone(), started.signs.clone());
         if two {
             let (same_clock, same_signs) = (clock.clone(), signs.clone());
+            let (fresh, fresh_too) = (started.fresh(), started.fresh());
             started.spawn("packets-out", move || {
                 let sending = Some(sending());
-                Worker { bell: tx_bell, sending, receiving: None, clock, signs }.run();
+                Worker { bell: tx_bell, sending, receiving: None, fresh, clock, signs }.run();
             })?;
             started.spawn("packets-in", move || {
-                let receiving = Some(receiving());
-                Worker { bell: rx_bell, sending: None, receiving, clock: same_clock, signs: same_signs }
-                    .run();
+                let (receiving, fresh) = (Some(receiving()), fresh_too);
+                let (clock, signs) = (same_clock, same_signs);
+                Worker { bell: rx_bell, sending: None, receiving, fresh, clock, signs }.run();
             })?;
         } else {
+            let fresh = started.fresh();
             started.spawn("packets", move || {
                 let (sending, receiving) = (Some(sending()), Some(receiving()));
-                Worker { bell: tx_bell, sending, receiving, clock, signs }.run();
+                Worker { bell: tx_bell, sending, receiving, fresh, clock, signs }.run();
             })?;
         }
         Ok(started)
@@ -113,6 +119,22 @@ impl PacketThreads {
         let builder = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK);
         self.handles.push(builder.spawn(body)?);
         Ok(())
+    }
+
+    /// Where a thread finds new sockets.
+    fn fresh(&self) -> Consumer<Arc<Sockets>> {
+        let (give, take) = RingBuffer::new(4);
+        self.sockets.borrow_mut().push(give);
+        take
+    }
+
+    /// Has the threads read and write these sockets from now on.
+    pub(super) fn use_sockets(&self, sockets: &Arc<Sockets>) {
+        for thread in self.sockets.borrow_mut().iter_mut() {
+            // A thread that has not come to take the last four is not coming to.
+            let _ = thread.push(Arc::clone(sockets));
+        }
+        self.wake(true, true);
     }
 
     /// Whether there was a TUN and is none any more.
@@ -169,6 +191,7 @@ struct Receiving {
     tun: Writer,
     udp: Receiver,
     sockets: Arc<Sockets>,
+    mtu: usize,
 }
 
 /// A thread.
@@ -176,6 +199,7 @@ struct Worker {
     bell: Arc<OwnedFd>,
     sending: Option<Sending>,
     receiving: Option<Receiving>,
+    fresh: Consumer<Arc<Sockets>>,
     clock: Arc<Clock>,
     signs: Arc<Signs>,
 }
@@ -243,8 +267,25 @@ impl Worker {
         if rung {
             // Rings that come after this read wake again.
             let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+            while let Ok(sockets) = self.fresh.pop() {
+                self.take(sockets);
+            }
         }
         Ok(())
+    }
+}
+
+impl Worker {
+    /// Other sockets take the place of those there are. What these still hold is lost, like any datagram may be.
+    fn take(&mut self, sockets: Arc<Sockets>) {
+        if let Some(sending) = &mut self.sending {
+            sending.udp = Sender::new(sockets.clone());
+        }
+        if let Some(receiving) = &mut self.receiving {
+            receiving.udp = Receiver::new(sockets.clone(), receiving.mtu);
+            receiving.udp.note_readable([true; 2]);
+            receiving.sockets = sockets;
+        }
     }
 }
 

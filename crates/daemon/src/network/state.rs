@@ -26,6 +26,18 @@ impl State {
     }
 }
 
+impl State {
+    /// Whether connections from an address of `before` are dead for certain now. One of IPv6 that is gone while another of
+    /// its subnet is there was a temporary one, of which hardly anything is left when it goes.
+    pub fn has_lost_of(&self, before: &Self) -> bool {
+        let near = |a: IpAddr, b: IpAddr| match (a, b) {
+            (IpAddr::V6(a), IpAddr::V6(b)) => u128::from(a) >> 64 == u128::from(b) >> 64,
+            (a, b) => a == b,
+        };
+        before.addresses.iter().any(|old| !self.addresses.iter().any(|new| near(old.ip, new.ip)))
+    }
+}
+
 /// Of the interface that is our own.
 fn is_tailnet(ip: IpAddr) -> bool {
     match ip {
@@ -89,5 +101,13 @@ mod tests {
     #[test]
     fn the_same_machine_twice() {
         assert_eq!(State::read(), State::read());
+        let at = |all: &[&str]| State {
+            addresses: all.iter().map(|ip| Address { ip: ip.parse().expect("ip"), prefix: 24 }).collect(),
+            ways: Vec::new(),
+        };
+        let before = at(&["192.0.2.1", "2001:db8::1"]);
+        assert!(!at(&["192.0.2.1", "2001:db8::2", "192.0.2.9"]).has_lost_of(&before));
+        assert!(at(&["192.0.2.2", "2001:db8::1"]).has_lost_of(&before));
+        assert!(at(&["192.0.2.1", "2001:db8:1::1"]).has_lost_of(&before));
     }
 }

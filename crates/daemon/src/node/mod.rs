@@ -280,9 +280,7 @@ impl Node {
                     News::LivePeers(live) => self.take(Input::LivePeers(live)).await,
                     News::Relay(event) => self.take(Input::Relay(event)).await,
                     News::Looked(report) => {
-                        if report.full
-                            && let Some(port_mapper) = &mut self.port_mapper
-                        {
+                        if let Some(port_mapper) = &mut self.port_mapper {
                             port_mapper.look();
                         }
                         self.take(Input::Looked(report)).await;
@@ -333,7 +331,13 @@ impl Node {
         let network = network::State::read();
         if network != self.network {
             log::info!("the network has changed");
+            let lost = network.has_lost_of(&self.network);
             self.network = network;
+            // Connections would be asked first whether they are alive, and those that are not yet wait before they try again.
+            if lost || self.shared.plane.connected_relays() == 0 {
+                self.shared.plane.close_relays();
+                self.shared.plane.relays(&self.shared.backend.borrow().relay_config());
+            }
             self.network_changed();
         }
     }
@@ -428,11 +432,11 @@ impl Node {
             Effect::Relays => {
                 let backend = shared.backend.borrow();
                 let config = backend.relay_config();
+                shared.plane.relays(&config);
                 if let Some(port_mapper) = &mut self.port_mapper {
                     let port = if config.paused || !config.udp { 0 } else { shared.plane.port() };
                     port_mapper.want(port, config.upnp);
                 }
-                shared.plane.relays(&config);
             }
             Effect::Look => shared.plane.look(),
             Effect::PortMapping(at) => shared.plane.set_port_mapping(at.map(std::net::SocketAddr::V4)),
