@@ -2,6 +2,7 @@
 //! without.
 
 use anyhow::{Context, Result, ensure};
+use blackbox::traffic::transfer;
 use blackbox::{EVERYTHING, scenario};
 use lab::{Flavour, Headscale, Host, Lab, Node, Refused, refuse};
 use std::time::Duration;
@@ -14,8 +15,16 @@ struct Site {
 }
 
 impl Site {
-    fn new(lab: &Lab, headscale: &Headscale, name: &str, flavour: Flavour, number: u8) -> Result<Self> {
+    fn new(
+        lab: &Lab,
+        headscale: &Headscale,
+        (name, flavour): (&str, Flavour),
+        number: u8,
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         let mut node = lab.node(name, flavour)?;
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        node.environment.extend(environment);
         let machine = lab.host(&format!("{name}-lan"))?;
         let inside = format!("ip link add lan0 type veth peer name lan0 netns {}", machine.namespace_name());
         node.host.run(&inside.split(' ').collect::<Vec<_>>())?;
@@ -87,10 +96,41 @@ fn has_rules(host: &Host) -> Result<bool> {
     Ok(text.contains("ts-forward"))
 }
 
-fn both_ways(lab: &Lab) -> Result<()> {
+/// Counts the offers of TCP segments that do not fit into the tunnel, and those that do.
+const WATCH: [&str; 6] = [
+    "add table inet look",
+    "add chain inet look in { type filter hook input priority 0; }",
+    "add rule inet look in meta nfproto ipv4 tcp flags & (syn | rst) == syn tcp option maxseg size > 1240 counter",
+    "add rule inet look in meta nfproto ipv6 tcp flags & (syn | rst) == syn tcp option maxseg size > 1220 counter",
+    "add rule inet look in meta nfproto ipv4 tcp flags & (syn | rst) == syn tcp option maxseg size 1240 counter",
+    "add rule inet look in meta nfproto ipv6 tcp flags & (syn | rst) == syn tcp option maxseg size 1220 counter",
+];
+
+/// From LAN to LAN, with 1500 bytes on both: whoever connects and whoever answers is offered no more than fits.
+fn bulk(from: &Site, to: &Site) -> Result<()> {
+    let machines = [&from.machine, &to.machine];
+    for command in WATCH {
+        for machine in machines {
+            machine.run(&["nft", command])?;
+        }
+    }
+    for v6 in [false, true] {
+        let address = to.machine_address(v6).parse()?;
+        transfer(&from.machine, &to.machine, address, 64)?;
+    }
+    for machine in machines {
+        let text = machine.run(&["nft", "list", "chain", "inet", "look", "in"])?;
+        let counts = text.lines().filter_map(|line| line.split("counter packets ").nth(1)?.split(' ').next());
+        let counts: Vec<bool> = counts.map(|count| count != "0").collect();
+        ensure!(counts == [false, false, true, true], "segments that do not fit: {text}");
+    }
+    Ok(())
+}
+
+fn both_ways(lab: &Lab, environment: &[(&str, &str)]) -> Result<()> {
     let headscale = lab.headscale()?;
-    let ours = Site::new(lab, &headscale, "ours", Flavour::Ours, 1)?;
-    let go = Site::new(lab, &headscale, "go", Flavour::Go, 2)?;
+    let ours = Site::new(lab, &headscale, ("ours", Flavour::Ours), 1, environment)?;
+    let go = Site::new(lab, &headscale, ("go", Flavour::Go), 2, &[])?;
     // The machines have no way to the tailnet's addresses: that they answer is translation at work.
     ours.wait(&go.node.host, true)?;
     go.wait(&ours.node.host, true)?;
@@ -101,8 +141,12 @@ fn both_ways(lab: &Lab) -> Result<()> {
     ours.machine.run(&["ip", "-6", "route", "add", "default", "via", "fd77:1::1"])?;
     ours.wait(&go.node.host, true)?;
     // And from LAN to LAN.
-    ours.machine.run(&["ip", "link", "show", "lan0"])?;
     go.wait(&ours.machine, true)?;
+    if environment.is_empty() {
+        go.machine.run(&["ip", "route", "add", "default", "via", "10.77.2.1"])?;
+        go.machine.run(&["ip", "-6", "route", "add", "default", "via", "fd77:2::1"])?;
+        bulk(&ours, &go)?;
+    }
     set(&ours, "--netfilter-mode=off")?;
     ensure!(!has_rules(&ours.node.host)?, "rules with --netfilter-mode=off");
     ours.wait(&go.node.host, true)?;
@@ -119,13 +163,51 @@ fn both_ways(lab: &Lab) -> Result<()> {
 
 #[test]
 fn lans_behind_ours_and_behind_go() {
-    scenario(EVERYTHING, both_ways);
+    scenario(EVERYTHING, |lab| both_ways(lab, &[]));
 }
 
 #[test]
 fn on_a_kernel_like_that_of_routeros() {
     scenario(EVERYTHING, |lab| {
         refuse(&[Refused::NfTables])?;
-        both_ways(lab)
+        both_ways(lab, &[("TS_DEBUG_ROUTE_LAYOUT", "policy")])
+    });
+}
+
+/// How many jumps of which kind there are, and upstream's policy rules.
+fn traces(host: &Host) -> Result<[usize; 4]> {
+    let mut text = host.run(&["iptables-legacy-save"])? + &host.run(&["ip6tables-legacy-save"])?;
+    text += &host.run(&["nft", "list", "ruleset"])?;
+    let count = |chain: &str| {
+        text.matches(&format!("-j {chain}\n")).count() + text.matches(&format!("jump {chain}\n")).count()
+    };
+    let rules = host.run(&["ip", "rule"])? + &host.run(&["ip", "-6", "rule"])?;
+    let rules = rules.lines().filter(|line| line.starts_with("52")).count();
+    Ok([count("ts-input"), count("ts-forward"), count("ts-postrouting"), rules])
+}
+
+#[test]
+fn what_a_killed_node_of_either_kind_left_is_taken_over() {
+    scenario(EVERYTHING, |lab| {
+        let headscale = lab.headscale()?;
+        let mut site = Site::new(lab, &headscale, ("site", Flavour::Go), 1, &[])?;
+        let user = Site::new(lab, &headscale, ("user", Flavour::Go), 2, &[])?;
+        let mut seen = Vec::new();
+        for flavour in [Flavour::Go, Flavour::Ours, Flavour::Ours, Flavour::Go, Flavour::Ours] {
+            site.node.kill();
+            site.node.flavour = flavour;
+            site.node.start()?;
+            site.node.wait_running()?;
+            site.wait(&user.node.host, true)?;
+            seen.push(traces(&site.node.host)?);
+        }
+        let (go, ours) = ([2, 2, 2, 8], [2, 2, 2, 0]);
+        ensure!(seen == [go, ours, ours, go, ours], "{seen:?}");
+        site.node.kill();
+        let mut command = site.node.daemon_command();
+        command.arg("--cleanup");
+        site.node.host.outcome(command, Duration::from_secs(20))?.ok()?;
+        ensure!(traces(&site.node.host)? == [0; 4], "left: {:?}", traces(&site.node.host)?);
+        Ok(())
     });
 }

@@ -37,7 +37,14 @@ impl Rules {
             drop_cgnat: wish.drop_cgnat,
             connmark: wish.mode == NetfilterMode::On,
         };
-        texts(self.netfilter.apply(&firewall))
+        let before = self.netfilter.kind();
+        let problems = self.netfilter.apply(&firewall);
+        match self.netfilter.kind().filter(|kind| before != Some(*kind)) {
+            Some(Kind::Legacy) => log::info!("packet filter: rules by x_tables"),
+            Some(_) => log::info!("packet filter: rules by nf_tables"),
+            None => {}
+        }
+        texts(problems)
     }
 
     /// Removes them.

@@ -1,18 +1,20 @@
 //! nf_tables by netlink: our chains in the tables that `iptables-nft` uses too, changed in one transaction each.
 //!
-//! Owns: what is there, what differs, the transactions. Leaves out: the bytes of rules ([`expressions`]).
+//! Owns: what differs, the transactions. Leaves out: what is there ([`there`]), the bytes of rules ([`expressions`]).
 //!
 //! A rule in a chain of ours carries a comment with a checksum of its expressions, because what the kernel shows of them
 //! is not what it was given. Tables and chains that had to be made carry one too, and go again once they are empty.
 
 mod expressions;
+mod there;
 
 use super::rules::{Rule, Then, Wanted};
-use crate::attributes::{Body, NESTED, attributes};
+use crate::attributes::{Body, NESTED};
 use crate::netlink::{Message, Netlink};
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use rustix::io::Errno;
+use there::There;
 
 const BEGIN: u16 = 16;
 const END: u16 = 17;
@@ -56,26 +58,6 @@ pub(super) struct Nft {
     netlink: Netlink,
 }
 
-/// What there is in one table, ours and other people's.
-#[derive(Debug, Default)]
-struct There {
-    /// The table, and whether we have made it.
-    table: Option<bool>,
-    /// Chains, and whether we have made them.
-    chains: Vec<(Vec<u8>, bool)>,
-    rules: Vec<Found>,
-}
-
-/// A rule that is there.
-#[derive(Debug, Default)]
-struct Found {
-    chain: Vec<u8>,
-    handle: Vec<u8>,
-    data: Vec<u8>,
-    /// The chain it jumps to, if it does nothing else.
-    jump: Option<Vec<u8>>,
-}
-
 const fn family(v6: bool) -> u8 {
     if v6 { 10 } else { 2 }
 }
@@ -113,7 +95,7 @@ impl Nft {
 
     /// Brings one table to what is `wanted` of ours in it.
     pub(super) fn apply(&mut self, wanted: &Wanted<'_>) -> Result<(), Errno> {
-        let there = self.look(wanted)?;
+        let there = There::look(&mut self.netlink, wanted)?;
         if wanted.is_nothing() {
             return self.remove(wanted, &there);
         }
@@ -183,7 +165,7 @@ impl Nft {
         }
         if there.table == Some(true) {
             // The kernel would take a table's contents with it.
-            let left = self.look(wanted)?;
+            let left = There::look(&mut self.netlink, wanted)?;
             if left.chains.is_empty() && left.rules.is_empty() && !self.has_sets(wanted) {
                 let message = Message { kind: DELETE_TABLE, flags: 0, body: table() };
                 let _ = self.transact(vec![message]);
@@ -202,53 +184,6 @@ impl Nft {
             any |= !matches!(asked, Ok(()) | Err(Errno::INVAL | Errno::OPNOTSUPP));
         }
         any
-    }
-
-    /// What the table holds.
-    fn look(&mut self, wanted: &Wanted<'_>) -> Result<There, Errno> {
-        let (mut there, table) = (There::default(), wanted.table.name.as_bytes());
-        let family = family(wanted.v6);
-        self.netlink.dump(GET_TABLE, body(family, ""), &mut |_, payload| {
-            let (mut found, mut made) = (false, false);
-            attributes(payload, HEADER, &mut |kind, value| match kind {
-                TABLE => found = bare(value) == table,
-                TABLE_DATA => made = value == MADE,
-                _ => {}
-            });
-            if found {
-                there.table = Some(made);
-            }
-        })?;
-        if there.table.is_none() {
-            return Ok(there);
-        }
-        self.netlink.dump(GET_CHAIN, body(family, ""), &mut |_, payload| {
-            let (mut found, mut chain, mut made) = (false, Vec::new(), false);
-            attributes(payload, HEADER, &mut |kind, value| match kind {
-                TABLE => found = bare(value) == table,
-                CHAIN_NAME => chain = bare(value),
-                CHAIN_DATA => made = value == MADE,
-                _ => {}
-            });
-            if found {
-                there.chains.push((chain, made));
-            }
-        })?;
-        self.netlink.dump(GET_RULE, body(family, wanted.table.name), &mut |_, payload| {
-            let (mut found, mut rule) = (false, Found::default());
-            attributes(payload, HEADER, &mut |kind, value| match kind {
-                TABLE => found = bare(value) == table,
-                RULE_CHAIN => rule.chain = bare(value),
-                RULE_HANDLE => rule.handle = value.to_vec(),
-                RULE_DATA => rule.data = value.to_vec(),
-                RULE_EXPRESSIONS => rule.jump = lone_jump(value),
-                _ => {}
-            });
-            if found {
-                there.rules.push(rule);
-            }
-        })?;
-        Ok(there)
     }
 
     /// All of it or nothing.
@@ -330,82 +265,4 @@ fn written(wanted: &Wanted<'_>, chain: &str, rule: &Rule) -> (Body, Vec<u8>) {
     let sum = sum.fold(0x811c_9dc5_u32, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
     let text = name(&format!("ts {sum:08x}"));
     (all, [&[0, text.len() as u8], text.as_slice()].concat())
-}
-
-/// The chain that a list of expressions jumps to, if it does nothing else but count.
-fn lone_jump(expressions: &[u8]) -> Option<Vec<u8>> {
-    let (mut jump, mut others) = (None, false);
-    attributes(expressions, 0, &mut |_, expression| {
-        let (mut kind, mut data) = (Vec::new(), Vec::new());
-        attributes(expression, 0, &mut |attribute, value| match attribute {
-            expressions::NAME => kind = bare(value),
-            expressions::DATA => data = value.to_vec(),
-            _ => {}
-        });
-        match kind.as_slice() {
-            b"counter" => {}
-            b"immediate" => jump = verdict_chain(&data),
-            _ => others = true,
-        }
-    });
-    jump.filter(|_| !others)
-}
-
-fn verdict_chain(immediate: &[u8]) -> Option<Vec<u8>> {
-    let mut chain = None;
-    attributes(immediate, 0, &mut |kind, data| {
-        if kind == expressions::IMMEDIATE_DATA {
-            attributes(data, 0, &mut |kind, verdict| {
-                if kind == expressions::VERDICT {
-                    attributes(verdict, 0, &mut |kind, value| {
-                        if kind == expressions::CHAIN {
-                            chain = Some(bare(value));
-                        }
-                    });
-                }
-            });
-        }
-    });
-    chain
-}
-
-impl There {
-    fn has_chain(&self, chain: &str) -> bool {
-        self.chains.iter().any(|(there, _)| there == chain.as_bytes())
-    }
-
-    /// Whether our chains hold exactly the rules wanted.
-    fn has(&self, wanted: &Wanted<'_>) -> bool {
-        wanted.table.chains.iter().all(|chain| {
-            let there = self.rules.iter().filter(|found| found.chain == chain.as_bytes());
-            let rules = wanted.rules.iter().filter(|(at, _)| at == chain);
-            let rules = rules.map(|(_, rule)| written(wanted, chain, rule).1);
-            self.has_chain(chain) && there.map(|found| found.data.clone()).eq(rules)
-        })
-    }
-}
-
-impl Found {
-    /// Whether this is the rule that we put at the head of `chain`.
-    fn is_hook(&self, chain: &str, rule: &Rule) -> bool {
-        self.chain == chain.as_bytes()
-            && match rule.then {
-                Then::Jump(to) => self.jump.as_deref() == Some(to.as_bytes()),
-                Then::Save => self.data == SAVE,
-                _ => self.data == RESTORE,
-            }
-    }
-
-    fn is_ours(&self, wanted: &Wanted<'_>) -> bool {
-        wanted.table.chains.iter().any(|chain| chain.as_bytes() == self.chain)
-            || wanted.table.hooks.iter().any(|(_, chain, rule)| self.is_hook(chain, rule))
-    }
-
-    /// A message's body that names this rule.
-    fn named(&self, wanted: &Wanted<'_>) -> Body {
-        let mut named = body(family(wanted.v6), wanted.table.name);
-        named.add(RULE_CHAIN, &[self.chain.as_slice(), &[0]].concat());
-        named.add(RULE_HANDLE, &self.handle);
-        named
-    }
 }
