@@ -6,7 +6,6 @@ use crate::{Error, plain};
 use dial::Dial;
 use http1::Method;
 use keys::MachinePublic;
-use serde::Deserialize;
 use std::time::Duration;
 
 /// Longest answer, in bytes.
@@ -14,10 +13,11 @@ const LIMIT: usize = 64 << 10;
 /// A slow router may need seconds for one TLS handshake.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-#[derive(Deserialize)]
-struct Published {
-    #[serde(rename = "publicKey", default)]
-    public_key: Option<MachinePublic>,
+gojson::object! {
+    read
+    struct Published {
+        public_key: Option<MachinePublic> => "publicKey",
+    }
 }
 
 /// Fetches the key for a client that declares `version`.
@@ -34,7 +34,7 @@ pub(crate) async fn fetch(dialer: &dyn Dial, server: &Url, version: u16) -> Resu
         return Err(Error::Status { what: "/key", status: answer.status, text });
     }
     let not_a_server = |why: String| Error::Json { what: format!("the key at {shown}"), why };
-    let published: Published = serde_json::from_slice(&answer.body)
+    let published: Published = gojson::from_slice(&answer.body)
         .map_err(|e| not_a_server(format!("{e} (is it a control server?)")))?;
     match published.public_key {
         Some(key) if !key.is_zero() => Ok(key),
@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn answers() {
         let parse =
-            |text: &str| serde_json::from_slice::<Published>(text.as_bytes()).ok().and_then(|p| p.public_key);
+            |text: &str| gojson::from_slice::<Published>(text.as_bytes()).ok().and_then(|p| p.public_key);
         let key = MachinePublic::from_bytes([7; 32]);
         let text = format!(r#"{{"legacyPublicKey":"{}","publicKey":"{key}"}}"#, MachinePublic::ZERO);
         assert_eq!(parse(&text), Some(key));

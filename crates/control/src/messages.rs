@@ -5,7 +5,6 @@ use dial::Dial;
 use keys::{DiscoPublic, MachinePrivate, NlPrivate, NodePrivate};
 use netmap::{Timestamp, UserProfile};
 use rand_core::CryptoRngCore;
-use serde::Serialize;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -207,39 +206,32 @@ pub struct LoggedIn {
     pub machine_authorized: bool,
 }
 
-/// The answer to a [`Event::PingPeer`], in the words of the wire.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct PingReply {
-    /// The kind that was asked for (filled in by this crate).
-    #[serde(rename = "Type")]
-    pub kind: String,
-    /// Who was pinged (filled in by this crate).
-    #[serde(rename = "IP")]
-    pub ip: String,
-    /// Its first address.
-    #[serde(rename = "NodeIP")]
-    pub node_ip: String,
-    /// Its name.
-    pub node_name: String,
-    /// Why there was no answer.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub err: String,
-    /// Round trip in seconds.
-    pub latency_seconds: f64,
-    /// Address and port of a direct path.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub endpoint: String,
-    /// Region of a relayed path, 0 = direct.
-    #[serde(rename = "DERPRegionID")]
-    pub derp_region_id: u16,
-    /// Its code.
-    #[serde(rename = "DERPRegionCode", skip_serializing_if = "String::is_empty")]
-    pub derp_region_code: String,
-    /// Port of its PeerAPI, if that was asked for.
-    #[serde(rename = "PeerAPIPort")]
-    pub peerapi_port: u16,
-    /// The address is our own.
-    #[serde(rename = "IsLocalIP")]
-    pub is_local_ip: bool,
+gojson::object! {
+    write
+    /// The answer to a [`Event::PingPeer`], in the words of the wire.
+    #[derive(Debug, Clone, PartialEq, Default)]
+    pub struct PingReply {
+        /// The kind that was asked for (filled in by this crate).
+        pub kind: String => "Type",
+        /// Who was pinged (filled in by this crate).
+        pub ip: String => "IP",
+        /// Its first address.
+        pub node_ip: String => "NodeIP",
+        /// Its name.
+        pub node_name: String => "NodeName",
+        /// Why there was no answer.
+        pub err: String => "Err" omit,
+        /// Round trip in seconds.
+        pub latency_seconds: f64 => "LatencySeconds",
+        /// Address and port of a direct path.
+        pub endpoint: String => "Endpoint" omit,
+        /// Region of a relayed path, 0 = direct.
+        pub derp_region_id: u16 => "DERPRegionID",
+        /// Its code.
+        pub derp_region_code: String => "DERPRegionCode" omit,
+        /// Port of its PeerAPI, if that was asked for.
+        pub peerapi_port: u16 => "PeerAPIPort",
+        /// The address is our own.
+        pub is_local_ip: bool => "IsLocalIP",
+    }
 }

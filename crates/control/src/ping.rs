@@ -9,6 +9,7 @@ use crate::server::Url;
 use crate::text::printable;
 use crate::wire::messages::PingRequest;
 use base64::Engine as _;
+use gojson::{Indent, to_go_json};
 use http1::Method;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -82,8 +83,7 @@ async fn peers(context: &Context, request: &PingRequest) -> Result<(), Error> {
             _ => PingReply { err: "no answer in time".to_owned(), ..PingReply::default() },
         };
         let answer = PingReply { kind: kind.to_owned(), ip: request.ip.clone(), ..answer };
-        let body = serde_json::to_vec(&answer)
-            .map_err(|e| Error::Json { what: "a ping answer".to_owned(), why: e.to_string() })?;
+        let body = to_go_json(&answer, Indent::None).into_bytes();
         let json = Some("application/json");
         deliver(context, request, request.url_is_noise, Method::POST, json, body, HEAD_TIMEOUT).await?;
     }

@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::messages::{Activity, Event, LoggedIn, Login, Persisted, SelfReport};
 use crate::text::printable;
 use crate::wire::requests::{Auth, RegisterRequest, RegisterResponse};
+use gojson::{Indent, to_go_json};
 use http::{HeaderMap, header};
 use keys::{NodePrivate, NodePublic};
 use netmap::{Timestamp, UserId, UserProfile};
@@ -232,11 +233,7 @@ impl Attempt<'_> {
             hostinfo: &report.hostinfo,
             ephemeral: report.ephemeral,
         };
-        let json = |why: serde_json::Error| Error::Json {
-            what: "the answer to the registration".to_owned(),
-            why: why.to_string(),
-        };
-        let body = serde_json::to_vec(&request).map_err(json)?;
+        let body = to_go_json(&request, Indent::None).into_bytes();
         let hints = [self.old_node_key, self.node_key];
         let mut answer = context.client.post("/machine/register", body, &hints).await?;
         match answer.status {
@@ -248,7 +245,10 @@ impl Attempt<'_> {
             _ => return Err(answer.error("the registration").await),
         }
         let body = answer.whole("the answer to the registration", LIMIT).await?;
-        serde_json::from_slice(&body).map_err(json)
+        gojson::from_slice(&body).map_err(|e| Error::Json {
+            what: "the answer to the registration".to_owned(),
+            why: e.to_string(),
+        })
     }
 }
 
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn judgements() {
-        let judge = |json: &str| judge(&serde_json::from_str(json).expect("json"));
+        let judge = |json: &str| judge(&gojson::from_str(json).expect("json"));
         assert_eq!(judge("{}"), Ok(None));
         assert_eq!(judge(r#"{"AuthURL":"https://x/y"}"#), Ok(Some("https://x/y".into())));
         assert!(judge(r#"{"AuthURL":"https://x/\u001b[2J"}"#).is_err());

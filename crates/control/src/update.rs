@@ -8,6 +8,7 @@ use crate::h2::Answer;
 use crate::map::map_error;
 use crate::messages::Activity;
 use crate::wire::requests::MapRequest;
+use gojson::{Indent, to_go_json};
 use keys::NodePublic;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -37,8 +38,7 @@ pub(crate) async fn map_request(
         omit_peers: !stream,
         debug_flags: &report.debug_flags,
     };
-    let body = serde_json::to_vec(&request)
-        .map_err(|e| Error::Json { what: "the map request".to_owned(), why: e.to_string() })?;
+    let body = to_go_json(&request, Indent::None).into_bytes();
     let answer = context.client.post("/machine/map", body, &[node_key]).await?;
     match answer.status {
         200 => Ok(answer),

@@ -17,16 +17,16 @@ use tokio::time::Instant;
 /// What we tell a relay: the protocol version, and that pings are answered.
 const CLIENT_INFO_JSON: &[u8] = br#"{"version":2,"CanAckPings":true}"#;
 
-/// What a relay tells about itself. Zero = no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(default)]
-pub(crate) struct ServerInfo {
-    /// Bytes that may be sent per second in the long run.
-    #[serde(rename = "TokenBucketBytesPerSecond")]
-    pub(crate) bytes_per_second: u64,
-    /// Bytes that may be sent at once.
-    #[serde(rename = "TokenBucketBytesBurst")]
-    pub(crate) burst: u64,
+gojson::object! {
+    read
+    /// What a relay tells about itself. Zero = no limit.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) struct ServerInfo {
+        /// Bytes that may be sent per second in the long run.
+        pub(crate) bytes_per_second: u64 => "TokenBucketBytesPerSecond",
+        /// Bytes that may be sent at once.
+        pub(crate) burst: u64 => "TokenBucketBytesBurst",
+    }
 }
 
 /// The box between our key and one server's.
@@ -66,8 +66,7 @@ impl Secret {
         if !self.server.open(nonce, &mut json, tag) {
             return Err(Error::Handshake("the relay does not have the key it claims"));
         }
-        serde_json::from_slice(&json)
-            .map_err(|_| Error::Handshake("the relay's ServerInfo is no JSON object"))
+        gojson::from_slice(&json).map_err(|_| Error::Handshake("the relay's ServerInfo is no JSON object"))
     }
 }
 

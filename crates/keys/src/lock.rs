@@ -1,6 +1,6 @@
 //! The network-lock (Tailnet Lock) key pair: ed25519, made once a profile and only announced, not used to sign.
 
-use crate::text::{self, ParseKeyError, serde_as_text};
+use crate::text::{self, ParseKeyError};
 use curve25519_dalek::EdwardsPoint;
 use rand_core::CryptoRngCore;
 use ring::digest;
@@ -39,8 +39,6 @@ impl fmt::Debug for NlPublic {
         f.write_str(&self.to_text())
     }
 }
-
-serde_as_text!(NlPublic);
 
 /// Private half: 32-byte seed and 32-byte public key, written `nlpriv:` + 128 hex digits.
 #[derive(Clone, PartialEq, Eq)]
@@ -106,8 +104,6 @@ impl Drop for NlPrivate {
         self.0.zeroize();
     }
 }
-
-serde_as_text!(NlPrivate);
 
 #[cfg(test)]
 mod tests {

@@ -11,10 +11,8 @@ use crate::types::{
     to_go_json,
 };
 use bytes::Bytes;
+use gojson::{Map, Value, Zero};
 use http1::Method;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -222,7 +220,7 @@ impl Client {
     }
 
     /// The Tailscale Services that this node sees.
-    pub fn services(&self) -> Call<'_, BTreeMap<String, ServiceDetails>> {
+    pub fn services(&self) -> Call<'_, Map<String, ServiceDetails>> {
         self.list("services")
     }
 
@@ -302,18 +300,12 @@ impl Client {
     }
 
     /// GET of `path` below `/localapi/v0/`, decoded.
-    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Call<'_, T> {
+    pub fn get<T: Value + Zero>(&self, path: &str) -> Call<'_, T> {
         self.json(Method::GET, path, 200, Bytes::new())
     }
 
     /// Any call whose answer is JSON; another status than `want` is an error.
-    pub fn json<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-        want: u16,
-        body: Bytes,
-    ) -> Call<'_, T> {
+    pub fn json<T: Value + Zero>(&self, method: Method, path: &str, want: u16, body: Bytes) -> Call<'_, T> {
         Call::new(self, method, path, want, body, decode)
     }
 
@@ -328,10 +320,7 @@ impl Client {
     }
 
     /// GET of a list that is `null` when it is empty.
-    fn list<T: DeserializeOwned + Default>(&self, path: &str) -> Call<'_, T>
-    where
-        Option<T>: DeserializeOwned,
-    {
+    fn list<T: Value + Zero + Default>(&self, path: &str) -> Call<'_, T> {
         Call::new(self, Method::GET, path, 200, Bytes::new(), |path, answer| {
             decode::<Option<T>>(path, answer).map(Option::unwrap_or_default)
         })
@@ -345,12 +334,12 @@ impl Client {
     }
 }
 
-fn decode<T: DeserializeOwned>(path: &str, answer: Bytes) -> Result<T, Error> {
-    serde_json::from_slice(&answer)
+fn decode<T: Value + Zero>(path: &str, answer: Bytes) -> Result<T, Error> {
+    gojson::from_slice(&answer)
         .map_err(|error| Error::Decode { path: call::endpoint(path), cause: error.to_string() })
 }
 
-fn body<T: Serialize>(value: &T) -> Bytes {
+fn body(value: &dyn Value) -> Bytes {
     to_go_json(value, Indent::None).into()
 }
 

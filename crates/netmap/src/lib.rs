@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Map`] and [`Set`] for the whole program, and the vocabulary that the control client fills in and that engine, backend and LocalAPI read, and the
 //! pure rules by which deltas change it (`NetMap::apply_*`).
-//! Leaves out: wire JSON (in `control` and `localapi`), anything with a socket or a clock, serde.
+//! Leaves out: wire JSON (in `control` and `localapi`), anything with a socket or a clock.
 //!
 //! Values are kept small: a router may have to hold 10 000 peers in a few megabytes, so strings are `Box<str>`,
 //! lists are boxed slices, what many nodes have in common is shared, and only what some part of the node reads is

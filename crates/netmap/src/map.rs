@@ -55,6 +55,11 @@ impl<K, V> Map<K, V> {
         self.0.iter_mut().map(|(key, value)| (&*key, value))
     }
 
+    /// The entry at a place, counted from 0.
+    pub fn nth(&self, index: usize) -> Option<(&K, &V)> {
+        self.0.get(index).map(|(key, value)| (key, value))
+    }
+
     /// All keys.
     pub fn keys(&self) -> impl DoubleEndedIterator<Item = &K> + ExactSizeIterator + Clone {
         self.0.iter().map(|(key, _)| key)

@@ -2,7 +2,6 @@
 
 use localapi::types::Time;
 use localapi::{Bytes, Method};
-use serde::Deserialize;
 
 use super::Run;
 use crate::args::{Command, Flag, Matches, switch, text};
@@ -94,13 +93,13 @@ fn as_json(run: &mut Run<'_, '_>, peers: bool, active: bool) -> Outcome {
 
 /// The status without the peers that are not in use, everything else as the daemon wrote it.
 fn only_active(body: &str) -> Result<String, String> {
-    #[derive(Deserialize)]
-    struct Peer {
-        #[serde(rename = "Active", default)]
-        active: bool,
+    gojson::object! {
+        read
+        struct Peer {
+            active: bool => "Active",
+        }
     }
-    let fault =
-        |error: serde_json::Error| format!("tailscaled's status is not the JSON it should be: {error}");
+    let fault = |error| format!("tailscaled's status is not the JSON it should be: {error}");
     let status = Members::parse(body).map_err(fault)?;
     Ok(status.rewrite(|name, value| {
         let peers = if name == "Peer" { Members::parse(value).ok() } else { None };
@@ -108,8 +107,7 @@ fn only_active(body: &str) -> Result<String, String> {
             || value.to_owned(),
             |peers| {
                 peers.rewrite(|_, peer| {
-                    let active =
-                        serde_json::from_slice::<Peer>(peer.as_bytes()).is_ok_and(|peer| peer.active);
+                    let active = gojson::from_slice::<Peer>(peer.as_bytes()).is_ok_and(|peer| peer.active);
                     active.then(|| peer.to_owned())
                 })
             },

@@ -58,7 +58,7 @@ fn show(run: &mut Run<'_, '_>, as_json: bool, proto: &str, addr: &str) -> Outcom
         run.console.say(&format!("{}\n", json::reindent(&body, "  ")));
         return Ok(());
     }
-    let who: WhoIs = serde_json::from_slice(body.as_bytes())
+    let who: WhoIs = gojson::from_slice(body.as_bytes())
         .map_err(|error| format!("cannot read tailscaled's answer to whois: {error}"))?;
     run.console.say(&whois::text(&who));
     Ok(())

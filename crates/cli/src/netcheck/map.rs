@@ -62,7 +62,7 @@ mod tests {
     fn addresses_and_ports() {
         let text = r#"{"Regions":{"7":{"Nodes":[{"IPv4":"192.0.2.1","IPv6":"none","STUNPort":99999999999}]},"70000":{}},
                        "HomeParams":{"RegionScore":{"7":0.5}}}"#;
-        let map = plain(&serde_json::from_str(text).unwrap());
+        let map = plain(&gojson::from_str(text).unwrap());
         assert_eq!(map.regions.len(), 1);
         let node = &map.regions[&RegionId(7)].nodes[0];
         assert_eq!((node.ipv4, node.ipv6), (FamilyAddr::Ip([192, 0, 2, 1].into()), FamilyAddr::Disabled));

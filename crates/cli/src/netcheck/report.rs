@@ -1,68 +1,61 @@
 //! What was found out, as text and as JSON (Go's `netcheck.Report`).
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use localapi::types::{DerpMap, Indent, Time, to_go_json};
-use serde::Serialize;
+use gojson::{Shape, Value, Writer};
+use localapi::types::{DerpMap, Indent, Map, Time, to_go_json};
 
 use crate::args::GoDuration;
 
-/// Nanoseconds by region number, which is text in JSON.
-type Latencies = BTreeMap<String, i64>;
+/// Nanoseconds by region number, which is text in JSON; always there, `{}` if it has none.
+type Latencies = Option<Map<String, i64>>;
 
-/// A report.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct Report {
-    /// When it was made.
-    now: Time,
-    #[serde(rename = "UDP")]
-    udp: bool,
-    #[serde(rename = "IPv6")]
-    ipv6: bool,
-    #[serde(rename = "IPv4")]
-    ipv4: bool,
-    #[serde(rename = "IPv6CanSend")]
-    ipv6_can_send: bool,
-    #[serde(rename = "IPv4CanSend")]
-    ipv4_can_send: bool,
-    #[serde(rename = "OSHasIPv6")]
-    os_has_ipv6: bool,
-    /// Not tried here.
-    #[serde(rename = "ICMPv4")]
-    icmpv4: bool,
-    /// Two servers saw us under different addresses (true) or the same (false).
-    #[serde(rename = "MappingVariesByDestIP")]
-    mapping_varies: Option<bool>,
-    /// Port mappers are not asked in this build.
-    #[serde(rename = "UPnP")]
-    upnp: Option<bool>,
-    #[serde(rename = "PMP")]
-    pmp: Option<bool>,
-    #[serde(rename = "PCP")]
-    pcp: Option<bool>,
-    #[serde(rename = "PreferredDERP")]
-    preferred_derp: i64,
-    region_latency: Latencies,
-    region_v4_latency: Latencies,
-    region_v6_latency: Latencies,
-    #[serde(rename = "GlobalV4Counters")]
-    v4_counters: Option<BTreeMap<String, u32>>,
-    #[serde(rename = "GlobalV6Counters")]
-    v6_counters: Option<BTreeMap<String, u32>>,
-    #[serde(serialize_with = "addr")]
-    global_v4: Option<SocketAddr>,
-    #[serde(serialize_with = "addr")]
-    global_v6: Option<SocketAddr>,
-    /// Not tried here.
-    captive_portal: Option<bool>,
+gojson::object! {
+    write
+    /// A report.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub(crate) struct Report {
+        /// When it was made.
+        now: Time => "Now",
+        udp: bool => "UDP",
+        ipv6: bool => "IPv6",
+        ipv4: bool => "IPv4",
+        ipv6_can_send: bool => "IPv6CanSend",
+        ipv4_can_send: bool => "IPv4CanSend",
+        os_has_ipv6: bool => "OSHasIPv6",
+        /// Not tried here.
+        icmpv4: bool => "ICMPv4",
+        /// Two servers saw us under different addresses (true) or the same (false).
+        mapping_varies: Option<bool> => "MappingVariesByDestIP",
+        /// Port mappers are not asked in this build.
+        upnp: Option<bool> => "UPnP",
+        pmp: Option<bool> => "PMP",
+        pcp: Option<bool> => "PCP",
+        preferred_derp: i64 => "PreferredDERP",
+        region_latency: Latencies => "RegionLatency",
+        region_v4_latency: Latencies => "RegionV4Latency",
+        region_v6_latency: Latencies => "RegionV6Latency",
+        v4_counters: Option<Map<String, u32>> => "GlobalV4Counters",
+        v6_counters: Option<Map<String, u32>> => "GlobalV6Counters",
+        global_v4: Addr => "GlobalV4",
+        global_v6: Addr => "GlobalV6",
+        /// Not tried here.
+        captive_portal: Option<bool> => "CaptivePortal",
+    }
 }
 
-/// Go writes no address as an empty text.
-fn addr<S: serde::Serializer>(addr: &Option<SocketAddr>, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(&addr.map(|addr| addr.to_string()).unwrap_or_default())
+/// An address that was seen; Go writes none as an empty text.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Addr(Option<SocketAddr>);
+
+impl Value for Addr {
+    fn shape(&self) -> Shape {
+        Shape::Leaf { zero: self.0.is_none() }
+    }
+    fn put(&self, out: &mut Writer<'_>) {
+        out.text(&self.0.map(|addr| addr.to_string()).unwrap_or_default());
+    }
 }
 
 impl Report {
@@ -70,11 +63,11 @@ impl Report {
     pub(super) fn new(found: &engine::netcheck::Report, now: Time, os_has_ipv6: bool) -> Self {
         let nanos = |all: &engine::netcheck::Latencies| -> Latencies {
             let number = |took: &Duration| i64::try_from(took.as_nanos()).unwrap_or(i64::MAX);
-            all.iter().map(|(region, took)| (region.to_string(), number(took))).collect()
+            Some(all.iter().map(|(region, took)| (region.to_string(), number(took))).collect())
         };
         let counters = |v4: bool| {
             let seen = found.seen.iter().filter(|(at, _)| at.is_ipv4() == v4);
-            let all: BTreeMap<_, _> = seen.map(|(at, count)| (at.to_string(), *count)).collect();
+            let all: Map<_, _> = seen.map(|(at, count)| (at.to_string(), *count)).collect();
             Some(all).filter(|all| !all.is_empty())
         };
         Self {
@@ -92,15 +85,15 @@ impl Report {
             region_v6_latency: nanos(&found.region_v6_latency),
             v4_counters: counters(true),
             v6_counters: counters(false),
-            global_v4: found.global_v4,
-            global_v6: found.global_v6,
+            global_v4: Addr(found.global_v4),
+            global_v6: Addr(found.global_v6),
             ..Self::default()
         }
     }
 
     /// How far `region` is.
     fn latency(&self, region: i64) -> Option<Duration> {
-        let nanos = self.region_latency.get(&region.to_string())?;
+        let nanos = self.region_latency.as_ref()?.get(&region.to_string())?;
         Some(Duration::from_nanos(u64::try_from(*nanos).unwrap_or_default()))
     }
 
@@ -124,10 +117,10 @@ impl Report {
             "\nReport:\n\t* Time: {}\n\t* UDP: {}\n\t* IPv4: {}\n\t* IPv6: {}\n\t* MappingVariesByDestIP: {varies}\n\t* PortMapping: not checked\n",
             self.now.to_string().replace('T', " "),
             self.udp,
-            found(self.global_v4, "(no addr found)"),
-            found(self.global_v6, no_v6),
+            found(self.global_v4.0, "(no addr found)"),
+            found(self.global_v6.0, no_v6),
         );
-        if self.region_latency.is_empty() {
+        if self.region_latency.as_ref().is_none_or(Map::is_empty) {
             out.push_str("\t* Nearest DERP: unknown (no response to latency probes)\n");
             return out;
         }

@@ -3,10 +3,7 @@
 //! The text is passed through token by token, so fields that this version does not know, number spellings and
 //! their order survive.
 
-use std::fmt;
-
-use serde::de::{Deserializer as _, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use gojson::{Indent, Pairs, Raw, to_go_json};
 
 /// `text` indented with `indent` per level, no newline at the end. Text that is not JSON comes out unharmed but
 /// for blanks.
@@ -78,36 +75,24 @@ impl Reindent {
 }
 
 /// The members of a JSON object in their order, values as written.
-pub(crate) struct Members<'a>(pub(crate) Vec<(String, &'a RawValue)>);
+pub(crate) struct Members(pub(crate) Vec<(String, Raw)>);
 
-impl<'a> Members<'a> {
+impl Members {
     /// Splits `text` into members.
     ///
     /// # Errors
     /// When `text` is not one JSON object.
-    pub(crate) fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
-        struct Walk;
-        impl<'de> Visitor<'de> for Walk {
-            type Value = Members<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry::<String, &RawValue>()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-        serde_json::Deserializer::from_slice(text.as_bytes()).deserialize_map(Walk)
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        gojson::from_slice(text.as_bytes())
+            .map(|Pairs(members)| Self(members))
+            .map_err(|error| error.to_string())
     }
 
     /// The object again, with each value replaced by what `change` makes of it; `None` leaves the member out.
-    pub(crate) fn rewrite(&self, mut change: impl FnMut(&str, &'a str) -> Option<String>) -> String {
+    pub(crate) fn rewrite(&self, mut change: impl FnMut(&str, &str) -> Option<String>) -> String {
         let mut out = String::from("{");
         for (name, value) in &self.0 {
-            let Some(value) = change(name, value.get()) else { continue };
+            let Some(value) = change(name, value.text()) else { continue };
             if out.len() > 1 {
                 out.push(',');
             }
@@ -120,10 +105,9 @@ impl<'a> Members<'a> {
     }
 }
 
-/// A JSON string literal, with the three characters that Go escapes for HTML's sake.
+/// A JSON string literal, with the characters that Go escapes for HTML's sake.
 pub(crate) fn string(text: &str) -> String {
-    let literal = serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned());
-    literal.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+    to_go_json(&text, Indent::None)
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub(crate) fn text(who: &WhoIs) -> String {
             [] => out.push_str(&format!("  - {name}\n")),
             values => {
                 // The values line up with the name.
-                let json = to_go_json(values, Indent::TwoSpaces).replace('\n', "\n      ");
+                let json = to_go_json(&values, Indent::TwoSpaces).replace('\n', "\n      ");
                 out.push_str(&format!("  - {name}:\n      {json}\n"));
             }
         }

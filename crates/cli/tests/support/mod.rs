@@ -16,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, SystemTime};
 
 use expect_test::Expect;
-use localapi::types::OptionalFeatures;
+use localapi::types::{Indent, OptionalFeatures, Prefs, to_go_json};
 use serde_json::{Value, json};
 
 /// What the daemon answers.
@@ -258,7 +258,8 @@ fn shortened(name: &str, body: &[u8]) -> String {
         return format!(" {}", String::from_utf8_lossy(body));
     };
     let differing = |prefs: &serde_json::Map<String, Value>| {
-        let defaults = serde_json::to_value(localapi::types::Prefs::new_default()).unwrap();
+        let defaults = to_go_json(&Prefs::new_default(), Indent::None);
+        let defaults: Value = serde_json::from_str(&defaults).unwrap();
         let fields = prefs.iter().filter(|(name, value)| defaults.get(name.as_str()) != Some(value));
         fields.map(|(name, value)| format!(" {name}={value}")).collect::<String>()
     };

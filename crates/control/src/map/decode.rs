@@ -5,11 +5,9 @@ use super::split::Wanted;
 use crate::Error;
 use crate::text::printable;
 use crate::wire::messages::{ClientVersion, DebugSettings, DisplayMessage, TkaInfo, UserProfile};
-use crate::wire::{self, derp, dns, filter, node};
+use crate::wire::{derp, dns, filter, node};
+use gojson::{Each, Pairs, Value, Zero};
 use netmap::{Delta, NodeId, Timestamp};
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use std::collections::BTreeMap;
 
 /// What to do with each field of a map message.
 pub(super) fn wanted(name: &str) -> Wanted {
@@ -21,6 +19,12 @@ pub(super) fn wanted(name: &str) -> Wanted {
         | "ControlTime" | "TKAInfo" | "Debug" | "ClientVersion" => Wanted::Whole,
         _ => Wanted::No,
     }
+}
+
+/// One for all types.
+fn parse_into(name: &str, raw: &[u8], value: &mut dyn Value) -> Result<(), Error> {
+    gojson::from_slice_over(raw, value)
+        .map_err(|e| Error::Json { what: format!("map field {name}"), why: e.to_string() })
 }
 
 /// One message being put together.
@@ -35,9 +39,10 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    fn parse<'a, T: Deserialize<'a>>(name: &str, raw: &'a [u8]) -> Result<T, Error> {
-        serde_json::from_slice(raw)
-            .map_err(|e| Error::Json { what: format!("map field {name}"), why: e.to_string() })
+    fn parse<T: Value + Zero>(name: &str, raw: &[u8]) -> Result<T, Error> {
+        let mut value = T::zero();
+        parse_into(name, raw, &mut value)?;
+        Ok(value)
     }
 
     fn note_bad(&mut self, count: usize, what: impl FnOnce() -> String) {
@@ -53,7 +58,7 @@ impl Builder {
             return None;
         }
         self.message.delta.full_peers |= list == "Peers";
-        match serde_json::from_slice::<Option<node::Node>>(raw) {
+        match gojson::from_slice::<Option<node::Node>>(raw) {
             Ok(node) => node.map(|node| Box::new(node.into())),
             Err(e) => {
                 self.note_bad(1, || format!("a peer: {e}: {}", printable(raw)));
@@ -88,9 +93,8 @@ impl Builder {
                 delta.peers_removed = Self::parse::<Vec<i64>>(name, raw)?.into_iter().map(NodeId).collect()
             }
             "PeersChangedPatch" => {
-                let (patches, bad) =
-                    wire::parse_each::<node::PeerChange>(&Self::parse::<Vec<&RawValue>>(name, raw)?);
-                delta.patches = patches.into_iter().map(Into::into).collect();
+                let (patches, bad) = Self::parse::<Each<node::PeerChange>>(name, raw)?.finish();
+                delta.patches = patches;
                 self.note_bad(bad, || "a patch of a peer".to_owned());
             }
             "PeerSeenChange" => delta.seen_change = flags(Self::parse(name, raw)?),
@@ -100,20 +104,19 @@ impl Builder {
                 delta.domain = Some(Self::parse::<Box<str>>(name, raw)?).filter(|name| !name.is_empty())
             }
             "PacketFilter" => {
-                let (rules, bad) = filter::rules(&Self::parse::<Vec<&RawValue>>(name, raw)?);
+                let (rules, bad) = Self::parse::<Each<filter::Rule>>(name, raw)?.finish();
                 self.base_filter = Some(rules);
                 self.note_bad(bad, || "a packet filter rule".to_owned());
             }
             "PacketFilters" => self.packet_filters(Self::parse(name, raw)?),
             "UserProfiles" => {
-                let (users, bad) =
-                    wire::parse_each::<UserProfile>(&Self::parse::<Vec<&RawValue>>(name, raw)?);
-                delta.users = users.into_iter().map(Into::into).collect();
+                let (users, bad) = Self::parse::<Each<UserProfile>>(name, raw)?.finish();
+                delta.users = users;
                 self.note_bad(bad, || "a user profile".to_owned());
             }
             "Health" => delta.health = Some(Self::parse(name, raw)?),
             "DisplayMessages" => {
-                for (id, message) in Self::parse::<BTreeMap<Box<str>, Option<DisplayMessage>>>(name, raw)? {
+                for (id, message) in Self::parse::<Pairs<Box<str>, Option<DisplayMessage>>>(name, raw)? {
                     match (&*id, message) {
                         ("*", None) => delta.clear_display_messages = true,
                         (_, message) => delta.display_messages.push((id, message.map(Into::into))),
@@ -129,7 +132,7 @@ impl Builder {
         Ok(())
     }
 
-    fn packet_filters(&mut self, chunks: BTreeMap<Box<str>, Option<Vec<&RawValue>>>) {
+    fn packet_filters(&mut self, chunks: Pairs<Box<str>, Option<Each<filter::Rule>>>) {
         for (name, raw) in chunks {
             let Some(raw) = raw else {
                 match &*name {
@@ -138,7 +141,7 @@ impl Builder {
                 }
                 continue;
             };
-            let (rules, bad) = filter::rules(&raw);
+            let (rules, bad) = raw.finish();
             self.message.delta.packet_filters.push((name, Some(rules)));
             self.note_bad(bad, || "a packet filter rule".to_owned());
         }
@@ -174,7 +177,7 @@ impl Builder {
     }
 }
 
-fn flags(map: BTreeMap<Box<str>, bool>) -> Vec<(NodeId, bool)> {
+fn flags(map: Pairs<Box<str>, bool>) -> Vec<(NodeId, bool)> {
     map.into_iter().filter_map(|(id, flag)| Some((NodeId(id.parse().ok()?), flag))).collect()
 }
 

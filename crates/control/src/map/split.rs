@@ -220,7 +220,7 @@ impl<W: Fn(&str) -> Wanted> Splitter<W> {
     fn unescape_name(&mut self) {
         if self.name.contains(&b'\\') {
             let quoted = [&b"\""[..], &self.name, b"\""].concat();
-            self.name = serde_json::from_slice::<String>(&quoted).unwrap_or_default().into_bytes();
+            self.name = gojson::from_slice::<String>(&quoted).unwrap_or_default().into_bytes();
         }
     }
 
@@ -237,22 +237,25 @@ impl<W: Fn(&str) -> Wanted> Splitter<W> {
     /// Takes bytes of the current value; true when it is complete.
     fn value(&mut self, input: &mut &[u8]) -> Result<bool, Error> {
         let (mut n, mut complete) = (0, false);
-        for byte in input.iter() {
+        while let Some(byte) = input.get(n).filter(|_| !complete) {
             if self.scalar {
                 if matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r') {
                     complete = true;
                     break;
                 }
+            } else if self.escape {
+                self.escape = false;
             } else if self.in_string {
-                match byte {
-                    _ if self.escape => self.escape = false,
-                    b'\\' => self.escape = true,
-                    b'"' => {
-                        self.in_string = false;
-                        complete = self.depth == 0;
-                    }
-                    _ => {}
-                }
+                // Most of a message is within strings, so this is the loop that counts.
+                let rest = input.get(n..).unwrap_or_default();
+                let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) else {
+                    n = input.len();
+                    break;
+                };
+                n += at;
+                self.escape = rest.get(at) == Some(&b'\\');
+                self.in_string = self.escape;
+                complete = !self.in_string && self.depth == 0;
             } else {
                 match byte {
                     b'"' => self.in_string = true,
@@ -265,9 +268,6 @@ impl<W: Fn(&str) -> Wanted> Splitter<W> {
                 }
             }
             n += 1;
-            if complete {
-                break;
-            }
         }
         let (taken, rest) = input.split_at(n);
         *input = rest;

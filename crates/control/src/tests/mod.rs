@@ -9,6 +9,7 @@ mod login;
 mod map;
 mod ping;
 mod server;
+mod speed;
 mod update;
 
 use crate::{Command, Event, Login, Options, Persisted, SelfReport, run};

@@ -1,74 +1,54 @@
 //! The DERP map.
 
-use super::lenient::null;
 use super::node::region;
+use gojson::Pairs;
 use netmap::{FamilyAddr, RegionId};
-use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::str::FromStr;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct DerpMap {
-    #[serde(default)]
-    home_params: Option<HomeParams>,
-    #[serde(default)]
-    regions: Option<BTreeMap<Box<str>, Option<Region>>>,
-    #[serde(rename = "omitDefaultRegions", default, deserialize_with = "null")]
-    omit_default_regions: bool,
+gojson::object! {
+    read
+    pub(crate) struct DerpMap {
+        home_params: Option<HomeParams> => "HomeParams",
+        regions: Option<Pairs<Box<str>, Option<Region>>> => "Regions",
+        omit_default_regions: bool => "omitDefaultRegions",
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct HomeParams {
-    #[serde(default)]
-    region_score: Option<BTreeMap<Box<str>, f64>>,
+gojson::object! {
+    read
+    struct HomeParams {
+        region_score: Option<Pairs<Box<str>, f64>> => "RegionScore",
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Region {
-    #[serde(default, deserialize_with = "null")]
-    region_code: Box<str>,
-    #[serde(default, deserialize_with = "null")]
-    region_name: Box<str>,
-    #[serde(default, deserialize_with = "null")]
-    latitude: f64,
-    #[serde(default, deserialize_with = "null")]
-    longitude: f64,
-    #[serde(default, deserialize_with = "null")]
-    avoid: bool,
-    #[serde(default, deserialize_with = "null")]
-    no_measure_no_home: bool,
-    #[serde(default, deserialize_with = "null")]
-    nodes: Vec<Option<Server>>,
+gojson::object! {
+    read
+    struct Region {
+        region_code: Box<str> => "RegionCode",
+        region_name: Box<str> => "RegionName",
+        latitude: f64 => "Latitude",
+        longitude: f64 => "Longitude",
+        avoid: bool => "Avoid",
+        no_measure_no_home: bool => "NoMeasureNoHome",
+        nodes: Vec<Option<Server>> => "Nodes",
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Server {
-    #[serde(default, deserialize_with = "null")]
-    name: Box<str>,
-    #[serde(default, deserialize_with = "null")]
-    host_name: Box<str>,
-    #[serde(default, deserialize_with = "null")]
-    cert_name: Box<str>,
-    #[serde(rename = "IPv4", default, deserialize_with = "null")]
-    ipv4: Box<str>,
-    #[serde(rename = "IPv6", default, deserialize_with = "null")]
-    ipv6: Box<str>,
-    #[serde(rename = "STUNPort", default, deserialize_with = "null")]
-    stun_port: i32,
-    #[serde(rename = "STUNOnly", default, deserialize_with = "null")]
-    stun_only: bool,
-    #[serde(rename = "DERPPort", default, deserialize_with = "null")]
-    derp_port: u16,
-    #[serde(default, deserialize_with = "null")]
-    insecure_for_tests: bool,
-    #[serde(rename = "STUNTestIP", default, deserialize_with = "null")]
-    stun_test_ip: Box<str>,
-    #[serde(rename = "CanPort80", default, deserialize_with = "null")]
-    can_port_80: bool,
+gojson::object! {
+    read
+    struct Server {
+        name: Box<str> => "Name",
+        host_name: Box<str> => "HostName",
+        cert_name: Box<str> => "CertName",
+        ipv4: Box<str> => "IPv4",
+        ipv6: Box<str> => "IPv6",
+        stun_port: i32 => "STUNPort",
+        stun_only: bool => "STUNOnly",
+        derp_port: u16 => "DERPPort",
+        insecure_for_tests: bool => "InsecureForTests",
+        stun_test_ip: Box<str> => "STUNTestIP",
+        can_port_80: bool => "CanPort80",
+    }
 }
 
 fn id(text: &str) -> Option<RegionId> {
@@ -91,14 +71,15 @@ impl From<DerpMap> for netmap::DerpMapDelta {
                 let id = id(&key)?;
                 Some((id, value?.convert(id)))
             });
-            regions.collect()
+            regions.collect::<Pairs<_, _>>().sorted().into_iter().collect()
         });
         let score = map.home_params.and_then(|params| params.region_score);
         Self {
             regions,
             region_score: score.map(|score| {
                 let valid = score.into_iter().filter(|(_, factor)| factor.is_finite() && *factor > 0.0);
-                valid.filter_map(|(key, factor)| Some((id(&key)?, factor))).collect()
+                let valid = valid.filter_map(|(key, factor)| Some((id(&key)?, factor)));
+                valid.collect::<Pairs<_, _>>().sorted().into_iter().collect()
             }),
             omit_default_regions: map.omit_default_regions,
         }
@@ -144,7 +125,7 @@ mod tests {
 
     #[test]
     fn map() {
-        let map: DerpMap = serde_json::from_str(
+        let map: DerpMap = gojson::from_str(
             r#"{"HomeParams":{"RegionScore":{"1":0.5,"2":-1}},"omitDefaultRegions":true,"Regions":{
                 "1":{"RegionID":1,"RegionCode":"a","Nodes":[{"Name":"1a","RegionID":1,"HostName":"d.example",
                      "IPv4":"1.2.3.4","IPv6":"none","STUNPort":-1,"DERPPort":8443,"InsecureForTests":true,"CanPort80":true},null]},
@@ -163,8 +144,7 @@ mod tests {
 
     #[test]
     fn absent_keeps_and_empty_clears() {
-        let delta =
-            |text: &str| netmap::DerpMapDelta::from(serde_json::from_str::<DerpMap>(text).expect("map"));
+        let delta = |text: &str| netmap::DerpMapDelta::from(gojson::from_str::<DerpMap>(text).expect("map"));
         assert_eq!(delta(r#"{"Regions":null}"#), netmap::DerpMapDelta::default());
         assert_eq!(delta(r#"{"HomeParams":{}}"#).region_score, None);
         assert_eq!(delta(r#"{"HomeParams":{"RegionScore":{}}}"#).region_score, Some(netmap::Map::new()));

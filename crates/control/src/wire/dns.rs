@@ -1,52 +1,38 @@
 //! DNS settings.
 
-use super::lenient::null;
-use serde::Deserialize;
-use std::collections::BTreeMap;
+use gojson::Pairs;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct DnsConfig {
-    #[serde(default, deserialize_with = "null")]
-    resolvers: Vec<Option<Resolver>>,
-    #[serde(default, deserialize_with = "null")]
-    routes: BTreeMap<Box<str>, Option<Vec<Option<Resolver>>>>,
-    #[serde(default, deserialize_with = "null")]
-    fallback_resolvers: Vec<Option<Resolver>>,
-    #[serde(default, deserialize_with = "null")]
-    domains: Vec<Box<str>>,
-    #[serde(default, deserialize_with = "null")]
-    proxied: bool,
-    #[serde(default, deserialize_with = "null")]
-    nameservers: Vec<Box<str>>,
-    #[serde(default, deserialize_with = "null")]
-    cert_domains: Vec<Box<str>>,
-    #[serde(default, deserialize_with = "null")]
-    extra_records: Vec<Record>,
-    #[serde(default, deserialize_with = "null")]
-    exit_node_filtered_set: Vec<Box<str>>,
+gojson::object! {
+    read
+    pub(crate) struct DnsConfig {
+        resolvers: Vec<Option<Resolver>> => "Resolvers",
+        routes: Pairs<Box<str>, Option<Vec<Option<Resolver>>>> => "Routes",
+        fallback_resolvers: Vec<Option<Resolver>> => "FallbackResolvers",
+        domains: Vec<Box<str>> => "Domains",
+        proxied: bool => "Proxied",
+        nameservers: Vec<Box<str>> => "Nameservers",
+        cert_domains: Vec<Box<str>> => "CertDomains",
+        extra_records: Vec<Record> => "ExtraRecords",
+        exit_node_filtered_set: Vec<Box<str>> => "ExitNodeFilteredSet",
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Resolver {
-    #[serde(default, deserialize_with = "null")]
-    addr: Box<str>,
-    #[serde(default, deserialize_with = "null")]
-    bootstrap_resolution: Vec<Box<str>>,
-    #[serde(default, deserialize_with = "null")]
-    use_with_exit_node: bool,
+gojson::object! {
+    read
+    struct Resolver {
+        addr: Box<str> => "Addr",
+        bootstrap_resolution: Vec<Box<str>> => "BootstrapResolution",
+        use_with_exit_node: bool => "UseWithExitNode",
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Record {
-    #[serde(default, deserialize_with = "null")]
-    name: Box<str>,
-    #[serde(rename = "Type", default, deserialize_with = "null")]
-    kind: Box<str>,
-    #[serde(default, deserialize_with = "null")]
-    value: Box<str>,
+gojson::object! {
+    read
+    struct Record {
+        name: Box<str> => "Name",
+        kind: Box<str> => "Type",
+        value: Box<str> => "Value",
+    }
 }
 
 fn resolvers(list: Vec<Option<Resolver>>) -> Box<[netmap::DnsResolver]> {
@@ -62,8 +48,8 @@ fn resolvers(list: Vec<Option<Resolver>>) -> Box<[netmap::DnsResolver]> {
 
 impl From<DnsConfig> for netmap::DnsConfig {
     fn from(dns: DnsConfig) -> Self {
-        let routes =
-            dns.routes.into_iter().map(|(suffix, list)| (suffix, resolvers(list.unwrap_or_default())));
+        let routes = dns.routes.sorted().into_iter();
+        let routes = routes.map(|(suffix, list)| (suffix, resolvers(list.unwrap_or_default())));
         Self {
             resolvers: resolvers(dns.resolvers),
             routes: routes.collect(),
@@ -88,7 +74,7 @@ mod tests {
 
     #[test]
     fn config() {
-        let dns: DnsConfig = serde_json::from_str(
+        let dns: DnsConfig = gojson::from_str(
             r#"{"Resolvers":[{"Addr":"1.1.1.1"},null],"Routes":{"a.example":[{"Addr":"10.0.0.1","UseWithExitNode":true}],
                 "b.example":null},"Domains":["c.example"],"Proxied":true,"ExtraRecords":[{"Name":"x","Value":"1.2.3.4"}],
                 "CertDomains":null}"#,

@@ -2,70 +2,54 @@
 //! destinations are all gone is left out whole, because an empty list must never read as "all".
 
 use super::Caps;
-use super::lenient::{cap_map, list, null};
+use super::lenient::{cap_map, list};
+use gojson::Element;
 use ipnet::IpNet;
 use netmap::{CapGrant, FilterRule, PortRange, RuleDst, RuleSrc};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use std::net::IpAddr;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct Rule {
-    #[serde(rename = "SrcIPs", default, deserialize_with = "null")]
-    src_ips: Vec<Box<str>>,
-    #[serde(default, deserialize_with = "null")]
-    src_bits: Vec<i64>,
-    #[serde(default, deserialize_with = "null")]
-    dst_ports: Vec<Dst>,
-    #[serde(rename = "IPProto", default, deserialize_with = "null")]
-    ip_proto: Vec<i64>,
-    #[serde(default, deserialize_with = "null")]
-    cap_grant: Vec<Grant>,
+gojson::object! {
+    read
+    pub(crate) struct Rule {
+        src_ips: Vec<Box<str>> => "SrcIPs",
+        src_bits: Vec<i64> => "SrcBits",
+        dst_ports: Vec<Dst> => "DstPorts",
+        ip_proto: Vec<i64> => "IPProto",
+        cap_grant: Vec<Grant> => "CapGrant",
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Dst {
-    #[serde(rename = "IP", default, deserialize_with = "null")]
-    ip: Box<str>,
-    #[serde(default)]
-    bits: Option<i64>,
-    ports: Ports,
+gojson::object! {
+    read
+    struct Dst {
+        ip: Box<str> => "IP",
+        bits: Option<i64> => "Bits",
+        ports: Ports => "Ports" need,
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Ports {
-    #[serde(default)]
-    first: i64,
-    #[serde(default)]
-    last: i64,
+gojson::object! {
+    read
+    struct Ports {
+        first: i64 => "First",
+        last: i64 => "Last",
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Grant {
-    #[serde(default, deserialize_with = "null")]
-    dsts: Vec<Box<str>>,
-    #[serde(default, deserialize_with = "null")]
-    caps: Vec<Box<str>>,
-    #[serde(default, deserialize_with = "null")]
-    cap_map: Caps,
+gojson::object! {
+    read
+    struct Grant {
+        dsts: Vec<Box<str>> => "Dsts",
+        caps: Vec<Box<str>> => "Caps",
+        cap_map: Caps => "CapMap",
+    }
 }
 
-/// The rules of one chunk, and how many of them had to be left out or narrowed.
-pub(crate) fn rules(raw: &[&RawValue]) -> (Vec<FilterRule>, usize) {
-    let (rules, mut bad) = super::parse_each::<Rule>(raw);
-    let rules = rules
-        .into_iter()
-        .filter_map(|rule| {
-            let (rule, narrowed) = convert(rule);
-            bad += usize::from(narrowed);
-            rule
-        })
-        .collect();
-    (rules, bad)
+impl Element for Rule {
+    type Made = FilterRule;
+    fn made(self) -> (Option<FilterRule>, bool) {
+        convert(self)
+    }
 }
 
 /// The rule, if anything of it is left, and whether something was lost.
@@ -109,10 +93,7 @@ fn convert(rule: Rule) -> (Option<FilterRule>, bool) {
         .cap_grant
         .into_iter()
         .map(|grant| {
-            let mut caps = cap_map(grant.cap_map);
-            for name in grant.caps {
-                caps.entry(name).or_default();
-            }
+            let caps = cap_map(grant.cap_map, grant.caps);
             CapGrant { dsts: list::<IpNet, _>(&grant.dsts), caps }
         })
         .filter(|grant| !grant.dsts.is_empty() && !grant.caps.is_empty())
@@ -144,10 +125,10 @@ fn addresses(text: &str, bits: Option<i64>) -> Option<RuleSrc> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gojson::Each;
 
     fn parse(text: &str) -> (Vec<FilterRule>, usize) {
-        let raw: Vec<&RawValue> = serde_json::from_str(text).expect("list");
-        rules(&raw)
+        gojson::from_slice::<Each<Rule>>(text.as_bytes()).expect("list").finish()
     }
 
     #[test]

@@ -1,22 +1,17 @@
 //! The small parts of a map message.
 
-use super::lenient::null;
+use gojson::Element;
 use netmap::UserId;
-use serde::Deserialize;
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct UserProfile {
-    #[serde(rename = "ID")]
-    id: i64,
-    #[serde(default, deserialize_with = "null")]
-    login_name: Box<str>,
-    #[serde(default, deserialize_with = "null")]
-    display_name: Box<str>,
-    #[serde(rename = "ProfilePicURL", default, deserialize_with = "null")]
-    profile_pic_url: Box<str>,
-    #[serde(default, deserialize_with = "null")]
-    groups: Vec<Box<str>>,
+gojson::object! {
+    read
+    pub(crate) struct UserProfile {
+        id: i64 => "ID" need,
+        login_name: Box<str> => "LoginName",
+        display_name: Box<str> => "DisplayName",
+        profile_pic_url: Box<str> => "ProfilePicURL",
+        groups: Vec<Box<str>> => "Groups",
+    }
 }
 
 impl From<UserProfile> for netmap::UserProfile {
@@ -31,28 +26,30 @@ impl From<UserProfile> for netmap::UserProfile {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct DisplayMessage {
-    #[serde(default, deserialize_with = "null")]
-    title: Box<str>,
-    #[serde(default, deserialize_with = "null")]
-    text: Box<str>,
-    #[serde(default, deserialize_with = "null")]
-    severity: Box<str>,
-    #[serde(default, deserialize_with = "null")]
-    impacts_connectivity: bool,
-    #[serde(default)]
-    primary_action: Option<Action>,
+impl Element for UserProfile {
+    type Made = netmap::UserProfile;
+    fn made(self) -> (Option<netmap::UserProfile>, bool) {
+        (Some(self.into()), false)
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Action {
-    #[serde(rename = "URL", default, deserialize_with = "null")]
-    url: Box<str>,
-    #[serde(default, deserialize_with = "null")]
-    label: Box<str>,
+gojson::object! {
+    read
+    pub(crate) struct DisplayMessage {
+        title: Box<str> => "Title",
+        text: Box<str> => "Text",
+        severity: Box<str> => "Severity",
+        impacts_connectivity: bool => "ImpactsConnectivity",
+        primary_action: Option<Action> => "PrimaryAction",
+    }
+}
+
+gojson::object! {
+    read
+    struct Action {
+        url: Box<str> => "URL",
+        label: Box<str> => "Label",
+    }
 }
 
 impl From<DisplayMessage> for netmap::DisplayMessage {
@@ -67,21 +64,16 @@ impl From<DisplayMessage> for netmap::DisplayMessage {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct ClientVersion {
-    #[serde(default, deserialize_with = "null")]
-    running_latest: bool,
-    #[serde(default, deserialize_with = "null")]
-    latest_version: Box<str>,
-    #[serde(default, deserialize_with = "null")]
-    urgent_security_update: bool,
-    #[serde(default, deserialize_with = "null")]
-    notify: bool,
-    #[serde(rename = "NotifyURL", default, deserialize_with = "null")]
-    notify_url: Box<str>,
-    #[serde(default, deserialize_with = "null")]
-    notify_text: Box<str>,
+gojson::object! {
+    read
+    pub(crate) struct ClientVersion {
+        running_latest: bool => "RunningLatest",
+        latest_version: Box<str> => "LatestVersion",
+        urgent_security_update: bool => "UrgentSecurityUpdate",
+        notify: bool => "Notify",
+        notify_url: Box<str> => "NotifyURL",
+        notify_text: Box<str> => "NotifyText",
+    }
 }
 
 impl From<ClientVersion> for netmap::ClientVersion {
@@ -97,14 +89,13 @@ impl From<ClientVersion> for netmap::ClientVersion {
     }
 }
 
-/// Tailnet Lock: on when there is a head and it is not disabled.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct TkaInfo {
-    #[serde(default, deserialize_with = "null")]
-    head: Box<str>,
-    #[serde(default, deserialize_with = "null")]
-    disabled: bool,
+gojson::object! {
+    read
+    /// Tailnet Lock: on when there is a head and it is not disabled.
+    pub(crate) struct TkaInfo {
+        head: Box<str> => "Head",
+        disabled: bool => "Disabled",
+    }
 }
 
 impl TkaInfo {
@@ -113,30 +104,28 @@ impl TkaInfo {
     }
 }
 
-/// Settings by which control steers a client for debugging; the rest of them has no meaning here.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct DebugSettings {
-    /// Wait so many seconds before going on (five minutes at most; done by this crate).
-    #[serde(deserialize_with = "null")]
-    pub sleep_seconds: f64,
-    /// Control asks the process to exit with this status; ignored, because a router stays up.
-    pub exit: Option<i64>,
+gojson::object! {
+    read
+    /// Settings by which control steers a client for debugging; the rest of them has no meaning here.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    pub struct DebugSettings {
+        /// Wait so many seconds before going on (five minutes at most; done by this crate).
+        pub sleep_seconds: f64 => "SleepSeconds",
+        /// Control asks the process to exit with this status; ignored, because a router stays up.
+        pub exit: Option<i64> => "Exit",
+    }
 }
 
-/// A question of control whether and how this node answers (protocol reference §1.15).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct PingRequest {
-    #[serde(rename = "URL", deserialize_with = "null")]
-    pub(crate) url: String,
-    #[serde(rename = "URLIsNoise", deserialize_with = "null")]
-    pub(crate) url_is_noise: bool,
-    #[serde(deserialize_with = "null")]
-    pub(crate) types: String,
-    #[serde(rename = "IP", deserialize_with = "null")]
-    pub(crate) ip: String,
-    /// Base64.
-    #[serde(deserialize_with = "null")]
-    pub(crate) payload: String,
+gojson::object! {
+    read
+    /// A question of control whether and how this node answers (protocol reference §1.15).
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(crate) struct PingRequest {
+        pub(crate) url: String => "URL",
+        pub(crate) url_is_noise: bool => "URLIsNoise",
+        pub(crate) types: String => "Types",
+        pub(crate) ip: String => "IP",
+        /// Base64.
+        pub(crate) payload: String => "Payload",
+    }
 }

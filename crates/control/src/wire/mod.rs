@@ -16,4 +16,4 @@ pub(crate) mod messages;
 pub(crate) mod node;
 pub(crate) mod requests;
 
-pub(crate) use lenient::{Caps, parse_each};
+pub(crate) use lenient::Caps;

@@ -1,80 +1,51 @@
 //! Nodes and patches of nodes.
 
-use super::lenient::{cap_map, list, null, some_timestamp, text, timestamp};
+use super::lenient::{MaybeTime, cap_map, list};
 use super::{Caps, hostinfo};
+use gojson::{Blank, Element};
 use ipnet::IpNet;
 use keys::{DiscoPublic, MachinePublic, NodePublic};
 use netmap::{NodeId, RegionId, StableId, Timestamp, UserId};
-use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// What stands before the region in the legacy form of a home DERP.
 const LEGACY_DERP: &str = "127.3.3.40:";
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct Node {
-    #[serde(rename = "ID")]
-    id: i64,
-    #[serde(rename = "StableID", default, deserialize_with = "null")]
-    stable_id: Box<str>,
-    #[serde(default, deserialize_with = "null")]
-    name: Box<str>,
-    #[serde(default, deserialize_with = "null")]
-    user: i64,
-    #[serde(default, deserialize_with = "null")]
-    sharer: i64,
-    #[serde(default, deserialize_with = "text")]
-    key: NodePublic,
-    #[serde(default, deserialize_with = "timestamp")]
-    key_expiry: Timestamp,
-    #[serde(default, deserialize_with = "text")]
-    machine: MachinePublic,
-    #[serde(default, deserialize_with = "text")]
-    disco_key: DiscoPublic,
-    #[serde(default, deserialize_with = "null")]
-    addresses: Vec<Box<str>>,
-    #[serde(rename = "AllowedIPs", default)]
-    allowed_ips: Option<Vec<Box<str>>>,
-    #[serde(default, deserialize_with = "null")]
-    endpoints: Vec<Box<str>>,
-    #[serde(rename = "DERP", default, deserialize_with = "null")]
-    legacy_derp: Box<str>,
-    #[serde(rename = "HomeDERP", default, deserialize_with = "null")]
-    home_derp: i64,
-    #[serde(default, deserialize_with = "null")]
-    hostinfo: hostinfo::Received,
-    #[serde(default, deserialize_with = "timestamp")]
-    created: Timestamp,
-    #[serde(default, deserialize_with = "null")]
-    cap: i32,
-    #[serde(default, deserialize_with = "null")]
-    tags: Vec<Box<str>>,
-    #[serde(default, deserialize_with = "null")]
-    primary_routes: Vec<Box<str>>,
-    #[serde(default, deserialize_with = "timestamp")]
-    last_seen: Timestamp,
-    #[serde(default)]
-    online: Option<bool>,
-    #[serde(default, deserialize_with = "null")]
-    machine_authorized: bool,
-    #[serde(default, deserialize_with = "null")]
-    capabilities: Vec<Box<str>>,
-    #[serde(default, deserialize_with = "null")]
-    cap_map: Caps,
-    #[serde(rename = "UnsignedPeerAPIOnly", default, deserialize_with = "null")]
-    unsigned_peerapi_only: bool,
-    #[serde(default, deserialize_with = "null")]
-    expired: bool,
-    #[serde(rename = "SelfNodeV4MasqAddrForThisPeer", default, deserialize_with = "null")]
-    masq_v4: Box<str>,
-    #[serde(rename = "SelfNodeV6MasqAddrForThisPeer", default, deserialize_with = "null")]
-    masq_v6: Box<str>,
-    #[serde(rename = "IsWireGuardOnly", default, deserialize_with = "null")]
-    wireguard_only: bool,
-    #[serde(rename = "IsJailed", default, deserialize_with = "null")]
-    jailed: bool,
+gojson::object! {
+    read
+    pub(crate) struct Node {
+        id: i64 => "ID" need,
+        stable_id: Box<str> => "StableID",
+        name: Box<str> => "Name",
+        user: i64 => "User",
+        sharer: i64 => "Sharer",
+        key: Blank<NodePublic> => "Key",
+        key_expiry: Blank<Timestamp> => "KeyExpiry",
+        machine: Blank<MachinePublic> => "Machine",
+        disco_key: Blank<DiscoPublic> => "DiscoKey",
+        addresses: Vec<Box<str>> => "Addresses",
+        allowed_ips: Option<Vec<Box<str>>> => "AllowedIPs",
+        endpoints: Vec<Box<str>> => "Endpoints",
+        legacy_derp: Box<str> => "DERP",
+        home_derp: i64 => "HomeDERP",
+        hostinfo: hostinfo::Received => "Hostinfo",
+        created: Blank<Timestamp> => "Created",
+        cap: i32 => "Cap",
+        tags: Vec<Box<str>> => "Tags",
+        primary_routes: Vec<Box<str>> => "PrimaryRoutes",
+        last_seen: Blank<Timestamp> => "LastSeen",
+        online: Option<bool> => "Online",
+        machine_authorized: bool => "MachineAuthorized",
+        capabilities: Vec<Box<str>> => "Capabilities",
+        cap_map: Caps => "CapMap",
+        unsigned_peerapi_only: bool => "UnsignedPeerAPIOnly",
+        expired: bool => "Expired",
+        masq_v4: Box<str> => "SelfNodeV4MasqAddrForThisPeer",
+        masq_v6: Box<str> => "SelfNodeV6MasqAddrForThisPeer",
+        wireguard_only: bool => "IsWireGuardOnly",
+        jailed: bool => "IsJailed",
+    }
 }
 
 /// A region number; what does not fit is none.
@@ -97,15 +68,11 @@ impl From<Node> for netmap::Node {
                 .map_or(RegionId::NONE, RegionId),
             number => region(number),
         };
-        let mut caps = cap_map(node.cap_map);
-        for name in node.capabilities {
-            caps.entry(name).or_default();
-        }
         let rare = netmap::Rare {
             sharer: UserId(node.sharer),
             tags: node.tags.into(),
             primary_routes: list::<IpNet, _>(&node.primary_routes),
-            cap_map: caps,
+            cap_map: cap_map(node.cap_map, node.capabilities),
             masq_v4: match node.masq_v4.parse() {
                 Ok(IpAddr::V4(ip)) => Some(ip),
                 _ => None,
@@ -120,18 +87,18 @@ impl From<Node> for netmap::Node {
             stable_id: StableId(node.stable_id),
             name: node.name,
             user: UserId(node.user),
-            key: node.key,
-            key_expiry: node.key_expiry,
-            machine: node.machine,
-            disco_key: node.disco_key,
+            key: node.key.0,
+            key_expiry: node.key_expiry.0,
+            machine: node.machine.0,
+            disco_key: node.disco_key.0,
             addresses,
             allowed_ips,
             endpoints: list::<SocketAddr, _>(&node.endpoints),
             home_derp,
             hostinfo: node.hostinfo.into(),
-            created: node.created,
+            created: node.created.0,
             cap: node.cap,
-            last_seen: node.last_seen,
+            last_seen: node.last_seen.0,
             online: node.online,
             machine_authorized: node.machine_authorized,
             expired: node.expired,
@@ -142,30 +109,21 @@ impl From<Node> for netmap::Node {
     }
 }
 
-/// A patch of one peer. Present and non-null fields are changes.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct PeerChange {
-    #[serde(rename = "NodeID")]
-    id: i64,
-    #[serde(rename = "DERPRegion", default, deserialize_with = "null")]
-    derp_region: i64,
-    #[serde(default, deserialize_with = "null")]
-    cap: i32,
-    #[serde(default)]
-    cap_map: Option<Caps>,
-    #[serde(default)]
-    endpoints: Option<Vec<Box<str>>>,
-    #[serde(default)]
-    key: Option<NodePublic>,
-    #[serde(default)]
-    disco_key: Option<DiscoPublic>,
-    #[serde(default)]
-    online: Option<bool>,
-    #[serde(default, deserialize_with = "some_timestamp")]
-    last_seen: Option<Timestamp>,
-    #[serde(default, deserialize_with = "some_timestamp")]
-    key_expiry: Option<Timestamp>,
+gojson::object! {
+    read
+    /// A patch of one peer. Present and non-null fields are changes.
+    pub(crate) struct PeerChange {
+        id: i64 => "NodeID" need,
+        derp_region: i64 => "DERPRegion",
+        cap: i32 => "Cap",
+        cap_map: Option<Caps> => "CapMap",
+        endpoints: Option<Vec<Box<str>>> => "Endpoints",
+        key: Option<NodePublic> => "Key",
+        disco_key: Option<DiscoPublic> => "DiscoKey",
+        online: Option<bool> => "Online",
+        last_seen: Option<MaybeTime> => "LastSeen",
+        key_expiry: Option<MaybeTime> => "KeyExpiry",
+    }
 }
 
 impl From<PeerChange> for netmap::PeerPatch {
@@ -174,14 +132,21 @@ impl From<PeerChange> for netmap::PeerPatch {
             id: NodeId(change.id),
             home_derp: Some(region(change.derp_region)).filter(|region| !region.is_none()),
             cap: Some(change.cap).filter(|cap| *cap != 0),
-            cap_map: change.cap_map.map(cap_map),
+            cap_map: change.cap_map.map(|caps| cap_map(caps, Vec::new())),
             endpoints: change.endpoints.map(|endpoints| list::<SocketAddr, _>(&endpoints)),
             key: change.key,
             disco_key: change.disco_key,
             online: change.online,
-            last_seen: change.last_seen,
-            key_expiry: change.key_expiry,
+            last_seen: change.last_seen.and_then(|time| time.0),
+            key_expiry: change.key_expiry.and_then(|time| time.0),
         }
+    }
+}
+
+impl Element for PeerChange {
+    type Made = netmap::PeerPatch;
+    fn made(self) -> (Option<netmap::PeerPatch>, bool) {
+        (Some(self.into()), false)
     }
 }
 
@@ -190,7 +155,7 @@ mod tests {
     use super::*;
 
     fn node(json: &str) -> netmap::Node {
-        serde_json::from_str::<Node>(json).expect("node").into()
+        gojson::from_str::<Node>(json).expect("node").into()
     }
 
     #[test]
@@ -230,13 +195,13 @@ mod tests {
             r#"{"ID":"1"}"#,
             "null",
         ] {
-            assert!(serde_json::from_str::<Node>(json).is_err(), "{json}");
+            assert!(gojson::from_str::<Node>(json).is_err(), "{json}");
         }
     }
 
     #[test]
     fn patches() {
-        let patch: PeerChange = serde_json::from_str(
+        let patch: PeerChange = gojson::from_str(
             r#"{"NodeID":5,"DERPRegion":2,"Endpoints":[],"Online":false,"Cap":0,"LastSeen":"2026-01-01T00:00:00Z"}"#,
         )
         .expect("patch");

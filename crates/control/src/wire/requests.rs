@@ -1,93 +1,77 @@
 //! Requests to control and the answer to a registration (protocol reference §1.8, §1.9.1).
 
 use super::hostinfo::Hostinfo;
-use super::lenient::null;
 use keys::{DiscoPublic, NlPublic, NodePublic};
 use netmap::Timestamp;
-use serde::{Deserialize, Serialize, Serializer};
 use std::net::SocketAddr;
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct RegisterRequest<'a> {
-    pub(crate) version: u16,
-    pub(crate) node_key: NodePublic,
-    pub(crate) old_node_key: NodePublic,
-    #[serde(rename = "NLKey")]
-    pub(crate) nl_key: NlPublic,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) auth: Option<Auth<'a>>,
-    #[serde(serialize_with = "display")]
-    pub(crate) expiry: Timestamp,
-    pub(crate) followup: &'a str,
-    pub(crate) hostinfo: &'a Hostinfo,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) ephemeral: bool,
+gojson::object! {
+    write
+    pub(crate) struct RegisterRequest<'a> {
+        pub(crate) version: u16 => "Version",
+        pub(crate) node_key: NodePublic => "NodeKey",
+        pub(crate) old_node_key: NodePublic => "OldNodeKey",
+        pub(crate) nl_key: NlPublic => "NLKey",
+        pub(crate) auth: Option<Auth<'a>> => "Auth" omit,
+        pub(crate) expiry: Timestamp => "Expiry",
+        pub(crate) followup: &'a str => "Followup",
+        pub(crate) hostinfo: &'a Hostinfo => "Hostinfo",
+        pub(crate) ephemeral: bool => "Ephemeral" omit,
+    }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct Auth<'a> {
-    pub(crate) auth_key: &'a str,
+gojson::object! {
+    write
+    pub(crate) struct Auth<'a> {
+        pub(crate) auth_key: &'a str => "AuthKey",
+    }
 }
 
-fn display<S: Serializer>(value: &Timestamp, s: S) -> Result<S::Ok, S::Error> {
-    s.collect_str(value)
+impl gojson::Zero for Auth<'_> {
+    fn zero() -> Self {
+        Self { auth_key: "" }
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-#[derive(Default)]
-pub(crate) struct RegisterResponse {
-    #[serde(deserialize_with = "null")]
-    pub(crate) user: Person,
-    #[serde(deserialize_with = "null")]
-    pub(crate) login: Person,
-    #[serde(deserialize_with = "null")]
-    pub(crate) node_key_expired: bool,
-    #[serde(deserialize_with = "null")]
-    pub(crate) machine_authorized: bool,
-    #[serde(rename = "AuthURL", deserialize_with = "null")]
-    pub(crate) auth_url: String,
-    #[serde(deserialize_with = "null")]
-    pub(crate) node_key_signature: String,
-    #[serde(deserialize_with = "null")]
-    pub(crate) error: String,
+gojson::object! {
+    read
+    pub(crate) struct RegisterResponse {
+        pub(crate) user: Person => "User",
+        pub(crate) login: Person => "Login",
+        pub(crate) node_key_expired: bool => "NodeKeyExpired",
+        pub(crate) machine_authorized: bool => "MachineAuthorized",
+        pub(crate) auth_url: String => "AuthURL",
+        pub(crate) node_key_signature: String => "NodeKeySignature",
+        pub(crate) error: String => "Error",
+    }
 }
 
-/// `User` and `Login` in one: they share field names.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct Person {
-    #[serde(rename = "ID", deserialize_with = "null")]
-    pub(crate) id: i64,
-    #[serde(deserialize_with = "null")]
-    pub(crate) provider: Box<str>,
-    #[serde(deserialize_with = "null")]
-    pub(crate) login_name: Box<str>,
-    #[serde(deserialize_with = "null")]
-    pub(crate) display_name: Box<str>,
-    #[serde(rename = "ProfilePicURL", deserialize_with = "null")]
-    pub(crate) profile_pic_url: Box<str>,
+gojson::object! {
+    read
+    /// `User` and `Login` in one: they share field names.
+    pub(crate) struct Person {
+        pub(crate) id: i64 => "ID",
+        pub(crate) provider: Box<str> => "Provider",
+        pub(crate) login_name: Box<str> => "LoginName",
+        pub(crate) display_name: Box<str> => "DisplayName",
+        pub(crate) profile_pic_url: Box<str> => "ProfilePicURL",
+    }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct MapRequest<'a> {
-    pub(crate) version: u16,
-    pub(crate) keep_alive: bool,
-    pub(crate) node_key: NodePublic,
-    pub(crate) disco_key: DiscoPublic,
-    pub(crate) stream: bool,
-    pub(crate) hostinfo: &'a Hostinfo,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pub(crate) endpoints: &'a [SocketAddr],
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pub(crate) endpoint_types: &'a [u8],
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) omit_peers: bool,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pub(crate) debug_flags: &'a [String],
+gojson::object! {
+    write
+    pub(crate) struct MapRequest<'a> {
+        pub(crate) version: u16 => "Version",
+        pub(crate) keep_alive: bool => "KeepAlive",
+        pub(crate) node_key: NodePublic => "NodeKey",
+        pub(crate) disco_key: DiscoPublic => "DiscoKey",
+        pub(crate) stream: bool => "Stream",
+        pub(crate) hostinfo: &'a Hostinfo => "Hostinfo",
+        pub(crate) endpoints: &'a [SocketAddr] => "Endpoints" omit,
+        pub(crate) endpoint_types: &'a [u8] => "EndpointTypes" omit,
+        pub(crate) omit_peers: bool => "OmitPeers" omit,
+        pub(crate) debug_flags: &'a [String] => "DebugFlags" omit,
+    }
 }
 
 #[cfg(test)]
@@ -110,7 +94,7 @@ mod tests {
         };
         let (one, zero) = ("01".repeat(32), "00".repeat(32));
         assert_eq!(
-            serde_json::to_string(&request).expect("json"),
+            gojson::to_go_json(&request, gojson::Indent::None),
             format!(
                 r#"{{"Version":119,"NodeKey":"nodekey:{one}","OldNodeKey":"nodekey:{zero}","NLKey":"nlpub:{zero}","Auth":{{"AuthKey":"k"}},"Expiry":"1970-01-01T00:02:03Z","Followup":"","Hostinfo":{{"OS":"linux"}}}}"#
             )
@@ -119,7 +103,7 @@ mod tests {
 
     #[test]
     fn register_response() {
-        let answer: RegisterResponse = serde_json::from_str(
+        let answer: RegisterResponse = gojson::from_str(
             r#"{"User":{"ID":3,"DisplayName":"Ann","Created":"2026-01-01T00:00:00Z"},"Login":{"ID":4,"LoginName":"ann@x"},
                 "NodeKeySignature":null,"MachineAuthorized":true}"#,
         )
@@ -128,6 +112,6 @@ mod tests {
             (answer.user.id, &*answer.login.login_name, answer.machine_authorized),
             (3, "ann@x", true)
         );
-        assert!(serde_json::from_str::<RegisterResponse>("{}").is_ok());
+        assert!(gojson::from_str::<RegisterResponse>("{}").is_ok());
     }
 }

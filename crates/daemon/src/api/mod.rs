@@ -216,7 +216,7 @@ fn done(result: Result<(), String>, status: u16) -> Response {
     }
 }
 
-fn found<T: serde::Serialize>(value: Option<T>, missing: &str) -> Response {
+fn found<T: gojson::Value>(value: Option<T>, missing: &str) -> Response {
     value.map_or_else(|| Response::error(404, missing), |value| Response::json(&value, Indent::Tab))
 }
 

@@ -4,7 +4,6 @@ use crate::parts::health::Unhealthy;
 use ipnet::IpNet;
 use localapi::types as api;
 use netmap::{FamilyAddr, Timestamp};
-use std::collections::BTreeMap;
 
 /// A moment.
 pub fn time(at: Timestamp) -> api::Time {
@@ -241,7 +240,7 @@ pub fn health(unhealthy: &[Unhealthy]) -> api::HealthState {
         title: u.title.clone(),
         text: u.text.clone(),
         broken_since: Some(time(u.since)),
-        args: BTreeMap::new(),
+        args: Default::default(),
         depends_on: u.depends_on.iter().map(|code| (*code).to_owned()).collect(),
         impacts_connectivity: u.impacts_connectivity,
         primary_action: None,

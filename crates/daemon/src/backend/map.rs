@@ -172,7 +172,7 @@ impl Backend {
         if changes.messages {
             notify.client_version = self.netmap.client_version.as_ref().map(convert::client_version);
         }
-        if notify != Notify::default() {
+        if !gojson::is_empty(&notify) {
             self.notify(notify);
         }
         if self.peers_watched {
@@ -198,7 +198,7 @@ impl Backend {
             notify.peers_changed = nodes.collect();
             self.notify(std::mem::take(&mut notify));
         }
-        if notify != Notify::default() {
+        if !gojson::is_empty(&notify) {
             self.notify(notify);
         }
     }

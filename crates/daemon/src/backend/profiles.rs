@@ -4,11 +4,11 @@
 //! Leaves out: writing (an effect) and everything that settings mean.
 
 use crate::state::Store;
+use gojson::Map;
 use keys::MachinePrivate;
 use localapi::types::{
     DEFAULT_CONTROL_URL, Indent, LoginProfile, NetworkProfile, Persist, Prefs, Time, to_go_json,
 };
-use std::collections::BTreeMap;
 
 const CURRENT: &str = "_current-profile";
 const PROFILES: &str = "_profiles";
@@ -21,7 +21,7 @@ pub type Changes = Vec<(String, Option<Vec<u8>>)>;
 /// All logins of the state file and the one in use.
 #[derive(Debug)]
 pub struct Profiles {
-    known: BTreeMap<String, LoginProfile>,
+    known: Map<String, LoginProfile>,
     current: LoginProfile,
     prefs: Prefs,
 }
@@ -31,12 +31,12 @@ impl Profiles {
     /// store: a damaged profile never becomes a new identity that overwrites it.
     pub fn load(store: &Store) -> (Self, Vec<String>) {
         let mut problems = Vec::new();
-        let known: BTreeMap<String, LoginProfile> = match store.read(PROFILES) {
-            Some(json) => serde_json::from_slice(json).unwrap_or_else(|error| {
+        let known: Map<String, LoginProfile> = match store.read(PROFILES) {
+            Some(json) => gojson::from_slice(json).unwrap_or_else(|error| {
                 problems.push(format!("the list of profiles in the state file is damaged: {error}"));
-                BTreeMap::new()
+                Map::new()
             }),
-            None => BTreeMap::new(),
+            None => Map::new(),
         };
         let mut profiles = Self { known, current: LoginProfile::default(), prefs: new_prefs() };
         let key = store.read(CURRENT).map(|text| String::from_utf8_lossy(text).into_owned());

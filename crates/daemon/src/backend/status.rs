@@ -5,9 +5,8 @@
 use super::{Backend, convert, machine};
 use crate::parts::useroutes;
 use ipnet::IpNet;
-use localapi::types::{ExitNodeStatus, PeerStatus, Status, TailnetStatus, Time};
+use localapi::types::{ExitNodeStatus, Map, PeerStatus, Status, TailnetStatus, Time};
 use netmap::{Node, RegionId};
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 /// What the packet engine knows of one peer.
@@ -45,7 +44,7 @@ impl Backend {
             magic_dns_suffix: suffix.clone(),
             magic_dns_enabled: map.dns.proxied,
         });
-        let mut user = BTreeMap::new();
+        let mut user = Map::new();
         if let Some(profile) = map.and_then(|map| map.user(map.self_node.user)) {
             user.insert(profile.id.0, convert::user(profile));
         }
@@ -65,7 +64,7 @@ impl Backend {
                 .map(|m| m.dns.cert_domains.iter().map(|d| d.to_string()).collect())
                 .unwrap_or_default(),
             extra_records: map.map(|m| convert::extra_records(&m.dns)).unwrap_or_default(),
-            peer: BTreeMap::new(),
+            peer: Map::new(),
             user,
             client_version: map
                 .filter(|_| prefs.auto_update.check)

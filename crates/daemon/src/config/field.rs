@@ -2,9 +2,9 @@
 
 use super::{AuthKey, Config};
 use cli::nearest;
+use gojson::{Pairs, Raw};
 use ipnet::IpNet;
 use localapi::types::{Addr, NetfilterMode, OptBool};
-use serde_json::Value;
 use std::net::SocketAddr;
 
 /// What a field means.
@@ -132,18 +132,18 @@ impl Field {
     /// Takes the value over into `config`.
     pub(super) fn take(
         &self,
-        value: &Value,
+        value: &Raw,
         config: &mut Config,
         offers_exit: &mut bool,
     ) -> Result<(), String> {
         let name = self.name;
-        let truth = || value.as_bool().ok_or_else(|| format!("{name:?} must be true or false"));
+        let truth = || value.read().ok_or_else(|| format!("{name:?} must be true or false"));
         match self.meaning {
             Version => {}
             Switch(set) => set(config, truth()?),
             Text(set) => {
-                let text = value.as_str().ok_or_else(|| format!("{name:?} must be a string"))?;
-                set(config, text).map_err(|why| format!("{name:?}: {why}"))?;
+                let text: String = value.read().ok_or_else(|| format!("{name:?} must be a string"))?;
+                set(config, &text).map_err(|why| format!("{name:?}: {why}"))?;
             }
             Routes => {
                 set!(config, advertise_routes, Some(routes(value).map_err(|why| format!("{name:?}: {why}"))?))
@@ -162,13 +162,13 @@ impl Field {
 }
 
 impl Neutral {
-    fn holds(self, value: &Value) -> bool {
+    fn holds(self, value: &Raw) -> bool {
         match self {
-            Self::False => *value == Value::Bool(false),
-            Self::Empty => value.as_array().is_some_and(Vec::is_empty),
-            Self::FalseBut(any) => value.as_object().is_some_and(|members| {
-                let fine = |value: &Value| value.is_null() || *value == Value::Bool(false);
-                members.iter().all(|(name, value)| name.eq_ignore_ascii_case(any) || fine(value))
+            Self::False => value.text() == "false",
+            Self::Empty => value.read::<Vec<Raw>>().is_some_and(|list| list.is_empty()),
+            Self::FalseBut(any) => value.read::<Pairs<String, Raw>>().is_some_and(|members| {
+                let fine = |value: &Raw| matches!(value.text(), "null" | "false");
+                members.0.iter().all(|(name, value)| name.eq_ignore_ascii_case(any) || fine(value))
             }),
             Self::Nothing => false,
         }
@@ -194,24 +194,29 @@ fn netfilter_mode(config: &mut Config, text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn endpoints(value: &Value) -> Result<Vec<SocketAddr>, String> {
-    let list = value.as_array().ok_or("must be a list of addresses with ports")?;
+/// A string; of anything else nothing.
+fn text(item: &Raw) -> String {
+    item.read().unwrap_or_default()
+}
+
+fn endpoints(value: &Raw) -> Result<Vec<SocketAddr>, String> {
+    let list: Vec<Raw> = value.read().ok_or("must be a list of addresses with ports")?;
     list.iter()
         .map(|item| {
-            item.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| {
-                let shown: String = item.to_string().chars().take(64).collect();
+            text(item).parse().map_err(|_| {
+                let shown: String = item.text().chars().take(64).collect();
                 format!("{shown} is not an address and port such as \"203.0.113.7:41641\"")
             })
         })
         .collect()
 }
 
-fn routes(value: &Value) -> Result<Vec<IpNet>, String> {
-    let list = value.as_array().ok_or("must be a list of prefixes")?;
+fn routes(value: &Raw) -> Result<Vec<IpNet>, String> {
+    let list: Vec<Raw> = value.read().ok_or("must be a list of prefixes")?;
     list.iter()
         .map(|item| {
-            let net: IpNet = item.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| {
-                let shown: String = item.to_string().chars().take(64).collect();
+            let net: IpNet = text(item).parse().map_err(|_| {
+                let shown: String = item.text().chars().take(64).collect();
                 format!("{shown} is not a prefix such as \"192.168.88.0/24\"")
             })?;
             if net != net.trunc() {

@@ -7,8 +7,8 @@ mod field;
 #[cfg(test)]
 mod tests;
 
+use gojson::{Pairs, Raw};
 use localapi::types::MaskedPrefs;
-use serde_json::Value;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -151,24 +151,26 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
 /// # Errors
 /// The first thing that is wrong with it.
 pub fn parse(text: &[u8]) -> Result<Config, String> {
-    let value: Value = serde_json::from_slice(text)
+    let whole: Raw = gojson::from_slice(text)
         .map_err(|error| format!("{error}; it must be plain JSON, without comments or trailing commas"))?;
-    let Value::Object(members) = value else {
+    let Some(Pairs(mut members)) = whole.read::<Pairs<String, Raw>>() else {
         return Err("it must be one JSON object".to_owned());
     };
-    let version = members.iter().find(|(name, _)| name.eq_ignore_ascii_case("version"));
-    match version.map(|(_, value)| value) {
-        Some(Value::String(version)) if version == "alpha0" => {}
-        None | Some(Value::Null) => {
+    // What is found wrong first does not depend on the order in the file.
+    members.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let version = members.iter().rfind(|(name, _)| name.eq_ignore_ascii_case("version"));
+    match version.map(|(_, value)| (value, value.text())) {
+        None | Some((_, "null")) => {
             return Err("no \"version\" field; write \"version\": \"alpha0\"".to_owned());
         }
-        Some(other) => return Err(format!("\"version\" is {other}; this build knows \"alpha0\"")),
+        Some((value, _)) if value.read::<String>().as_deref() == Some("alpha0") => {}
+        Some((_, other)) => return Err(format!("\"version\" is {other}; this build knows \"alpha0\"")),
     }
     let mut config = Config { locked: true, ..Config::default() };
     (config.edit.prefs.want_running, config.edit.mask.want_running) = (true, true);
     let mut offers_exit = false;
     for (name, value) in &members {
-        if value.is_null() {
+        if value.text() == "null" {
             field::find(name)?;
             continue;
         }

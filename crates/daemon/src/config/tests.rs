@@ -3,6 +3,7 @@
 use super::*;
 use localapi::types::{NetfilterMode, OptBool, Prefs};
 use proptest::prelude::*;
+use serde_json::Value;
 use std::fs;
 
 fn with(members: &str) -> Result<Config, String> {

@@ -6,8 +6,8 @@
 use super::{StoreError, apply};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use gojson::{Indent, to_go_json};
 use netmap::Map;
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -116,13 +116,11 @@ impl FileStore {
     }
 
     fn persist(&mut self) -> Result<(), StoreError> {
-        let text: BTreeMap<&str, String> =
+        let text: Map<&str, String> =
             self.values.iter().map(|(key, value)| (key.as_str(), STANDARD.encode(value))).collect();
-        let json = serde_json::to_vec_pretty(&text).map_err(io::Error::other);
-        let written = json.and_then(|json| {
-            replace(&self.path, &json, self.time)?;
-            replace(&copy_path(&self.path), &json, self.time)
-        });
+        let json = to_go_json(&text, Indent::TwoSpaces).into_bytes();
+        let written = replace(&self.path, &json, self.time)
+            .and_then(|()| replace(&copy_path(&self.path), &json, self.time));
         self.dirty = written.is_err();
         written.map_err(|source| StoreError::Io { path: self.path.clone(), source })
     }
@@ -185,7 +183,7 @@ fn read_capped(path: &Path) -> io::Result<Vec<u8>> {
 
 fn decode(path: &Path, bytes: &[u8]) -> Result<Map<String, Vec<u8>>, StoreError> {
     let damaged = |reason: String| StoreError::Damaged { path: path.to_owned(), reason };
-    let text: BTreeMap<String, String> = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
+    let text: Map<String, String> = gojson::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
     if text.len() == 3 && ["data", "key", "nonce"].iter().all(|key| text.contains_key(*key)) {
         return Err(StoreError::Sealed { path: path.to_owned() });
     }

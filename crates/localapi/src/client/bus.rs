@@ -26,9 +26,7 @@ impl BusWatcher {
     pub async fn next(&mut self) -> Result<Option<Notify>, Error> {
         while let Some(line) = self.next_line().await? {
             if line.iter().any(|byte| !byte.is_ascii_whitespace()) {
-                return serde_json::from_slice(&line)
-                    .map(Some)
-                    .map_err(|error| self.failure(error.to_string()));
+                return gojson::from_slice(&line).map(Some).map_err(|error| self.failure(error.to_string()));
             }
         }
         Ok(None)

@@ -147,7 +147,7 @@ fn broken(path: &str, error: &http1::Error) -> Error {
 
 /// What the daemon said, in the words of Go's client.
 fn refused(status: u16, reason: &str, body: &[u8]) -> Error {
-    let said = serde_json::from_slice::<crate::types::ErrorBody>(body).map(|body| body.error);
+    let said = gojson::from_slice::<crate::types::ErrorBody>(body).map(|body| body.error);
     let said = said.ok().filter(|text| !text.is_empty());
     let text = String::from_utf8_lossy(body).trim().to_owned();
     match status {

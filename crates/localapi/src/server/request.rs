@@ -5,8 +5,8 @@ use super::endpoints::Endpoint;
 use super::query::Query;
 use super::response::Response;
 use bytes::Bytes;
+use gojson::{Value, Zero};
 use http1::{Headers, Method};
-use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 /// The process at the other end of the socket; all unknown when the kernel does not tell.
@@ -62,11 +62,12 @@ impl Request {
     ///
     /// # Errors
     /// The answer to give: 400 with the reason.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Response> {
-        let mut decoder = serde_json::Deserializer::from_slice(&self.body);
-        T::deserialize(&mut decoder).map_err(|error| {
-            let text = if self.body.is_empty() { "EOF".to_owned() } else { error.to_string() };
-            Response::error(400, &text)
-        })
+    pub fn json<T: Value + Zero>(&self) -> Result<T, Response> {
+        let mut value = T::zero();
+        match gojson::first_over(&self.body, &mut value) {
+            Ok(()) => Ok(value),
+            Err(_) if self.body.is_empty() => Err(Response::error(400, "EOF")),
+            Err(error) => Err(Response::error(400, &error.to_string())),
+        }
     }
 }

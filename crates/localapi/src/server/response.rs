@@ -1,9 +1,9 @@
 //! Answers: whole, or streamed through a bounded channel.
 
-use crate::types::{Indent, to_go_json};
+use crate::types::{Indent, Map, to_go_json};
 use bytes::Bytes;
+use gojson::Value;
 use http1::Content;
-use serde::Serialize;
 use tokio::sync::mpsc;
 
 const JSON: &str = "application/json";
@@ -35,7 +35,7 @@ impl Response {
     }
 
     /// 200 with JSON and the newline that Go's encoder puts after it.
-    pub fn json<T: Serialize + ?Sized>(value: &T, indent: Indent) -> Self {
+    pub fn json(value: &dyn Value, indent: Indent) -> Self {
         let mut text = to_go_json(value, indent);
         text.push('\n');
         Self { content_type: JSON, body: Content::Full(text.into()), ..Self::empty(200) }
@@ -53,12 +53,12 @@ impl Response {
 
     /// An error as `{"Error":"…"}`: settings and preference checks.
     pub fn error_json(status: u16, text: &str) -> Self {
-        Self { status, ..Self::json(&std::collections::BTreeMap::from([("Error", text)]), Indent::None) }
+        Self { status, ..Self::json(&Map::from([("Error", text)]), Indent::None) }
     }
 
     /// 500 with `{"error":"…"}`: pings and exit-node suggestions.
     pub fn failure_json(text: &str) -> Self {
-        Self { status: 500, ..Self::json(&std::collections::BTreeMap::from([("error", text)]), Indent::None) }
+        Self { status: 500, ..Self::json(&Map::from([("error", text)]), Indent::None) }
     }
 
     /// 404 as for an unknown endpoint: what a build without the feature answers.

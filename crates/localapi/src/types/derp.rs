@@ -1,12 +1,12 @@
 //! The relays (Go's `tailcfg.DERPMap`).
 
-use std::collections::BTreeMap;
+use gojson::Map;
 
 go_object! {
     /// All relays, by region.
     pub struct DerpMap {
         pub home_params: Option<DerpHomeParams> => "HomeParams" omit,
-        pub regions: BTreeMap<i64, DerpRegion> => "Regions",
+        pub regions: Map<i64, DerpRegion> => "Regions",
         pub omit_default_regions: bool => "omitDefaultRegions" omit,
     }
 }
@@ -15,7 +15,7 @@ go_object! {
     /// What to weigh when choosing a home region.
     pub struct DerpHomeParams {
         /// Region to a factor for its latency.
-        pub region_score: BTreeMap<i64, f64> => "RegionScore" omit,
+        pub region_score: Map<i64, f64> => "RegionScore" omit,
     }
 }
 

@@ -1,6 +1,6 @@
 //! DNS: what control asks for, what the system has, what a query gave.
 
-use std::collections::BTreeMap;
+use gojson::Map;
 use std::net::IpAddr;
 
 go_object! {
@@ -28,7 +28,7 @@ go_object! {
     pub struct DnsConfig {
         pub resolvers: Vec<Resolver> => "Resolvers" omit,
         /// Suffix to resolvers; none = answered by MagicDNS itself.
-        pub routes: BTreeMap<String, Option<Vec<Resolver>>> => "Routes" omit,
+        pub routes: Map<String, Option<Vec<Resolver>>> => "Routes" omit,
         pub fallback_resolvers: Vec<Resolver> => "FallbackResolvers" omit,
         /// Search domains.
         pub domains: Vec<String> => "Domains" omit,

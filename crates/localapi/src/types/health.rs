@@ -1,12 +1,12 @@
 //! Health as the bus shows it.
 
 use super::time::Time;
-use std::collections::BTreeMap;
+use gojson::Map;
 
 go_object! {
     /// All problems that are visible now, by code.
     pub struct HealthState {
-        pub warnings: BTreeMap<String, UnhealthyState> => "Warnings",
+        pub warnings: Map<String, UnhealthyState> => "Warnings",
     }
 }
 
@@ -19,7 +19,7 @@ go_object! {
         pub title: String => "Title",
         pub text: String => "Text",
         pub broken_since: Option<Time> => "BrokenSince" omit,
-        pub args: BTreeMap<String, String> => "Args" omit,
+        pub args: Map<String, String> => "Args" omit,
         /// Codes of problems that would explain this one.
         pub depends_on: Vec<String> => "DependsOn" omit,
         pub impacts_connectivity: bool => "ImpactsConnectivity" omit,

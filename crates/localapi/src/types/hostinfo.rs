@@ -1,8 +1,8 @@
 //! What a node says about its host (Go's `tailcfg.Hostinfo`).
 
-use super::scalar::OptBool;
+use gojson::Map;
+use gojson::OptBool;
 use ipnet::IpNet;
-use std::collections::BTreeMap;
 
 go_object! {
     /// The host of a node.
@@ -80,7 +80,7 @@ go_object! {
         pub preferred_derp: i64 => "PreferredDERP" omit,
         pub link_type: String => "LinkType" omit,
         /// `region-v4` or `region-v6` to seconds.
-        pub derp_latency: BTreeMap<String, f64> => "DERPLatency" omit,
+        pub derp_latency: Map<String, f64> => "DERPLatency" omit,
         pub firewall_mode: String => "FirewallMode" omit,
     }
 }

@@ -1,10 +1,7 @@
 //! A change of some settings: preferences plus one flag for each that is meant.
 
-use super::object::{Object, Over};
 use super::prefs::{AutoUpdatePrefs, Prefs};
-use serde::de::{DeserializeSeed as _, MapAccess};
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use gojson::{Shape, Value, Zero};
 
 /// Defines the flags, each named as the field of [`Prefs`] it stands for, and how they are applied.
 macro_rules! prefs_mask {
@@ -98,29 +95,41 @@ pub struct MaskedPrefs {
     pub mask: PrefsMask,
 }
 
-impl Object for MaskedPrefs {
-    fn encode_members<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
-        self.prefs.encode_members(map)?;
-        self.mask.encode_members(map)
-    }
+/// The members of both, one behind the other.
+static TABLE: [u8; Prefs::TABLE.len() + PrefsMask::TABLE.len()] = join(Prefs::TABLE, PrefsMask::TABLE);
+/// How many of them are of the preferences.
+const PREFS: usize = gojson::members(Prefs::TABLE);
 
-    fn decode_member<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<bool, A::Error> {
-        Ok(self.prefs.decode_member(key, map)? || self.mask.decode_member(key, map)?)
+const fn join<const N: usize>(first: &[u8], second: &[u8]) -> [u8; N] {
+    let mut joined = [0; N];
+    let mut at = 0;
+    while at < N {
+        joined[at] = if at < first.len() { first[at] } else { second[at - first.len()] };
+        at += 1;
+    }
+    joined
+}
+
+impl Value for MaskedPrefs {
+    fn shape(&self) -> Shape {
+        Shape::Object { table: &TABLE, keep: false }
+    }
+    fn at(&self, index: usize) -> Option<&dyn Value> {
+        match index.checked_sub(PREFS) {
+            Some(index) => self.mask.at(index),
+            None => self.prefs.at(index),
+        }
+    }
+    fn open(&mut self, index: usize) -> Option<&mut dyn Value> {
+        match index.checked_sub(PREFS) {
+            Some(index) => self.mask.open(index),
+            None => self.prefs.open(index),
+        }
     }
 }
 
-impl Serialize for MaskedPrefs {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        self.encode_members(&mut map)?;
-        map.end()
-    }
-}
-
-impl<'de> Deserialize<'de> for MaskedPrefs {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut value = Self::default();
-        Over(&mut value).deserialize(deserializer)?;
-        Ok(value)
+impl Zero for MaskedPrefs {
+    fn zero() -> Self {
+        Self::default()
     }
 }

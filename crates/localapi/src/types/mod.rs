@@ -11,7 +11,6 @@ mod derp;
 mod dns;
 mod health;
 mod hostinfo;
-mod json;
 mod masked;
 mod netmap;
 mod node;
@@ -30,14 +29,13 @@ mod whois;
 
 pub use derp::{DerpHomeParams, DerpMap, DerpNode, DerpRegion};
 pub use dns::{DnsConfig, DnsOsConfig, DnsQueryResponse, DnsRecord, Resolver};
+pub use gojson::{Extra, Indent, Map, OptBool, Raw, to_go_json};
 pub use health::{HealthState, UnhealthyAction, UnhealthyState};
 pub use hostinfo::{Hostinfo, Location, NetInfo, Service, TpmInfo};
-pub use json::{Indent, to_go_json};
 pub use masked::{AutoUpdateMask, MaskedPrefs, PrefsMask};
 pub use netmap::{NetMapHead, NetMapWriter};
 pub use node::{CapMap, Node, PeerChange};
 pub use notify::{Empty, EngineStatus, Notify, PeerState, PeerStatusLite, State, mask};
-pub use object::Extra;
 pub use options::{
     CheckWarning, ErrorBody, OptionalFeatures, Options, ReloadConfigResponse, ServiceDetails, UseSoMark,
 };
@@ -45,7 +43,7 @@ pub use persist::Persist;
 pub use ping::{PingKind, PingResult};
 pub use prefs::{AppConnectorPrefs, AutoUpdatePrefs, DEFAULT_CONTROL_URL, NetfilterMode, Prefs};
 pub use profile::{LoginProfile, NetworkProfile};
-pub use scalar::{Addr, OptBool, Raw};
+pub use scalar::Addr;
 pub use status::{ExitNodeStatus, PeerStatus, Status, TailnetStatus};
 pub use stream::{NotifyStatusWriter, StatusWriter};
 pub use time::Time;

@@ -5,12 +5,12 @@
 
 use super::derp::DerpMap;
 use super::dns::DnsConfig;
-use super::json::{Indent, append};
 use super::node::Node;
 use super::notify::Notify;
 use super::user::UserProfile;
+use gojson::Map;
+use gojson::{Indent, append};
 use keys::{MachinePublic, NodePublic};
-use std::collections::BTreeMap;
 
 go_object! {
     /// Everything but the peers.
@@ -29,7 +29,7 @@ go_object! {
         pub tka_enabled: bool => "TKAEnabled",
         pub domain: String => "Domain",
         pub domain_audit_log_id: String => "DomainAuditLogID",
-        pub user_profiles: BTreeMap<i64, UserProfile> => "UserProfiles",
+        pub user_profiles: Map<i64, UserProfile> => "UserProfiles",
     }
 }
 

@@ -2,15 +2,15 @@
 
 use super::dns::Resolver;
 use super::hostinfo::Hostinfo;
-use super::scalar::Raw;
 use super::time::Time;
+use gojson::Map;
+use gojson::Raw;
 use ipnet::IpNet;
 use keys::{DiscoPublic, MachinePublic, NodePublic};
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 /// Capability name to its values, `None` where Go has a nil slice.
-pub type CapMap = BTreeMap<String, Option<Vec<Raw>>>;
+pub type CapMap = Map<String, Option<Vec<Raw>>>;
 
 go_object! {
     /// A node of the tailnet.

@@ -3,13 +3,11 @@
 use super::health::HealthState;
 use super::node::{Node, PeerChange};
 use super::prefs::Prefs;
-use super::scalar::Raw;
 use super::status::Status;
 use super::time::Time;
 use super::user::{ClientVersion, UserProfile};
+use gojson::{Bad, Map, Raw, Shape, Token, Value, Writer, Zero};
 use keys::NodePublic;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::BTreeMap;
 use std::fmt;
 
 go_object! {
@@ -29,9 +27,9 @@ go_object! {
         pub peers_changed: Vec<Node> => "PeersChanged" omit,
         /// Node ids.
         pub peers_removed: Vec<i64> => "PeersRemoved" omit,
-        pub user_profiles: BTreeMap<i64, UserProfile> => "UserProfiles" omit,
+        pub user_profiles: Map<i64, UserProfile> => "UserProfiles" omit,
         /// By stable id.
-        pub peer_state: BTreeMap<String, PeerState> => "PeerState" omit,
+        pub peer_state: Map<String, PeerState> => "PeerState" omit,
         pub engine: Option<EngineStatus> => "Engine",
         pub browse_to_url: Option<String> => "BrowseToURL",
         pub files_waiting: Option<Empty> => "FilesWaiting" omit,
@@ -61,7 +59,7 @@ go_object! {
         pub num_live: i64 => "NumLive",
         /// Open DERP connections.
         pub live_derps: i64 => "LiveDERPs",
-        pub live_peers: Option<BTreeMap<NodePublic, PeerStatusLite>> => "LivePeers",
+        pub live_peers: Option<Map<NodePublic, PeerStatusLite>> => "LivePeers",
     }
 }
 
@@ -133,20 +131,28 @@ impl fmt::Display for State {
     }
 }
 
-impl Serialize for State {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u8(*self as u8)
+impl Zero for State {
+    fn zero() -> Self {
+        Self::NoState
     }
 }
 
-impl<'de> Deserialize<'de> for State {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = i64::deserialize(deserializer)?;
-        Self::ALL
-            .iter()
-            .find(|(state, _)| *state as i64 == number)
-            .map(|(state, _)| *state)
-            .ok_or_else(|| serde::de::Error::custom(format!("there is no state {number}")))
+impl Value for State {
+    fn shape(&self) -> Shape {
+        Shape::Leaf { zero: *self == Self::NoState }
+    }
+    fn set(&mut self, token: Token<'_>) -> Result<(), Bad> {
+        if matches!(token, Token::Null) {
+            return Ok(());
+        }
+        let number = token.whole(0, 6, "a state from 0 to 6")?;
+        if let Some((state, _)) = Self::ALL.iter().find(|(state, _)| *state as u64 == number) {
+            *self = *state;
+        }
+        Ok(())
+    }
+    fn put(&self, out: &mut Writer<'_>) {
+        out.bare(&(*self as u8));
     }
 }
 

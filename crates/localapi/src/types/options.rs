@@ -1,8 +1,8 @@
 //! Small request and response bodies.
 
 use super::prefs::Prefs;
-use super::scalar::Raw;
-use std::collections::BTreeMap;
+use gojson::Map;
+use gojson::Raw;
 use std::net::IpAddr;
 
 go_object! {
@@ -40,7 +40,7 @@ go_object! {
     /// The answer of `debug-optional-features`: what is in the daemon's build.
     pub struct OptionalFeatures {
         /// By upstream's name; one that is not listed is not in.
-        pub features: BTreeMap<String, bool> => "Features",
+        pub features: Map<String, bool> => "Features",
         /// Wanted in this build and not written yet. Our daemon's alone.
         pub missing: Vec<String> => "Missing" omit,
     }

@@ -1,8 +1,8 @@
 //! The identity of a profile: keys and who is logged in. Lives in the state file inside [`Prefs`](super::Prefs),
 //! under the name `Config`.
 
-use super::scalar::Raw;
 use super::user::UserProfile;
+use gojson::Raw;
 use keys::{NlPrivate, NodePrivate};
 
 go_object! {

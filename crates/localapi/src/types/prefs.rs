@@ -2,12 +2,10 @@
 //!
 //! Names, order and defaults are Go's (feature reference §5.1).
 
-use super::object::Over;
 use super::persist::Persist;
-use super::scalar::{Addr, OptBool, Raw};
+use super::scalar::Addr;
+use gojson::{Bad, OptBool, Raw, Shape, Token, Value, Writer, Zero};
 use ipnet::IpNet;
-use serde::de::DeserializeSeed as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::net::SocketAddr;
 
 /// Where a node asks for its tailnet unless told otherwise.
@@ -95,24 +93,31 @@ pub enum NetfilterMode {
     On,
 }
 
-impl Serialize for NetfilterMode {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_i64(*self as i64)
+impl Zero for NetfilterMode {
+    fn zero() -> Self {
+        Self::Off
     }
 }
 
-impl<'de> Deserialize<'de> for NetfilterMode {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match i64::deserialize(deserializer)? {
-            0 => Ok(Self::Off),
-            1 => Ok(Self::NoDivert),
-            2 => Ok(Self::On),
-            other => Err(serde::de::Error::custom(format!("NetfilterMode {other} is not 0, 1 or 2"))),
+impl Value for NetfilterMode {
+    fn shape(&self) -> Shape {
+        Shape::Leaf { zero: *self == Self::Off }
+    }
+    fn set(&mut self, token: Token<'_>) -> Result<(), Bad> {
+        if matches!(token, Token::Null) {
+            return Ok(());
         }
+        *self = match token.whole(0, 2, "a NetfilterMode: 0, 1 or 2")? {
+            0 => Self::Off,
+            1 => Self::NoDivert,
+            _ => Self::On,
+        };
+        Ok(())
+    }
+    fn put(&self, out: &mut Writer<'_>) {
+        out.bare(&(*self as u8));
     }
 }
-
-plain_member!(NetfilterMode);
 
 impl Prefs {
     /// What Go's client starts a profile with on Linux.
@@ -130,11 +135,9 @@ impl Prefs {
     ///
     /// # Errors
     /// When the text is not the JSON of preferences.
-    pub fn load(json: &[u8]) -> Result<Self, serde_json::Error> {
+    pub fn load(json: &[u8]) -> Result<Self, gojson::Error> {
         let mut prefs = Self::new_default();
-        let mut decoder = serde_json::Deserializer::from_slice(json);
-        Over(&mut prefs).deserialize(&mut decoder)?;
-        decoder.end()?;
+        gojson::from_slice_over(json, &mut prefs)?;
         Ok(prefs)
     }
 

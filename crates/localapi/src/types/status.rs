@@ -7,9 +7,9 @@ use super::hostinfo::Location;
 use super::node::CapMap;
 use super::time::Time;
 use super::user::{ClientVersion, UserProfile};
+use gojson::Map;
 use ipnet::IpNet;
 use keys::NodePublic;
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 go_object! {
@@ -33,8 +33,8 @@ go_object! {
         pub current_tailnet: Option<TailnetStatus> => "CurrentTailnet",
         pub cert_domains: Vec<String> => "CertDomains",
         pub extra_records: Vec<DnsRecord> => "ExtraRecords",
-        pub peer: BTreeMap<NodePublic, PeerStatus> => "Peer",
-        pub user: BTreeMap<i64, UserProfile> => "User",
+        pub peer: Map<NodePublic, PeerStatus> => "Peer",
+        pub user: Map<i64, UserProfile> => "User",
         pub client_version: Option<ClientVersion> => "ClientVersion",
     }
 }

@@ -1,8 +1,8 @@
 //! Writes a status one peer at a time, so that the document is never in memory as a whole.
 
-use super::json::{Indent, append};
 use super::notify::Notify;
 use super::status::{PeerStatus, Status};
+use gojson::{Indent, append};
 
 /// Produces the text of a [`Status`] in three steps: everything before the peers, each peer, the rest.
 #[derive(Debug)]

@@ -2,9 +2,8 @@
 //! text makes a decoder panic.
 
 use super::*;
+use gojson::{Value, Zero};
 use proptest::prelude::*;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 macro_rules! golden {
     ($name:literal) => {
@@ -12,8 +11,8 @@ macro_rules! golden {
     };
 }
 
-fn check<T: DeserializeOwned + Serialize>(golden: &str, indent: Indent) -> T {
-    let value: T = serde_json::from_str(golden).expect("golden JSON decodes");
+fn check<T: Value + Zero>(golden: &str, indent: Indent) -> T {
+    let value: T = gojson::from_slice(golden.as_bytes()).expect("golden JSON decodes");
     assert_eq!(to_go_json(&value, indent), golden);
     value
 }
@@ -33,7 +32,7 @@ fn prefs() {
 
 #[test]
 fn redacted_prefs_hold_no_secret() {
-    let full: Prefs = serde_json::from_str(golden!("prefs_full")).expect("full");
+    let full: Prefs = gojson::from_str(golden!("prefs_full")).expect("full");
     let text = to_go_json(&full.redacted(), Indent::None);
     assert!(!text.contains("0102030405060708"), "{text}");
     assert!(text.contains("\"LoginName\":\"ann@example.com\""), "{text}");
@@ -67,9 +66,9 @@ fn masked_prefs() {
     assert_eq!(prefs.auto_update, AutoUpdatePrefs { check: true, apply: OptBool::Unset });
 
     // Every field that Go can set has its flag here, and with all flags everything but the keys is taken over.
-    let mut all: MaskedPrefs = serde_json::from_str(golden!("masked_all")).expect("all");
+    let mut all: MaskedPrefs = gojson::from_str(golden!("masked_all")).expect("all");
     assert_eq!(to_go_json(&all.mask, Indent::None).matches("true").count(), 35);
-    let full: Prefs = serde_json::from_str(golden!("prefs_full")).expect("full");
+    let full: Prefs = gojson::from_str(golden!("prefs_full")).expect("full");
     all.prefs = full.clone();
     let mut prefs = Prefs::default();
     prefs.apply(&all);
@@ -92,7 +91,7 @@ fn status() {
 #[test]
 fn status_peer_by_peer() {
     for indent in [Indent::Tab, Indent::TwoSpaces, Indent::None] {
-        let full: Status = serde_json::from_str(golden!("status_full")).expect("full");
+        let full: Status = gojson::from_str(golden!("status_full")).expect("full");
         let mut head = full.clone();
         let mut out = Vec::new();
         let mut writer = StatusWriter::begin(&mut head, indent, &mut out);
@@ -110,7 +109,7 @@ fn status_peer_by_peer() {
 
 #[test]
 fn notify_with_status_peer_by_peer() {
-    let full: Status = serde_json::from_str(golden!("status_full")).expect("full");
+    let full: Status = gojson::from_str(golden!("status_full")).expect("full");
     let mut notify = Notify { version: "v".to_owned(), ..Notify::default() };
     let mut out = Vec::new();
     let mut writer = NotifyStatusWriter::begin(&mut notify, &mut full.clone(), &mut out);
@@ -119,7 +118,7 @@ fn notify_with_status_peer_by_peer() {
     }
     writer.finish(&mut out);
     assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
-    let back: Notify = serde_json::from_slice(&out).expect("one line of JSON");
+    let back: Notify = gojson::from_slice(&out).expect("one line of JSON");
     assert_eq!(to_go_json(&back.initial_status, Indent::Tab), golden!("status_full"));
     assert_eq!(back.version, "v");
 }
@@ -132,7 +131,7 @@ fn notify() {
     assert_eq!(full.state, Some(State::Running));
     assert_eq!(full.login_finished, Some(Empty {}));
     assert_eq!(State::from_name("Running"), Some(State::Running));
-    assert!(serde_json::from_str::<State>("7").is_err());
+    assert!(gojson::from_slice::<State>(b"7").is_err());
 }
 
 #[test]
@@ -220,10 +219,10 @@ proptest! {
     #[test]
     fn any_text_decodes_or_errs(text: String, json in json()) {
         for text in [text, json] {
-            let _ = serde_json::from_str::<MaskedPrefs>(&text);
-            let _ = serde_json::from_str::<Notify>(&text);
-            let _ = serde_json::from_str::<Status>(&text);
-            let _ = serde_json::from_str::<WhoIs>(&text);
+            let _ = gojson::from_str::<MaskedPrefs>(&text);
+            let _ = gojson::from_str::<Notify>(&text);
+            let _ = gojson::from_str::<Status>(&text);
+            let _ = gojson::from_str::<WhoIs>(&text);
             let _ = Prefs::load(text.as_bytes());
         }
     }
@@ -245,7 +244,7 @@ proptest! {
         let mut prefs = Prefs { hostname: name, want_running: want, advertise_tags: tags, relay_server_port: port, ..Prefs::new_default() };
         prefs.extra.push((key, Raw::new(to_go_json(&Raw::new(value).expect("JSON"), Indent::None)).expect("JSON")));
         let text = to_go_json(&prefs, Indent::None);
-        prop_assert_eq!(serde_json::from_str::<Prefs>(&text).expect("back"), prefs.clone());
+        prop_assert_eq!(gojson::from_str::<Prefs>(&text).expect("back"), prefs.clone());
         prop_assert_eq!(Prefs::load(to_go_json(&prefs, Indent::None).as_bytes()).expect("load"), prefs);
     }
 

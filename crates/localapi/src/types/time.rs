@@ -1,10 +1,9 @@
 //! A moment as Go writes it in JSON (RFC 3339); Go's zero time stands for "never".
 //!
-//! The moment itself is [`netmap::Timestamp`], which has no serde; here it gets its form in JSON.
+//! The moment itself is [`netmap::Timestamp`], which knows no JSON; here it gets its form in JSON.
 
+use gojson::{Text, Zero, text};
 use netmap::Timestamp;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
 /// Wall time with nanoseconds; [`Time::ZERO`], the default, is Go's zero time.
@@ -65,17 +64,19 @@ impl fmt::Debug for Time {
     }
 }
 
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+impl Zero for Time {
+    fn zero() -> Self {
+        Self::ZERO
     }
 }
 
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| D::Error::custom(format!("{text:?} is not an RFC 3339 time")))
+impl Text for Time {
+    fn parse_text(text: &str) -> Result<Self, String> {
+        Timestamp::parse_text(text).map(Self)
+    }
+    fn to_text(&self) -> String {
+        self.to_string()
     }
 }
 
-plain_member!(Time);
+text!(Time);

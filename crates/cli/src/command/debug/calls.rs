@@ -49,7 +49,7 @@ pub(super) fn force_prefer_derp(run: &mut Run<'_, '_>, matches: &Matches) -> Out
 pub(super) fn state_dir(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     no_words(matches)?;
     let answer = ask(run, "statedir", "")?;
-    match serde_json::from_slice::<String>(&answer) {
+    match gojson::from_slice::<String>(&answer) {
         Ok(dir) if !dir.is_empty() => run.console.say(&format!("{dir}\n")),
         Ok(_) => return Err(Stop::from("the daemon has no state directory")),
         Err(error) => return Err(Stop::Error(format!("cannot read tailscaled's answer: {error}"))),

@@ -55,7 +55,7 @@ fn reload_config(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
         return Err(Stop::from("the configuration file was not taken; see the daemon's log"));
     }
     let answer: ReloadConfigResponse =
-        serde_json::from_slice(&body).map_err(|error| format!("cannot read tailscaled's answer: {error}"))?;
+        gojson::from_slice(&body).map_err(|error| format!("cannot read tailscaled's answer: {error}"))?;
     if !answer.err.is_empty() {
         return Err(Stop::Error(answer.err));
     }

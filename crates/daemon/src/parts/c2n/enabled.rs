@@ -9,10 +9,8 @@ use crate::node::Shared;
 use crate::parts::debug;
 use control::MapItem;
 use localapi::server::Query;
-use localapi::types::{Indent, MaskedPrefs, Prefs, PrefsMask, to_go_json};
+use localapi::types::{Indent, MaskedPrefs, Prefs, PrefsMask, Raw, to_go_json};
 use netmap::{Changes, NetMap, Timestamp};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use std::rc::Rc;
 
 /// The name of the feature, if it is in this build.
@@ -81,7 +79,7 @@ impl Answer {
         Self::plain(status, format!("{text}\n").as_bytes())
     }
 
-    fn json(value: &impl Serialize) -> Self {
+    fn json(value: &dyn gojson::Value) -> Self {
         let body = format!("{}\n", to_go_json(value, Indent::None)).into_bytes();
         Self { status: "200 OK", content_type: "application/json", body }
     }
@@ -124,15 +122,14 @@ async fn handle(shared: &Rc<Shared>, request: &Request<'_>) -> Answer {
     }
 }
 
-/// What control is told about updates.
-#[derive(Serialize, Default)]
-#[serde(rename_all = "PascalCase")]
-struct Update {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    err: String,
-    enabled: bool,
-    supported: bool,
-    started: bool,
+gojson::object! {
+    /// What control is told about updates.
+    struct Update {
+        err: String => "Err" omit,
+        enabled: bool => "Enabled",
+        supported: bool => "Supported",
+        started: bool => "Started",
+    }
 }
 
 /// Which of the kernel's packet filters is to be used, from now on.
@@ -150,19 +147,19 @@ async fn netfilter_kind(shared: &Rc<Shared>, kind: String) -> Answer {
     }
 }
 
-/// What may be asked of `/debug/netmap`.
-#[derive(Deserialize, Default)]
-struct MapWish<'a> {
-    /// A map response as of a fresh stream, to be shown as the map that it would make.
-    #[serde(default, borrow)]
-    candidate: Option<&'a RawValue>,
-    #[serde(default, rename = "omitFields")]
-    omit_fields: Option<Vec<String>>,
+gojson::object! {
+    read
+    /// What may be asked of `/debug/netmap`.
+    struct MapWish {
+        /// A map response as of a fresh stream, to be shown as the map that it would make.
+        candidate: Option<Raw> => "candidate",
+        omit_fields: Option<Vec<String>> => "omitFields",
+    }
 }
 
 fn network_map(shared: &Shared, request: &Request<'_>) -> Answer {
     let wish = match request.method.as_str() {
-        "POST" => serde_json::from_slice(request.body),
+        "POST" => gojson::from_slice(request.body),
         _ => Ok(MapWish::default()),
     };
     let wish = match wish {
@@ -171,7 +168,7 @@ fn network_map(shared: &Shared, request: &Request<'_>) -> Answer {
             return Answer::error("400 Bad Request", &format!("failed to decode request body: {error}"));
         }
     };
-    let candidate = match wish.candidate.map(|map| candidate(map, shared.now().wall)).transpose() {
+    let candidate = match wish.candidate.map(|map| candidate(&map, shared.now().wall)).transpose() {
         Ok(candidate) => candidate,
         Err(error) => {
             return Answer::error(
@@ -208,11 +205,11 @@ fn both_maps(
 }
 
 /// The map that a response would make if it were the first of a stream.
-fn candidate(response: &RawValue, now: Timestamp) -> Result<NetMap, control::Error> {
+fn candidate(response: &Raw, now: Timestamp) -> Result<NetMap, control::Error> {
     let mut map = NetMap::default();
     let mut changes = Changes::default();
     map.begin_stream();
-    for item in control::whole_message(response.get().as_bytes())? {
+    for item in control::whole_message(response.text().as_bytes())? {
         match item {
             MapItem::Peer(node) => map.upsert_peer(*node, &mut changes),
             MapItem::End(message) => map.apply(message.delta, true, now, &mut changes),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use engine::PingOutcome;
 use engine::host::PingKind;
 use localapi::server::{Request, Response};
-use localapi::types::{ErrorBody, Indent};
+use localapi::types::{ErrorBody, Indent, Map, to_go_json};
 use rand_core::RngCore as _;
 use ring::digest::{Context, SHA256};
 use std::collections::BTreeMap;
@@ -51,7 +51,7 @@ pub fn no_component_logging() -> ErrorBody {
 pub async fn action(shared: &Rc<Shared>, request: &Request) -> Response {
     match request.query.text("action") {
         "drops" => {
-            let drops: BTreeMap<&str, u32> = shared.plane.drops().into_iter().collect();
+            let drops: Map<&str, u32> = shared.plane.drops().into_iter().collect();
             Response::json(&drops, Indent::Tab)
         }
         "current-netmap" if shared.backend.borrow().netmap().is_none() => Response::error(400, "no netmap"),
@@ -92,7 +92,7 @@ fn done() -> Response {
 fn peer_disco_keys(shared: &Shared) -> Response {
     let backend = shared.backend.borrow();
     let peers = backend.netmap().into_iter().flat_map(|map| map.peers());
-    let keys: BTreeMap<_, _> = peers
+    let keys: Map<String, String> = peers
         .filter(|peer| !peer.disco_key.is_zero())
         .map(|peer| (peer.key.to_string(), peer.disco_key.to_string()))
         .collect();
@@ -123,7 +123,7 @@ fn echo(shared: &Rc<Shared>, request: &Request) -> Response {
     dial::spawn(async move {
         let line = match transfer(plane, ip, bytes.min(MOST), &lines).await {
             Ok(line) => line,
-            Err(error) => format!("{{\"Error\":{}}}\n", serde_json::Value::String(error)),
+            Err(error) => format!("{{\"Error\":{}}}\n", to_go_json(&error, Indent::None)),
         };
         let _ = lines.send(Bytes::from(line)).await;
     });

@@ -3,8 +3,8 @@
 //! Leaves out: obeying them, which is up to the part each belongs to; one of a part that is not in the build is shown
 //! all the same.
 
+use localapi::types::{Map, OptBool};
 use netmap::Node;
-use serde_json::{Map, Value};
 
 /// Upstream's name and the attribute that turns it on (`tailcfg`).
 const KNOBS: [(&str, &str); 15] = [
@@ -26,16 +26,16 @@ const KNOBS: [(&str, &str); 15] = [
 ];
 
 /// The switches as `node`, our own, has them.
-pub(super) fn of(node: &Node) -> Map<String, Value> {
-    let mut knobs: Map<String, Value> =
-        KNOBS.iter().map(|(name, attribute)| ((*name).to_owned(), node.has_cap(attribute).into())).collect();
+pub(super) fn of(node: &Node) -> Map<&'static str, OptBool> {
+    let mut knobs: Map<&str, OptBool> =
+        KNOBS.iter().map(|(name, attribute)| (*name, node.has_cap(attribute).into())).collect();
     // The one with three states; empty means that the node chooses.
     let one_range = match (node.has_cap("one-cgnat?v=true"), node.has_cap("one-cgnat?v=false")) {
-        (true, _) => Value::Bool(true),
-        (false, true) => Value::Bool(false),
-        (false, false) => Value::Null,
+        (true, _) => OptBool::True,
+        (false, true) => OptBool::False,
+        (false, false) => OptBool::Unset,
     };
-    knobs.insert("OneCGNAT".to_owned(), one_range);
+    knobs.insert("OneCGNAT", one_range);
     knobs
 }
 
@@ -46,16 +46,16 @@ mod tests {
     #[test]
     fn attributes_turn_switches_on() {
         let mut node = Node::default();
-        assert!(of(&node).values().all(|value| matches!(value, Value::Bool(false) | Value::Null)));
+        assert!(of(&node).values().all(|value| value.value() != Some(true)));
         for name in ["debug-disable-upnp", "one-cgnat?v=false", "unheard-of"] {
             let mut rare = node.rare().clone();
             rare.cap_map.insert(name.into(), Default::default());
             node.rare = rare.boxed();
         }
         let knobs = of(&node);
-        assert_eq!(knobs["DisableUPnP"], true);
-        assert_eq!(knobs["OneCGNAT"], false);
-        assert_eq!(knobs["SilentDisco"], false);
+        assert_eq!(knobs["DisableUPnP"], OptBool::True);
+        assert_eq!(knobs["OneCGNAT"], OptBool::False);
+        assert_eq!(knobs["SilentDisco"], OptBool::False);
         assert_eq!(knobs.len(), KNOBS.len() + 1);
     }
 }

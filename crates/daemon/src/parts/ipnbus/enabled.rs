@@ -105,7 +105,7 @@ fn select(notify: &Notify, kind: u64, promote: &dyn Fn(&Notify) -> Notify) -> Op
     if kind & mask::PEER_PATCHES == 0 {
         selected.peer_changed_patch.clear();
     }
-    (selected != Notify::default()).then_some(selected)
+    (!gojson::is_empty(&selected)).then_some(selected)
 }
 
 /// A message as it goes over the wire.
