@@ -4,6 +4,7 @@
 //! to the run loop as an input and is answered from there.
 //! Leaves out: framing, limits and access rules (`localapi::server`), deciding anything.
 
+mod exit_node;
 pub mod network_map;
 mod offered;
 mod ping;
@@ -11,7 +12,7 @@ mod stream;
 
 use crate::backend::{Command, Input, Reply};
 use crate::node::Shared;
-use crate::parts::{debug, unixsocketidentity};
+use crate::parts::{advertiseroutes, debug, unixsocketidentity};
 use localapi::server::{Handler, LocalFuture, PeerCred, Permissions, Request, Response};
 use localapi::types::{
     CheckWarning, Indent, LoginProfile, MaskedPrefs, Options, Prefs, ReloadConfigResponse,
@@ -93,6 +94,8 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> Response {
         "profiles/" => profiles(shared, &request).await,
         "ping" => ping::ping(shared, &request).await,
         "whois" => whois(shared, &request),
+        "suggest-exit-node" => exit_node::suggest(shared),
+        "set-use-exit-node-enabled" => exit_node::switch(shared, &request).await,
         "derpmap" => {
             let backend = shared.backend.borrow();
             let map = backend.netmap().map(|map| crate::backend::convert::derp_map(&map.derp_map));
@@ -116,9 +119,14 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> Response {
             Ok(id) => found(shared.backend.borrow().user_by_id(UserId(id)), "no user with that UserID"),
             Err(_) => Response::error(400, "invalid 'id' parameter"),
         },
-        "check-ip-forwarding" | "check-udp-gro-forwarding" => {
-            Response::json(&CheckWarning::default(), Indent::None)
+        "check-ip-forwarding" => {
+            // As upstream: as if everything were to be forwarded.
+            let all = ["0.0.0.0/0", "::/0"].map(|net| net.parse::<ipnet::IpNet>());
+            let all: Vec<_> = all.into_iter().flatten().collect();
+            let warning = advertiseroutes::forwarding_problem(&all).unwrap_or_default();
+            Response::json(&CheckWarning { warning }, Indent::None)
         }
+        "check-udp-gro-forwarding" => Response::json(&CheckWarning::default(), Indent::None),
         // Nothing but tailnet addresses is routed to us, so no packet of ours can come back, mark or not.
         "check-so-mark-in-use" => {
             Response::json(&localapi::types::UseSoMark { use_so_mark: true }, Indent::None)

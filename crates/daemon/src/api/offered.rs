@@ -1,10 +1,10 @@
 //! Which endpoints this build has. The others are 404 for everybody, with any method, as in a build of upstream's
 //! that omits them; clients are made for that.
 
-use crate::parts::{advertiseroutes, debug, ipnbus};
+use crate::parts::{advertiseroutes, debug, ipnbus, useexitnode};
 
 /// Endpoints of parts that are not in the tree yet, and of those that never will be.
-const ABSENT: [&str; 20] = [
+const ABSENT: [&str; 18] = [
     "debug-capture",
     "debug-derp-region",
     "debug-packet-filter-matches",
@@ -21,8 +21,6 @@ const ABSENT: [&str; 20] = [
     "policy/",
     "pprof",
     "set-udp-gro-forwarding",
-    "set-use-exit-node-enabled",
-    "suggest-exit-node",
     "tka/status",
     "usermetrics",
 ];
@@ -33,6 +31,7 @@ pub(super) fn in_this_build(name: &str) -> bool {
         "watch-ipn-bus" => ipnbus::FEATURE,
         "bugreport" | "component-debug-logging" | "debug" => debug::FEATURE,
         "check-ip-forwarding" | "check-udp-gro-forwarding" => advertiseroutes::FEATURE,
+        "set-use-exit-node-enabled" | "suggest-exit-node" => useexitnode::FEATURE,
         "disconnect-control" => advertiseroutes::FEATURE.or(debug::FEATURE),
         // Upstream's belongs to `debug`; here every build tells what it is.
         "debug-optional-features" => Some(""),

@@ -15,7 +15,7 @@ impl Backend {
         let old = self.prefs().clone();
         let mut next = edit::apply(&old, &config.edit)?;
         self.check_settings(&next)?;
-        self.resolve_exit_node(&mut next);
+        self.settle_exit_node(&mut next);
         let starting = self.config.is_none();
         self.config = Some(config);
         if starting {

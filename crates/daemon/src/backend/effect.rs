@@ -70,8 +70,19 @@ pub struct RouterConfig {
     pub addresses: Vec<IpNet>,
     /// What is reached through us.
     pub routes: Vec<IpNet>,
+    /// Networks of other interfaces that are reached as ever, although a route of ours covers them.
+    pub around: Vec<IpNet>,
+    /// Networks of other interfaces that are not to be reached any more.
+    pub shut: Vec<IpNet>,
     /// What is asked of the system's packet filter.
     pub firewall: Firewall,
+}
+
+impl RouterConfig {
+    /// Whether everything without another way goes through us.
+    pub fn leads_out(&self) -> bool {
+        self.routes.iter().any(|net| net.prefix_len() == 0)
+    }
 }
 
 /// What the system's packet filter is to do for us.

@@ -6,7 +6,7 @@
 
 use super::{Backend, Moment, State, convert};
 use crate::parts::health::{Severity, Unhealthy, Warnable};
-use crate::parts::useroutes;
+use crate::parts::{advertiseexitnode, useexitnode, useroutes};
 use localapi::types::Notify;
 use netmap::{NetMap, Timestamp};
 
@@ -20,7 +20,11 @@ impl Backend {
         let out_of_sync = prefs.want_running && self.have_netmap && !self.in_map_poll;
         let locked = self.have_netmap && self.netmap.tailnet_lock;
         let home = self.region_code(self.home);
-        let judged: [(Warnable, bool, String); 5] = [
+        let forwarding = self.not_forwarding.clone().filter(|_| active);
+        let unmasked = advertiseexitnode::problem(prefs).filter(|_| active);
+        let judged: [(Warnable, bool, String); 7] = [
+            (Warnable::IpForwardingOff, forwarding.is_some(), forwarding.unwrap_or_default()),
+            (Warnable::NoSnatExitNode, unmasked.is_some(), unmasked.unwrap_or_default().to_owned()),
             (Warnable::WantRunningFalse, down, "Tailscale is stopped.".to_owned()),
             (
                 Warnable::NoDerpHome,
@@ -91,6 +95,9 @@ impl Backend {
         {
             texts.push(advice.to_owned());
         }
+        texts.extend(
+            useexitnode::advice(self.prefs()).filter(|_| self.state == State::Running).map(str::to_owned),
+        );
         Some(texts)
     }
 }

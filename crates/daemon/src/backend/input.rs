@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::parts::portmapper;
 use engine::netcheck::Report;
 use localapi::types::{MaskedPrefs, Options, Prefs};
-use netmap::Timestamp;
+use netmap::{IpNet, Timestamp};
 use std::fmt;
 use std::sync::Arc;
 
@@ -50,6 +50,12 @@ pub enum Input {
     Looked(Arc<Report>),
     /// What the router in front of us forwards has changed.
     PortMapping(portmapper::Mapping),
+    /// The other interfaces of this machine have these addresses now, with the lengths of their prefixes.
+    Interfaces(Vec<IpNet>),
+    /// What keeps this machine from forwarding packets, if anything.
+    Forwarding(Option<String>),
+    /// What of routes and packet filter could not be set; empty when all is well.
+    RouterProblems(Vec<String>),
     /// The store was written, or why not.
     Saved(Result<(), String>),
     /// The moment of [`super::Backend::poll_timeout`] has come.
@@ -81,6 +87,8 @@ pub enum Command {
     SetConfig(Box<Config>, Reply<Result<(), String>>),
     /// `set-expiry-sooner`.
     ExpireSooner(Timestamp, Reply<Result<(), String>>),
+    /// `set-use-exit-node-enabled`.
+    UseExitNode(bool, Reply<Result<Prefs, String>>),
     /// `disconnect-control`.
     DisconnectControl(Reply<Result<(), String>>),
 }

@@ -1,12 +1,11 @@
 //! News of the control client and of the relays: what they change and whom it concerns.
 
-use super::{Backend, Effect, Firewall, Moment, PeerSet, RelayConfig, RouterConfig, TAILNET, convert};
+use super::{Backend, Effect, Moment, PeerSet, RelayConfig, convert};
 use crate::parts::health::Warnable;
-use crate::parts::{advertiseroutes, useroutes};
 use control::{Activity, Event, MapItem, MapMessage};
 use engine::filter::{Filter, FilterInput, local_set};
 use engine::{PeerConfig, SelfConfig};
-use localapi::types::{NetworkProfile, Notify, OptBool, Prefs};
+use localapi::types::{NetworkProfile, Notify, Prefs};
 use netmap::{NetMap, Node, NodeId, RegionId, Set, Timestamp};
 use std::sync::Arc;
 
@@ -16,11 +15,6 @@ const ONLY_TCP_443: &str = "only-tcp-443";
 const NO_UPNP: &str = "debug-disable-upnp";
 /// It wants no heartbeats with this one.
 const SILENT_DISCO: &str = "silent-disco";
-/// Control forbids dropping what pretends to come from the tailnet.
-const KEEP_CGNAT: &str = "disable-linux-cgnat-drop-rule";
-/// How the system's packet filter is spoken to, unless the settings say.
-const FILTER_KINDS: [(&str, &str); 2] =
-    [("linux-netfilter?v=iptables", "iptables"), ("linux-netfilter?v=nftables", "nftables")];
 
 /// It wants a UDP port by chance with this one.
 const RANDOM_PORT: &str = "randomize-client-port";
@@ -114,13 +108,12 @@ impl Backend {
             self.reconfigure();
         }
         self.tell_peers(&changes, first);
+        self.follow_peers(&changes, now);
         self.settle(now);
         let touched = changes.changed.iter().chain(&changes.removed).copied();
         let peers = if is_new { PeerSet::All } else { PeerSet::Some(touched.collect()) };
         if peers != PeerSet::Some(Default::default()) {
             self.effects.push_back(Effect::SyncPeers(peers));
-            // Networks may have come or gone with them.
-            self.router_stale |= self.tun && useroutes::accepts(self.prefs());
         }
     }
 
@@ -292,8 +285,7 @@ impl Backend {
         let active = self.engine_active && self.have_netmap;
         let filter = if active && self.netmap.packet_filters.is_some() {
             let rules: Vec<_> = self.netmap.filter_rules().collect();
-            let advertised = advertiseroutes::networks(prefs);
-            let local = local_set(&node.addresses, &advertised, &[]);
+            let local = local_set(&node.addresses, &self.advertised(), &self.interfaces);
             let holders = |cap: &str, add: &mut dyn FnMut(netmap::IpNet)| {
                 for peer in self.netmap.peers().filter(|peer| peer.has_cap(cap)) {
                     peer.addresses.iter().copied().for_each(&mut *add);
@@ -316,45 +308,6 @@ impl Backend {
             tun: self.tun,
             running: active,
             silent_disco: node.has_cap(SILENT_DISCO),
-        }
-    }
-
-    /// What the system must know of us: nothing unless packets may pass.
-    pub fn router_config(&self) -> RouterConfig {
-        if !self.engine_active || !self.have_netmap {
-            return RouterConfig::default();
-        }
-        let addresses: Vec<_> = self.netmap.self_node.ips().map(netmap::IpNet::from).collect();
-        // The whole of the tailnet, whoever is in it: a route less to change with every peer that comes.
-        let tailnet = TAILNET.iter().filter_map(|range| range.parse::<netmap::IpNet>().ok());
-        let mut routes: Vec<_> = tailnet
-            .filter(|range| addresses.iter().any(|own| own.addr().is_ipv4() == range.addr().is_ipv4()))
-            .collect();
-        let within = routes.clone();
-        if useroutes::accepts(self.prefs()) {
-            for peer in self.netmap.peers() {
-                let behind = peer.allowed_ips.iter().filter(|net| self.uses_route(peer, net));
-                routes.extend(behind.filter(|net| !within.iter().any(|range| range.contains(*net))));
-            }
-            routes.sort_unstable();
-            routes.dedup();
-        }
-        RouterConfig { routes, addresses, firewall: self.firewall() }
-    }
-
-    fn firewall(&self) -> Firewall {
-        let (prefs, node) = (self.prefs(), &self.netmap.self_node);
-        let by_control = FILTER_KINDS.iter().find(|(attribute, _)| node.has_cap(attribute));
-        Firewall {
-            mode: prefs.netfilter_mode,
-            kind: match (prefs.netfilter_kind.as_str(), by_control) {
-                ("", Some((_, kind))) => (*kind).to_owned(),
-                (kind, _) => kind.to_owned(),
-            },
-            snat: !prefs.no_snat,
-            stateful: prefs.no_stateful_filtering == OptBool::False,
-            drop_cgnat: !node.has_cap(KEEP_CGNAT),
-            port: 0,
         }
     }
 

@@ -16,6 +16,7 @@ mod machine;
 mod map;
 mod profiles;
 mod report;
+mod routing;
 mod settings;
 mod status;
 #[cfg(test)]
@@ -102,6 +103,10 @@ pub struct Backend {
     home: RegionId,
     endpoints: Vec<control::Endpoint>,
     looked: report::Looked,
+    /// Addresses of the other interfaces of this machine.
+    interfaces: Vec<netmap::IpNet>,
+    /// What keeps this machine from forwarding packets.
+    not_forwarding: Option<String>,
     live_peers: usize,
     /// Regions that we are connected to. A set, because a connection that could not be made ends too.
     connected_relays: Set<RegionId>,
@@ -162,6 +167,8 @@ impl Backend {
             home: RegionId::NONE,
             endpoints: Vec::new(),
             looked: report::Looked::default(),
+            interfaces: Vec::new(),
+            not_forwarding: None,
             live_peers: 0,
             connected_relays: Set::new(),
             health: Tracker::default(),
@@ -197,6 +204,16 @@ impl Backend {
             }
             Input::Looked(report) => self.looked(&report),
             Input::PortMapping(mapping) => self.port_mapping_changed(mapping),
+            Input::Interfaces(addresses) => self.interfaces_changed(addresses),
+            Input::Forwarding(problem) => {
+                self.not_forwarding = problem;
+                self.report();
+                self.judge_health(now);
+            }
+            Input::RouterProblems(problems) if problems.is_empty() => self.health.clear(Warnable::Router),
+            Input::RouterProblems(problems) => {
+                self.health.set(Warnable::Router, problems.join("; "), now.mono, now.wall);
+            }
             Input::Saved(result) => self.saved(result, now),
             Input::Timeout => self.handle_timeout(now),
         }

@@ -1,7 +1,7 @@
 //! What we tell control about ourselves.
 
 use super::{Backend, Effect};
-use crate::parts::{advertiseroutes, portmapper};
+use crate::parts::portmapper;
 use control::{Command, Hostinfo, NetInfo, SelfReport};
 use engine::netcheck::Report;
 use netmap::RegionId;
@@ -34,7 +34,7 @@ impl Backend {
 
     fn self_report(&self) -> SelfReport {
         let prefs = self.prefs();
-        let routes = advertiseroutes::networks(prefs);
+        let routes = self.advertised();
         let mut tags = prefs.advertise_tags.clone().unwrap_or_default();
         tags.sort_unstable();
         let label = self.hostname().split('.').next().unwrap_or("").to_owned();
@@ -64,7 +64,7 @@ impl Backend {
             hostinfo,
             endpoints: self.endpoints.clone(),
             disco_key: self.disco,
-            debug_flags: Vec::new(),
+            debug_flags: self.not_forwarding.iter().map(|_| "warn-ip-forwarding-off".to_owned()).collect(),
             ephemeral: self.ephemeral,
         }
     }
@@ -114,6 +114,13 @@ impl Backend {
         if !same && !moved {
             self.report();
         }
+    }
+
+    /// How many seconds a relay region is away, as far as is known.
+    pub(super) fn seconds_to(&self, region: RegionId) -> Option<f64> {
+        let known = &self.looked.net_info.derp_latency;
+        let both = ["v4", "v6"].iter().filter_map(|family| known.get(&format!("{region}-{family}")));
+        both.copied().min_by(f64::total_cmp)
     }
 
     /// The router in front of us forwards something else now.

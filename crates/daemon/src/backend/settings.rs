@@ -36,6 +36,7 @@ impl Backend {
             Command::ResetAuth(reply) => self.reset_auth(now, reply),
             Command::SetConfig(config, reply) => reply.send(self.set_config(*config, now)),
             Command::ExpireSooner(at, reply) => self.expire_sooner(at, reply),
+            Command::UseExitNode(on, reply) => reply.send(self.use_exit_node(on, now)),
             Command::DisconnectControl(reply) => reply.send(self.disconnect_control(now)),
         }
     }
@@ -77,7 +78,7 @@ impl Backend {
         if let Some(refusal) = wishes::refused_dns(edit, &old) {
             return Err(refusal);
         }
-        self.resolve_exit_node(&mut next);
+        self.settle_exit_node(&mut next);
         if next == old {
             return Ok(next.redacted());
         }
@@ -102,15 +103,5 @@ impl Backend {
         self.effects.push_back(Effect::SyncPeers(PeerSet::All));
         self.settle(now);
         self.notify_prefs();
-    }
-
-    /// An exit node chosen by address becomes one chosen by id as soon as a peer has the address.
-    pub(super) fn resolve_exit_node(&self, prefs: &mut Prefs) {
-        let Some(ip) = prefs.exit_node_ip.0 else { return };
-        let found = self.netmap().and_then(|map| map.peers().find(|node| node.ips().any(|own| own == ip)));
-        if let Some(node) = found {
-            prefs.exit_node_id = node.stable_id.to_string();
-            prefs.exit_node_ip.0 = None;
-        }
     }
 }

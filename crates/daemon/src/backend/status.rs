@@ -3,7 +3,6 @@
 //! Owns: which fact goes into which field. Leaves out: writing the JSON (`localapi`), counting packets (`engine`).
 
 use super::{Backend, convert, machine};
-use crate::parts::useroutes;
 use ipnet::IpNet;
 use localapi::types::{ExitNodeStatus, Map, PeerStatus, Status, TailnetStatus, Time};
 use netmap::{Node, RegionId};
@@ -192,30 +191,10 @@ impl Backend {
         routed.max_by_key(|(len, node)| (*len, std::cmp::Reverse(node.id))).map(|(_, node)| (node, false))
     }
 
-    /// Whether traffic for `net` goes to `node` under our settings: its own addresses always, subnets if accepted.
-    /// Default routes never: an exit node is used by feature `useexitnode` alone, which is to come.
-    pub fn uses_route(&self, node: &Node, net: &IpNet) -> bool {
-        net.prefix_len() != 0 && (useroutes::accepts(self.profiles.prefs()) || is_own(node, net))
-    }
-
     /// What `nextState` looks at.
     pub fn state(&self) -> machine::State {
         self.state
     }
-}
-
-/// Whether `net` is an address that `node` answers at itself: one of its own, or a single Tailscale address that control
-/// gave it besides, as a service that it hosts. Everything else is a route behind it.
-fn is_own(node: &Node, net: &IpNet) -> bool {
-    let single = net.prefix_len() == net.max_prefix_len();
-    let tailscale = match net.addr() {
-        // 100.115.92.0/23 is used inside Chrome OS and not given to nodes.
-        IpAddr::V4(ip) => {
-            matches!(ip.octets(), [100, 64..=127, ..]) && !matches!(ip.octets(), [_, 115, 92..=93, _])
-        }
-        IpAddr::V6(ip) => matches!(ip.segments(), [0xfd7a, 0x115c, 0xa1e0, ..]),
-    };
-    (single && tailscale) || node.addresses.contains(net)
 }
 
 /// Where the node's PeerAPI listens, by what it announces.

@@ -1,6 +1,7 @@
 //! What of the network decides where our packets go: two states that are equal need no second look.
 
 use super::addresses::{Address, addresses};
+use ipnet::IpNet;
 use std::io::Read as _;
 use std::net::IpAddr;
 
@@ -23,6 +24,11 @@ impl State {
         let mut ways = defaults(&table("/proc/net/route"), 1);
         ways.extend(defaults(&table("/proc/net/ipv6_route"), 0));
         Self { addresses, ways }
+    }
+
+    /// Addresses of the interfaces with the lengths of their prefixes.
+    pub fn networks(&self) -> Vec<IpNet> {
+        self.addresses.iter().filter_map(|address| IpNet::new(address.ip, address.prefix).ok()).collect()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::flags::{Flags, StatePlace};
 use crate::network::{self, Monitor};
 use crate::parts::osrouter::{Interface, Packets};
 use crate::parts::portmapper::PortMapper;
-use crate::parts::{ipnbus, unixsocketidentity};
+use crate::parts::{advertiseroutes, ipnbus, unixsocketidentity};
 use crate::state::{DirLock, Store, StoreError};
 use anyhow::{Context as _, Result};
 use control::ControlTask;
@@ -73,6 +73,8 @@ struct Node {
     dialer: Rc<dyn dial::Dial>,
     control: Option<ControlTask>,
     interface: Option<Interface>,
+    /// What keeps this machine from forwarding packets.
+    not_forwarding: Option<String>,
     /// None at the end.
     port_mapper: Option<PortMapper>,
     monitor: Option<Monitor>,
@@ -247,6 +249,7 @@ impl Node {
             dialer,
             control: None,
             interface,
+            not_forwarding: None,
             port_mapper: Some(port_mapper),
             monitor: monitor.ok(),
             network: network::State::read(),
@@ -273,6 +276,7 @@ impl Node {
         while let Some(News::Endpoints(all)) = self.shared.plane.next_news() {
             self.take(Input::Endpoints(all)).await;
         }
+        self.take(Input::Interfaces(self.network.networks())).await;
         self.take(Input::Start).await;
         loop {
             while let Some(news) = self.shared.plane.next_news() {
@@ -302,7 +306,7 @@ impl Node {
                 Some(input) = inbox.recv() => self.take(input).await,
                 () = self.shared.plane.changed.notified() => {}
                 () = sleep_until(due) => self.timeout().await,
-                heard = changed(&mut self.monitor) => self.kernel_told(heard),
+                heard = changed(&mut self.monitor) => self.kernel_told(heard).await,
                 () = ends.come() => break,
             }
         }
@@ -322,7 +326,7 @@ impl Node {
     }
 
     /// The kernel has told of a change, or tells of none any more.
-    fn kernel_told(&mut self, heard: std::io::Result<()>) {
+    async fn kernel_told(&mut self, heard: std::io::Result<()>) {
         if let Err(error) = heard {
             log::warn!("changes of the network are noticed late from now on: {error}");
             self.monitor = None;
@@ -339,6 +343,7 @@ impl Node {
                 self.shared.plane.relays(&self.shared.backend.borrow().relay_config());
             }
             self.network_changed();
+            self.take(Input::Interfaces(self.network.networks())).await;
         }
     }
 
@@ -425,8 +430,12 @@ impl Node {
                 if let Some(interface) = &mut self.interface {
                     let mut config = shared.backend.borrow().router_config();
                     config.firewall.port = shared.plane.port();
-                    interface.apply(&config);
+                    let problems = interface.apply(&config);
+                    problems.iter().for_each(|problem| log::error!("{problem}"));
+                    let input = Input::RouterProblems(problems);
+                    shared.backend.borrow_mut().handle(input, &self.store, shared.now());
                 }
+                self.look_at_forwarding();
             }
             Effect::SyncPeers(peers) => self.sync_peers(peers).await,
             Effect::Relays => {
@@ -473,6 +482,17 @@ impl Node {
             }
         }
         shared.plane.commit();
+    }
+
+    /// Whether what is advertised can be forwarded.
+    fn look_at_forwarding(&mut self) {
+        let shared = &self.shared;
+        let routes = shared.backend.borrow().advertised();
+        let problem = self.interface.as_ref().and_then(|_| advertiseroutes::forwarding_problem(&routes));
+        if problem != self.not_forwarding {
+            self.not_forwarding.clone_from(&problem);
+            shared.backend.borrow_mut().handle(Input::Forwarding(problem), &self.store, shared.now());
+        }
     }
 
     fn log_out(&mut self) {

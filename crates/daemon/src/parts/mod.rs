@@ -4,6 +4,7 @@
 //! in the build, they get a value that says "not in this build". `wishes` refuses settings that nothing here could
 //! follow. Leaves out: which features belong together (`Cargo.toml`, `cargo xtask features`).
 
+pub mod advertiseexitnode;
 pub mod advertiseroutes;
 pub mod c2n;
 pub mod debug;
@@ -13,6 +14,7 @@ pub mod iptables;
 pub mod osrouter;
 pub mod portmapper;
 pub mod unixsocketidentity;
+pub mod useexitnode;
 pub mod useroutes;
 pub mod wishes;
 
@@ -21,6 +23,7 @@ use localapi::types::OptionalFeatures;
 /// The features this binary was built with.
 pub fn built() -> Vec<&'static str> {
     [
+        advertiseexitnode::FEATURE,
         advertiseroutes::FEATURE,
         c2n::FEATURE,
         debug::FEATURE,
@@ -30,6 +33,7 @@ pub fn built() -> Vec<&'static str> {
         osrouter::FEATURE,
         portmapper::FEATURE,
         unixsocketidentity::FEATURE,
+        useexitnode::FEATURE,
         useroutes::FEATURE,
     ]
     .into_iter()

@@ -3,7 +3,7 @@
 //! Asked by the daemon, so that Go's command line is answered, too. What is as it was before, what is off and what is
 //! empty is never refused: a state directory may come from a node that has the feature.
 
-use super::{advertiseroutes, useroutes};
+use super::{advertiseexitnode, advertiseroutes, useexitnode, useroutes};
 use ipnet::IpNet;
 use localapi::types::{MaskedPrefs, Prefs};
 
@@ -35,22 +35,22 @@ const ADVERTISE_ROUTES: Wish = Wish {
     what: "being a subnet router",
     flag: "advertise-routes",
 };
-// These have no folder yet.
 const ADVERTISE_EXIT: Wish = Wish {
     feature: "advertiseexitnode",
-    built: None,
-    written: false,
+    built: advertiseexitnode::FEATURE,
+    written: true,
     what: "being an exit node",
     flag: "advertise-exit-node",
 };
 const EXIT_NODE: Wish = Wish {
     feature: "useexitnode",
-    built: None,
-    written: false,
+    built: useexitnode::FEATURE,
+    written: true,
     what: "using an exit node",
     flag: "exit-node",
 };
 const ALLOW_LAN: Wish = Wish { flag: "exit-node-allow-lan-access", ..EXIT_NODE };
+// This has no folder yet.
 const ACCEPT_DNS: Wish =
     Wish { feature: "dns", built: None, written: false, what: "MagicDNS", flag: "accept-dns" };
 

@@ -6,6 +6,7 @@ mod keys;
 mod login;
 mod map;
 mod relays;
+mod routing;
 mod store;
 
 use super::*;

@@ -1,5 +1,10 @@
 //! Which networks are announced to control and let in by the packet filter.
 
+#[path = "forwarding.rs"]
+mod forwarding;
+
+pub use forwarding::forwarding_problem;
+
 use localapi::types::Prefs;
 use netmap::IpNet;
 

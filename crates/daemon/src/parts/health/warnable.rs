@@ -54,6 +54,12 @@ pub enum Warnable {
     DerpRegionError,
     /// Tailnet Lock is on and this node cannot verify signatures.
     TailnetLock,
+    /// Routes or rules of the kernel could not be set.
+    Router,
+    /// Networks are advertised and this machine does not forward packets.
+    IpForwardingOff,
+    /// An exit node leaves the addresses of its users as they are.
+    NoSnatExitNode,
     /// A newer version exists.
     UpdateAvailable,
 }
@@ -125,6 +131,13 @@ impl Warnable {
                 spec!("derp-region-error", "Relay server error", Low, false, NOT_HOME, 0)
             }
             Self::TailnetLock => spec!("tailnet-lock", "Tailnet Lock not supported", Medium, false, DOWN, 0),
+            Self::Router => spec!("router", "Routes are not set", Medium, false, DOWN, 0),
+            Self::IpForwardingOff => {
+                spec!("ip-forwarding-off", "IP forwarding is disabled", Medium, true, DOWN, 0)
+            }
+            Self::NoSnatExitNode => {
+                spec!("nosnat-with-advertised-exit-node", "Exit node without SNAT", Medium, false, DOWN, 0)
+            }
             Self::UpdateAvailable => spec!("update-available", "Update available", Low, false, DOWN, 0),
         }
     }

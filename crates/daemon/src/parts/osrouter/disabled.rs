@@ -37,7 +37,12 @@ impl Interface {
     }
 
     /// Cannot be called.
-    pub fn apply(&mut self, _config: &RouterConfig) {
+    pub fn has_ipv6(&self) -> bool {
+        match *self {}
+    }
+
+    /// Cannot be called.
+    pub fn apply(&mut self, _config: &RouterConfig) -> Vec<String> {
         match *self {}
     }
 

@@ -22,6 +22,10 @@ const MTU: u32 = 1280;
 /// Says where routes are put: `main`, `policy` or `auto`.
 const LAYOUT: &str = "TS_DEBUG_ROUTE_LAYOUT";
 
+/// What an exit node is good for where routes have to be in the main table.
+const NO_EXIT: &str = "the chosen exit node is not used: this kernel follows no policy rules, so that packets of the \
+                       tunnel itself would be led into it; traffic to the internet goes out as ever";
+
 /// Below this IPv4 itself does not work everywhere, above it no batch has room.
 const MTU_RANGE: std::ops::RangeInclusive<u32> = 576..=9000;
 
@@ -82,17 +86,10 @@ fn open_one(name: &str) -> Result<(Interface, Packets), Error> {
     let packets = Packets { tun: tun.clone(), mtu: mtu as usize, reader, writer };
     let mut interface = Interface { tun, router, rules: iptables::Rules::default(), mtu, applied: None };
     // Away with what a killed run may have left on an interface that outlived it.
-    interface.apply(&RouterConfig::default());
-    Ok((interface, packets))
-}
-
-/// The main table, which every kernel follows, unless somebody wants upstream's table of its own.
-fn layout(wanted: Option<&str>) -> Layout {
-    match wanted {
-        Some("auto") => Layout::Auto,
-        Some("policy") => Layout::Policy,
-        _ => Layout::Main,
+    for problem in interface.apply(&RouterConfig::default()) {
+        log::warn!("{problem}");
     }
+    Ok((interface, packets))
 }
 
 fn mtu(wanted: Option<&str>) -> u32 {
@@ -103,6 +100,17 @@ fn mtu(wanted: Option<&str>) -> u32 {
         log::warn!("TS_DEBUG_MTU={wanted:?} is no number from {least} to {most}; using {MTU}");
         MTU
     })
+}
+
+/// The main table, which every kernel follows, unless an exit node needs more, or somebody says so.
+fn layout(wanted: Option<&str>, config: &RouterConfig) -> Layout {
+    match wanted {
+        Some("auto") => Layout::Auto,
+        Some("policy") => Layout::Policy,
+        Some("main") => Layout::Main,
+        _ if config.leads_out() => Layout::Auto,
+        _ => Layout::Main,
+    }
 }
 
 /// Removes what former runs have left on the interfaces named.
@@ -122,27 +130,45 @@ impl Interface {
         self.tun.name()
     }
 
-    /// Brings addresses and routes to `config`; what does not work is logged in one line and tried again next time.
-    pub fn apply(&mut self, config: &RouterConfig) {
+    /// Whether it can have IPv6.
+    pub const fn has_ipv6(&self) -> bool {
+        self.router.has_ipv6()
+    }
+
+    /// Brings addresses and routes to `config`; what does not work is tried again next time, and returned.
+    pub fn apply(&mut self, config: &RouterConfig) -> Vec<String> {
         if self.applied.as_ref() == Some(config) {
-            return;
+            return Vec::new();
         }
-        let problems = self.router.apply(&Config {
+        let mut wanted = Config {
             mtu: self.mtu,
             up: true,
             addresses: config.addresses.clone(),
             routes: config.routes.clone(),
-            layout: layout(std::env::var(LAYOUT).ok().as_deref()),
-            ..Config::default()
-        });
-        let mut texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        texts.extend(self.rules.apply(self.tun.name(), self.router.has_ipv6(), config));
-        if texts.is_empty() {
-            self.applied = Some(config.clone());
-            return;
+            shut: config.shut.clone(),
+            around: config.around.clone(),
+            layout: layout(std::env::var(LAYOUT).ok().as_deref(), config),
+        };
+        let mut texts = Vec::new();
+        let mut problems = Vec::new();
+        if wanted.layout != Layout::Main {
+            problems = self.router.apply(&wanted);
         }
-        self.applied = None;
-        log::error!("{}: {}", self.tun.name(), texts.join("; "));
+        let loops = config.leads_out()
+            && (wanted.layout == Layout::Main || self.router.layout() == Some(Layout::Main));
+        if loops || wanted.layout == Layout::Main {
+            if loops {
+                // Nothing would keep the tunnel's own packets out of it.
+                wanted.routes.retain(|net| net.prefix_len() != 0);
+                wanted.shut.clear();
+                texts.push(NO_EXIT.to_owned());
+            }
+            problems = self.router.apply(&wanted);
+        }
+        texts.extend(problems.iter().map(ToString::to_string));
+        texts.extend(self.rules.apply(self.tun.name(), self.router.has_ipv6(), config));
+        self.applied = texts.is_empty().then(|| config.clone());
+        texts
     }
 
     /// Removes what was set.
@@ -192,6 +218,22 @@ mod tests {
         assert_eq!(mtu(Some("1400")), 1400);
         assert_eq!(mtu(Some("20")), 1280);
         assert_eq!(mtu(Some("x")), 1280);
+    }
+
+    #[test]
+    fn where_routes_are_put() {
+        let plain = RouterConfig::default();
+        let out = RouterConfig { routes: vec!["::/0".parse().expect("net")], ..RouterConfig::default() };
+        for (text, layouts) in [
+            ("", [Layout::Main, Layout::Auto]),
+            ("x", [Layout::Main, Layout::Auto]),
+            ("main", [Layout::Main; 2]),
+            ("policy", [Layout::Policy; 2]),
+            ("auto", [Layout::Auto; 2]),
+        ] {
+            assert_eq!([&plain, &out].map(|config| layout(Some(text), config)), layouts, "{text}");
+        }
+        assert_eq!(layout(None, &out), Layout::Auto);
     }
 
     #[test]
