@@ -53,6 +53,12 @@ pub struct Env {
 }
 
 impl Env {
+    /// Seconds since 1970.
+    fn seconds(&self) -> i64 {
+        let age = self.now.duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.as_secs());
+        i64::try_from(age).unwrap_or(i64::MAX)
+    }
+
     /// The environment variable `name`; of one that is not set, nothing.
     fn var(&self, name: &str) -> &str {
         self.vars.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)

@@ -49,8 +49,7 @@ fn list(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     if nodes.is_empty() {
         return Err(Stop::Error(format!("no exit nodes found for {}", quote(filter))));
     }
-    let now = run.env.now.duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.as_secs());
-    let now = Time::from_unix(i64::try_from(now).unwrap_or(i64::MAX));
+    let now = Time::from_unix(run.env.seconds());
     run.console.say(&listed(nodes, filter.is_empty(), now));
     Ok(())
 }

@@ -82,23 +82,12 @@ fn bracketed(ip: IpAddr) -> String {
 
 /// Every field from its flag; only the marked ones count.
 fn fill(prefs: &mut Prefs, matches: &Matches) -> Result<Option<&'static str>, String> {
-    prefs.profile_name = matches.word("nickname").to_owned();
-    prefs.route_all = matches.on("accept-routes");
-    prefs.corp_dns = matches.on("accept-dns");
-    prefs.exit_node_allow_lan_access = matches.on("exit-node-allow-lan-access");
-    prefs.shields_up = matches.on("shields-up");
-    prefs.run_ssh = matches.on("ssh");
+    let warning = up::shared(prefs, matches)?;
     prefs.run_web_client = matches.on("webclient");
-    prefs.hostname = matches.word("hostname").to_owned();
-    prefs.operator_user = matches.word("operator").to_owned();
-    prefs.no_snat = !matches.on("snat-subnet-routes");
     prefs.sync = OptBool::from(matches.on("sync"));
     prefs.auto_update.check = matches.on("update-check");
     prefs.auto_update.apply = OptBool::from(matches.on("auto-update"));
-    prefs.app_connector.advertise = matches.on("advertise-connector");
-    prefs.posture_checking = matches.on("report-posture");
     prefs.remote_config = matches.on("remote-config");
-    prefs.no_stateful_filtering = OptBool::from(!matches.on("stateful-filtering"));
     let port = matches.word("relay-server-port");
     if !port.is_empty() {
         let port = port
@@ -113,14 +102,13 @@ fn fill(prefs: &mut Prefs, matches: &Matches) -> Result<Option<&'static str>, St
             let quoted = crate::args::quote(word);
             let fault =
                 || format!("failed to set relay server static endpoints: {quoted} is not a valid IP:port");
-            list.push(word.parse().map_err(|_| fault())?);
+            let endpoint = word.parse().map_err(|_| fault())?;
+            if let Err(at) = list.binary_search(&endpoint) {
+                list.insert(at, endpoint);
+            }
         }
-        list.sort();
-        list.dedup();
         prefs.relay_server_static_endpoints = Some(list);
     }
-    let (mode, warning) = flags::netfilter_mode(matches.word("netfilter-mode"))?;
-    prefs.netfilter_mode = mode;
     Ok(warning)
 }
 

@@ -65,8 +65,7 @@ fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     }
     let show =
         Show { active: matches.on("active"), own: matches.on("self"), peers, header: matches.on("header") };
-    let now = run.env.now.duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.as_secs());
-    let now = Time::from_unix(i64::try_from(now).unwrap_or(i64::MAX));
+    let now = Time::from_unix(run.env.seconds());
     run.console.say(&status::text(&status, show, now));
     Ok(())
 }

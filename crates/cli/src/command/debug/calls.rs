@@ -117,8 +117,7 @@ pub(super) fn expire(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     if span.0 == 0 {
         return Err(Stop::from("usage: tailscale debug set-expire --in=<duration>"));
     }
-    let now = run.env.now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let at = i64::try_from(now).unwrap_or(i64::MAX).saturating_add(span.0 / 1_000_000_000);
+    let at = run.env.seconds().saturating_add(span.0 / 1_000_000_000);
     Ok(run.wait(run.client.set_expiry_sooner(at))?)
 }
 
