@@ -4,7 +4,7 @@ mod support;
 
 use expect_test::expect;
 use serde_json::json;
-use support::{Script, check, recorded, state};
+use support::{Script, check, recorded, run, run_as, state};
 
 #[test]
 fn switch() {
@@ -453,4 +453,22 @@ fn help_and_mistakes() {
             -- status 2
         "#]],
     );
+}
+
+#[test]
+fn a_build_without_debug_says_so() {
+    let few = |env: &mut cli::Env| env.commands = &cli::USUAL_COMMANDS;
+    let help = run_as(&recorded(), "debug --help", few).err;
+    assert!(help.contains("\n  watch-ipn  ") && !help.contains("restun"), "{help}");
+    let done = run_as(&recorded(), "debug rotate-disco-key", few);
+    assert_eq!(
+        (done.status, done.err.as_str()),
+        (
+            1,
+            "tailscale debug: unknown subcommand: rotate-disco-key\n\
+             The other commands come with feature debug, which is not in this build.\n"
+        )
+    );
+    let all = run(&recorded(), "debug --help").err;
+    assert!(all.contains("restun") && !all.contains("feature debug"), "{all}");
 }

@@ -34,6 +34,9 @@ impl ArgError {
             message.push_str(&format!("\n'tailscale {word}' is for a part that is not in this build."));
         } else if let Some(nearest) = nearest(word, &mut known) {
             message.push_str(&format!("\nDid you mean '{path} {nearest}'?"));
+        } else if path != "tailscale" && !parent.more.is_empty() {
+            message.push('\n');
+            message.push_str(parent.more);
         }
         Self { message, usage: String::new(), status: 1 }
     }
@@ -45,12 +48,11 @@ impl ArgError {
 }
 
 /// Commands of Go's tool for parts that are not here.
-const LEFT_OUT: [&str; 21] = [
+const LEFT_OUT: [&str; 20] = [
     "appc-routes",
     "cert",
     "completion",
     "configure",
-    "debug",
     "dns",
     "drive",
     "file",

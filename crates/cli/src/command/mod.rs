@@ -90,11 +90,12 @@ const USUAL: [&Command; 18] = [
     &bugreport::COMMAND,
 ];
 
-const ALL: [&Command; 19] = {
-    let mut all = [&debug::COMMAND; 19];
+/// All of them, and a `debug`.
+const fn with(debug: &'static Command) -> [&'static Command; 19] {
+    let mut all = [debug; 19];
     all.split_at_mut(18).0.copy_from_slice(&USUAL);
     all
-};
+}
 
 const ROOT: Command = Command {
     name: "tailscale",
@@ -107,11 +108,11 @@ const ROOT: Command = Command {
 
 const FLAGS: &[Flag] = &[text("socket", "", "path of tailscaled's socket")];
 
-/// The command line without `debug`.
-pub static USUAL_COMMANDS: Command = Command { commands: &USUAL, ..ROOT };
+/// The command line for a build without feature `debug`.
+pub static USUAL_COMMANDS: Command = Command { commands: &const { with(&debug::ALWAYS) }, ..ROOT };
 
-/// The command line with `debug`.
-pub static ALL_COMMANDS: Command = Command { commands: &ALL, ..ROOT };
+/// The command line with all of `debug`.
+pub static ALL_COMMANDS: Command = Command { commands: &const { with(&debug::COMMAND) }, ..ROOT };
 
 /// Runs the command that was typed: `typed` is what it and those above it were given.
 pub(crate) fn dispatch(typed: &[Matches], env: &Env, console: &mut Console<'_>, waiter: &Waiter) -> Outcome {

@@ -9,7 +9,7 @@ use localapi::types::ReloadConfigResponse;
 use localapi::types::mask::NO_NETMAP;
 use localapi::{Bytes, Method};
 
-pub(super) use table::COMMAND;
+pub(super) use table::{ALWAYS, COMMAND};
 
 use super::{Run, no_words};
 use crate::args::Matches;

@@ -23,11 +23,8 @@ const fn plain(name: &'static str, usage: &'static str, about: &'static str, run
     Command { name, usage, about, run: Some(run), ..Command::PLAIN }
 }
 
+/// All of it.
 pub(in crate::command) static COMMAND: Command = Command {
-    name: "debug",
-    usage: "tailscale debug <subcommand>",
-    about: "Look inside the daemon",
-    hidden: true,
     commands: &[
         plain!("break-derp-conns", "Close the connections to DERP relays", act),
         plain!("break-tcp-conns", "Close all TCP connections of the daemon", act),
@@ -35,7 +32,7 @@ pub(in crate::command) static COMMAND: Command = Command {
         &COMPONENT_LOGS,
         plain!("control-knobs", "Print what control has switched on or off", knobs),
         plain!("derp", " <region>", "Have the daemon test a DERP region", derp),
-        plain!("derp-map", "Print the DERP map", derp_map),
+        &DERP_MAP,
         plain!("derp-set-on-demand", "Have no home relay (others cannot reach this node)", act),
         plain!("derp-unset-on-demand", "Have a home relay again", act),
         plain!("force-netmap-update", "Have the daemon go through the network map again", act),
@@ -58,15 +55,29 @@ pub(in crate::command) static COMMAND: Command = Command {
         plain!("pick-new-derp", "Move to another home relay for a while", act),
         &PREFS,
         plain!("rebind", "Open the sockets anew, and see which connections still work", act),
-        plain!("reload-config", "Have the configuration file read again", reload_config),
+        &RELOAD_CONFIG,
         plain!("restun", "Measure the way to the relays anew", act),
         plain!("rotate-disco-key", "Make a new discovery key", act),
         &SET_EXPIRE,
         plain!("statedir", "Print the daemon's state directory", state_dir),
         &WATCH,
     ],
+    more: "",
+    ..ALWAYS
+};
+
+/// What asks for nothing that a daemon may lack: few bytes, and the first things to look at when there is trouble.
+pub(in crate::command) const ALWAYS: Command = Command {
+    name: "debug",
+    usage: "tailscale debug <subcommand>",
+    about: "Look inside the daemon",
+    more: MORE,
+    hidden: true,
+    commands: &[&DERP_MAP, &LOCALAPI, &PREFS, &RELOAD_CONFIG, &WATCH],
     ..Command::PLAIN
 };
+
+const MORE: &str = "The other commands come with feature debug, which is not in this build.";
 
 const COMPONENT_LOGS: Command = Command {
     flags: &[&[duration("for", "1h0m0s", "how long; 0s ends it")]],
@@ -77,6 +88,15 @@ const COMPONENT_LOGS: Command = Command {
         component_logs,
     )
 };
+
+const DERP_MAP: Command = plain("derp-map", "tailscale debug derp-map", "Print the DERP map", derp_map);
+
+const RELOAD_CONFIG: Command = plain(
+    "reload-config",
+    "tailscale debug reload-config",
+    "Have the configuration file read again",
+    reload_config,
+);
 
 const LOCALAPI: Command = Command {
     flags: &[&[switch("v", false, "print status and headers, too")]],

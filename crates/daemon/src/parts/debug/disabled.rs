@@ -8,7 +8,7 @@ use std::rc::Rc;
 /// The name of the feature, if it is in this build.
 pub const FEATURE: Option<&str> = None;
 
-/// The command line without `debug`.
+/// The command line without most of `debug`.
 pub static COMMANDS: &cli::Command = &cli::USUAL_COMMANDS;
 
 /// 404, as upstream.
