@@ -1,0 +1,53 @@
+//! MagicDNS: what a node answers itself, whom it asks for the rest, and what it tells the machine's own resolver.
+//!
+//! Owns: reading and writing DNS messages as far as a stub resolver needs it ([`message`]), the whole configuration
+//! ([`Config`]) and how it follows from the netmap ([`wanted`]), answers that need no network ([`local`]), one
+//! forwarded query as a pure state machine ([`race`]) and what drives many of them ([`forward`]), and the table of
+//! providers that speak DNS over HTTPS ([`providers`]).
+//! Leaves out: the sockets that queries come in by, TLS and HTTP, the netmap's changes, clocks. It knows nothing of
+//! the daemon. Protocol reference §9.
+//!
+//! Queries are hostile, and so are answers: nothing here panics, and nothing grows with what somebody sends.
+
+pub mod config;
+pub mod forward;
+pub mod frames;
+pub mod hosts;
+pub mod local;
+pub mod message;
+pub mod name;
+pub mod providers;
+pub mod race;
+mod reverse;
+pub mod upstream;
+mod via;
+pub mod wanted;
+
+pub use config::Config;
+pub use hosts::Hosts;
+pub use local::Answer;
+pub use upstream::Upstream;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Where MagicDNS is reached by IPv4.
+pub const SERVICE_V4: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 100);
+/// Where MagicDNS is reached by IPv6.
+pub const SERVICE_V6: Ipv6Addr = Ipv6Addr::new(0xfd7a, 0x115c, 0xa1e0, 0, 0, 0, 0, 0x53);
+
+/// Whether this is our own resolver, to which nothing is ever forwarded.
+pub fn is_service(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4 == SERVICE_V4,
+        IpAddr::V6(v6) => v6 == SERVICE_V6 || v6.to_ipv4_mapped() == Some(SERVICE_V4),
+    }
+}
+
+/// How a query came, and so how large its answer may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// A datagram: 512 bytes, or what the asker names by EDNS.
+    Udp,
+    /// A stream: 65535 bytes.
+    Tcp,
+}

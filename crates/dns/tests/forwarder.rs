@@ -1,0 +1,354 @@
+//! Forwarding through sockets: upstreams made of memory in time that does not pass, and one on loopback.
+
+mod common;
+
+use common::{Asked as Question, forwarding};
+use dns::forward::{Asked, Datagrams, Forwarded, Forwarder, Net, Pending, Stream, send};
+use dns::message::{self, HEADER};
+use dns::{Answer, Transport};
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::RecordType;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{Instant, Sleep, sleep};
+
+/// What is done to the query to make an answer of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Lie {
+    Nothing,
+    WrongId,
+    WrongName,
+    WrongKind,
+    NoResponse,
+    Cut(usize),
+    ServFail,
+    Truncated,
+    /// So many bytes behind the question.
+    Large(usize),
+}
+
+fn answer(query: &[u8], lie: Lie) -> Vec<u8> {
+    let mut bytes = query.to_vec();
+    bytes[2] |= 0x80;
+    match lie {
+        Lie::Nothing => {}
+        Lie::WrongId => bytes[1] ^= 1,
+        Lie::WrongName => bytes[HEADER + 1] ^= 1,
+        Lie::WrongKind => bytes[query.len() - 3] ^= 28,
+        Lie::NoResponse => bytes[2] &= 0x7f,
+        Lie::Cut(length) => bytes.truncate(length),
+        Lie::ServFail => bytes[3] = 2,
+        Lie::Truncated => bytes[2] |= 2,
+        Lie::Large(more) => bytes.resize(bytes.len() + more, 0),
+    }
+    bytes
+}
+
+/// Answers after so many milliseconds each; without any, the port is closed.
+type Script = Vec<(u64, Lie)>;
+
+/// Upstreams of memory.
+#[derive(Default)]
+struct World {
+    udp: Option<Script>,
+    tcp: Option<Script>,
+    https: Option<Script>,
+    ids: Cell<u16>,
+    /// How, and under which number.
+    asked: Rc<RefCell<Vec<(&'static str, u16)>>>,
+    open: Rc<Cell<u32>>,
+}
+
+/// An answer and when it comes.
+type Coming = (Pin<Box<Sleep>>, Vec<u8>);
+
+struct Socket {
+    coming: RefCell<VecDeque<Coming>>,
+    open: Rc<Cell<u32>>,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.open.set(self.open.get() - 1);
+    }
+}
+
+impl Datagrams for Socket {
+    fn poll_receive(&self, context: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut coming = self.coming.borrow_mut();
+        let Some((when, bytes)) = coming.front_mut() else { return Poll::Pending };
+        if when.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        let length = bytes.len().min(room.len());
+        room[..length].copy_from_slice(&bytes[..length]);
+        coming.pop_front();
+        Poll::Ready(Ok(length))
+    }
+}
+
+impl Net for World {
+    fn udp(&self, _: SocketAddr, bytes: &[u8]) -> io::Result<Box<dyn Datagrams>> {
+        self.asked.borrow_mut().push(("udp", message::id(bytes)));
+        let script = self.udp.as_ref().ok_or(io::ErrorKind::ConnectionRefused)?;
+        let coming = script
+            .iter()
+            .map(|(after, lie)| (Box::pin(sleep(Duration::from_millis(*after))), answer(bytes, *lie)));
+        self.open.set(self.open.get() + 1);
+        Ok(Box::new(Socket { coming: RefCell::new(coming.collect()), open: Rc::clone(&self.open) }))
+    }
+
+    fn tcp(&self, _: SocketAddr) -> Pending<io::Result<Box<dyn Stream>>> {
+        let script = self.tcp.clone();
+        let asked = Rc::clone(&self.asked);
+        Box::pin(async move {
+            asked.borrow_mut().push(("tcp", 0));
+            let script = script.ok_or(io::ErrorKind::ConnectionRefused)?;
+            let (ours, mut theirs) = tokio::io::duplex(1024);
+            tokio::spawn(async move {
+                let length = theirs.read_u16().await.expect("a length");
+                let mut query = vec![0; length.into()];
+                theirs.read_exact(&mut query).await.expect("a query");
+                for (after, lie) in script {
+                    sleep(Duration::from_millis(after)).await;
+                    let answer = answer(&query, lie);
+                    theirs.write_u16(answer.len() as u16).await.ok();
+                    theirs.write_all(&answer).await.ok();
+                }
+                sleep(Duration::from_secs(60)).await;
+            });
+            Ok(Box::new(ours) as Box<dyn Stream>)
+        })
+    }
+
+    fn post(&self, _: &str, addresses: Vec<IpAddr>, message: Vec<u8>) -> Pending<io::Result<Vec<u8>>> {
+        self.asked
+            .borrow_mut()
+            .push((if addresses.is_empty() { "http" } else { "https" }, message::id(&message)));
+        let script = self.https.clone();
+        Box::pin(async move {
+            let script = script.ok_or(io::ErrorKind::ConnectionRefused)?;
+            let Some((after, lie)) = script.first() else { return std::future::pending().await };
+            sleep(Duration::from_millis(*after)).await;
+            Ok(answer(&message, *lie))
+        })
+    }
+
+    fn random(&self) -> u16 {
+        self.ids.set(self.ids.get().wrapping_add(0x1357));
+        self.ids.get()
+    }
+}
+
+/// What a resolver with one upstream makes of a question.
+fn asked(upstream: &str, question: &[u8], transport: Transport) -> Asked {
+    let resolver = forwarding(upstream);
+    match resolver.answer(question, transport, 0) {
+        Answer::Ask(steps) => Asked { query: question.to_vec(), transport, steps: Rc::clone(steps) },
+        other => panic!("{other:?}"),
+    }
+}
+
+fn question() -> Vec<u8> {
+    let mut question = Question::new("www.example.com.", RecordType::A);
+    question.message.metadata.id = 0xabcd;
+    question.bytes()
+}
+
+/// Runs one query; answers code, milliseconds, bytes, and who was asked how.
+async fn run(upstream: &str, world: World, transport: Transport) -> (ResponseCode, u64, usize, String, u32) {
+    let asked_log = Rc::clone(&world.asked);
+    let open = Rc::clone(&world.open);
+    let forwarder = Forwarder::new(world, true);
+    let begun = Instant::now();
+    let Forwarded { reply, .. } =
+        forwarder.forward(asked(upstream, &question(), transport)).await.expect("forwarded");
+    let took = begun.elapsed().as_millis() as u64;
+    assert_eq!(message::id(&reply), 0xabcd, "the asker's own number");
+    assert!(asked_log.borrow().iter().all(|(_, id)| *id != 0xabcd), "a number of its own");
+    assert_eq!(open.get(), 0, "every socket is closed");
+    let code = ResponseCode::from(0, message::code(&reply));
+    let how = asked_log.borrow().iter().map(|(how, _)| *how).collect::<Vec<_>>().join(" ");
+    (code, took, reply.len(), how, forwarder.counters().foreign.load(Relaxed))
+}
+
+const OK: ResponseCode = ResponseCode::NoError;
+const FAIL: ResponseCode = ResponseCode::ServFail;
+const PLAIN: &str = "192.0.2.1";
+
+#[tokio::test(start_paused = true)]
+async fn by_the_table() {
+    use Lie::*;
+    let size = question().len();
+    let some = |script: &[(u64, Lie)]| Some(script.to_vec());
+    let table = [
+        // Upstream, UDP, TCP, HTTPS; code, time, bytes, who was asked, foreign answers.
+        (PLAIN, some(&[(20, Nothing)]), None, None, (OK, 20, size, "udp", 0)),
+        // Who guesses is counted, and the answer is still waited for.
+        (
+            PLAIN,
+            some(&[
+                (1, WrongId),
+                (1, WrongName),
+                (1, WrongKind),
+                (1, NoResponse),
+                (1, Cut(11)),
+                (20, Nothing),
+            ]),
+            None,
+            None,
+            (OK, 20, size, "udp", 5),
+        ),
+        // Who guesses without end closes the socket.
+        (PLAIN, Some(vec![(1, WrongId); 40]), some(&[(30, Nothing)]), None, (OK, 31, size, "udp tcp", 16)),
+        (PLAIN, some(&[]), some(&[(30, Nothing)]), None, (OK, 2030, size, "udp tcp", 0)),
+        (PLAIN, None, some(&[(30, Nothing)]), None, (OK, 30, size, "udp tcp", 0)),
+        (PLAIN, some(&[]), some(&[(30, WrongId)]), None, (FAIL, 10_000, size, "udp tcp", 1)),
+        (PLAIN, None, None, None, (FAIL, 0, size, "udp tcp", 0)),
+        (PLAIN, some(&[(5, ServFail)]), None, None, (FAIL, 5, size, "udp", 0)),
+        // Larger than what is passed on.
+        (PLAIN, some(&[(5, Large(6000))]), None, None, (OK, 5, 4095, "udp", 0)),
+        // A provider: HTTPS has half a second, unless it fails.
+        ("8.8.8.8", some(&[(20, Nothing)]), None, some(&[(300, Nothing)]), (OK, 300, size, "https", 0)),
+        ("8.8.8.8", some(&[(20, Nothing)]), None, some(&[(800, Nothing)]), (OK, 520, size, "https udp", 0)),
+        ("8.8.8.8", some(&[(20, Nothing)]), None, None, (OK, 20, size, "https udp", 0)),
+        ("8.8.8.8", some(&[(20, Nothing)]), None, some(&[(7, WrongName)]), (OK, 27, size, "https udp", 1)),
+        // An exit node.
+        ("http://100.64.0.1:4/dns-query", None, None, some(&[(9, Nothing)]), (OK, 9, size, "http", 0)),
+        ("http://100.64.0.1:4/dns-query", None, None, None, (FAIL, 0, size, "http", 0)),
+        ("tls://192.0.2.1", None, None, None, (FAIL, 0, size, "", 0)),
+    ];
+    for (upstream, udp, tcp, https, (code, time, bytes, how, foreign)) in table {
+        let context = format!("{upstream} {udp:?} {tcp:?} {https:?}");
+        let world = World { udp, tcp, https, ..World::default() };
+        let ended = run(upstream, world, Transport::Udp).await;
+        assert_eq!(ended, (code, time, bytes, how.to_owned(), foreign), "{context}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn by_tcp_the_whole_answer_comes() {
+    let world = || World {
+        udp: Some(vec![(5, Lie::Truncated)]),
+        tcp: Some(vec![(30, Lie::Large(20_000))]),
+        ..World::default()
+    };
+    let size = question().len();
+    assert_eq!(run(PLAIN, world(), Transport::Tcp).await, (OK, 30, size + 20_000, "udp tcp".into(), 0));
+    assert_eq!(run(PLAIN, world(), Transport::Udp).await, (OK, 5, size, "udp".into(), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_asker_cannot_take_is_marked() {
+    let world = || World { udp: Some(vec![(5, Lie::Large(900))]), ..World::default() };
+    for (query, cut) in [
+        (question(), true),
+        (Question::new("x.example.", RecordType::A).with_size(600), true),
+        (Question::new("x.example.", RecordType::A).with_size(1232), false),
+        (Question::new("x.example.", RecordType::A).with_size(65535), false),
+    ] {
+        let forwarder = Forwarder::new(world(), true);
+        let reply = forwarder.forward(asked(PLAIN, &query, Transport::Udp)).await.expect("forwarded").reply;
+        assert_eq!(message::flags(&reply) & message::flag::TRUNCATED != 0, cut);
+        assert_eq!(message::size(&reply[..query.len()]), message::size(&query).min(4095));
+    }
+}
+
+/// Ten thousand at once: as many sockets as there are places, and the rest is dropped and counted.
+#[tokio::test(start_paused = true)]
+async fn a_flood_is_bounded() {
+    let world = World { udp: Some(vec![]), tcp: Some(vec![]), ..World::default() };
+    let open = Rc::clone(&world.open);
+    let forwarder = Rc::new(Forwarder::new(world, true));
+    let asked = || asked(PLAIN, &question(), Transport::Udp);
+    let (steps, query) = (asked().steps, question());
+    let set = tokio::task::LocalSet::new();
+    let tasks: Vec<_> = (0..10_000)
+        .map(|_| {
+            let (forwarder, steps, query) = (Rc::clone(&forwarder), Rc::clone(&steps), query.clone());
+            set.spawn_local(async move {
+                forwarder.forward(Asked { query, transport: Transport::Udp, steps }).await.is_some()
+            })
+        })
+        .collect();
+    set.run_until(async {
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(open.get(), 256);
+        let mut answered = 0;
+        for task in tasks {
+            answered += u32::from(task.await.expect("ends"));
+        }
+        assert_eq!(answered, 256);
+    })
+    .await;
+    let counters = forwarder.counters();
+    assert_eq!((counters.forwarded.load(Relaxed), counters.dropped.load(Relaxed)), (256, 9744));
+    assert_eq!((counters.failed.load(Relaxed), open.get()), (256, 0));
+    // There is room again, and one that is given up gives its place back.
+    for _ in 0..1000 {
+        let given_up = tokio::time::timeout(Duration::from_millis(1), forwarder.forward(asked())).await;
+        assert!(given_up.is_err());
+    }
+    assert_eq!(counters.dropped.load(Relaxed), 9744);
+}
+
+/// Real sockets.
+struct Loopback;
+
+impl Net for Loopback {
+    fn udp(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<Box<dyn Datagrams>> {
+        send(std::net::UdpSocket::bind("127.0.0.1:0")?, to, bytes)
+    }
+
+    fn tcp(&self, to: SocketAddr) -> Pending<io::Result<Box<dyn Stream>>> {
+        Box::pin(async move { Ok(Box::new(tokio::net::TcpStream::connect(to).await?) as Box<dyn Stream>) })
+    }
+
+    fn post(&self, _: &str, _: Vec<IpAddr>, _: Vec<u8>) -> Pending<io::Result<Vec<u8>>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+
+    fn random(&self) -> u16 {
+        0x4242
+    }
+}
+
+/// A forged answer with the right number and question from another port does not arrive.
+#[tokio::test]
+async fn on_loopback() {
+    let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("binds");
+    let address = server.local_addr().expect("an address");
+    let poisoner = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("binds");
+    let serving = tokio::spawn(async move {
+        let mut room = [0; 512];
+        let mut ports = Vec::new();
+        for _ in 0..3 {
+            let (length, from) = server.recv_from(&mut room).await.expect("a query");
+            ports.push(from.port());
+            let mut forged = answer(&room[..length], Lie::Nothing);
+            forged[3] = 3;
+            poisoner.send_to(&forged, from).await.expect("sends");
+            server.send_to(&answer(&room[..length], Lie::WrongId), from).await.expect("sends");
+            server.send_to(&answer(&room[..length], Lie::Nothing), from).await.expect("sends");
+        }
+        ports
+    });
+    let forwarder = Forwarder::new(Loopback, true);
+    for _ in 0..3 {
+        let asked = asked(&address.to_string(), &question(), Transport::Udp);
+        let reply = forwarder.forward(asked).await.expect("forwarded").reply;
+        let read = Message::from_vec(&reply).expect("reads");
+        assert_eq!((read.metadata.id, read.metadata.response_code), (0xabcd, OK));
+    }
+    let ports = serving.await.expect("served");
+    assert_ne!(ports[0], ports[1]);
+    assert_eq!(forwarder.counters().foreign.load(Relaxed), 3);
+}
