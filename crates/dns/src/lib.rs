@@ -2,8 +2,8 @@
 //!
 //! Owns: reading and writing DNS messages as far as a stub resolver needs it ([`message`]), the whole configuration
 //! ([`Config`]) and how it follows from the netmap ([`wanted`]), answers that need no network ([`local`]), one
-//! forwarded query as a pure state machine ([`race`]) and what drives many of them ([`forward`]), and the table of
-//! providers that speak DNS over HTTPS ([`providers`]).
+//! forwarded query as a pure state machine ([`race`]) and what drives many of them ([`forward`]), the table of
+//! providers that speak DNS over HTTPS ([`providers`]), and the machine's resolv.conf ([`resolvconf`]).
 //! Leaves out: the sockets that queries come in by, TLS and HTTP, the netmap's changes, clocks. It knows nothing of
 //! the daemon. Protocol reference §9.
 //!
@@ -18,6 +18,7 @@ pub mod message;
 pub mod name;
 pub mod providers;
 pub mod race;
+pub mod resolvconf;
 mod reverse;
 pub mod upstream;
 mod via;
@@ -28,6 +29,7 @@ pub use hosts::Hosts;
 pub use local::Answer;
 pub use upstream::Upstream;
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Where MagicDNS is reached by IPv4.
@@ -50,4 +52,27 @@ pub enum Transport {
     Udp,
     /// A stream: 65535 bytes.
     Tcp,
+}
+
+/// What the machine does not let us do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The file, or one beside it, cannot be written.
+    #[error(
+        "cannot write {path}: {reason}; tailnet names are found only by asking 100.100.100.100 (make it writable, or set --accept-dns=false)"
+    )]
+    Unwritable {
+        /// Which.
+        path: Cow<'static, str>,
+        /// In the system's words.
+        reason: Cow<'static, str>,
+    },
+    /// The file is there and cannot be read.
+    #[error("cannot read {path}: {reason}")]
+    Unreadable {
+        /// Which.
+        path: Cow<'static, str>,
+        /// In the system's words.
+        reason: Cow<'static, str>,
+    },
 }
