@@ -19,7 +19,8 @@ pub struct SessionKeys {
     pub send: [u8; 32],
     /// Key of packets we receive.
     pub recv: [u8; 32],
-    /// When the handshake ended; the lines stop using the keys 180 s later by themselves.
+    /// When the handshake ended; the lines stop sealing with the keys 175 s later and opening 180 s later
+    /// by themselves.
     pub born: Tick,
     /// We began the handshake: we may send at once, and we are the one to renew it.
     pub initiator: bool,

@@ -16,6 +16,9 @@ use zeroize::Zeroizing;
 pub(super) const DATA: u32 = 4;
 /// Milliseconds after which a session's keys are not used any more.
 pub const REJECT_AFTER_TIME: u32 = 180_000;
+/// Milliseconds after which nothing more is sealed with them: what is on its way then still arrives while its receiver
+/// takes it, and what comes later waits for the next session instead of being lost.
+const LAST_SEALED: u32 = REJECT_AFTER_TIME - 5_000;
 /// Messages after which the sender must ask for a new session.
 pub const REKEY_AFTER_MESSAGES: u64 = 1 << 60;
 /// Counter from which on nothing is sent or accepted.
@@ -88,7 +91,7 @@ impl SendSession {
 
     /// Whether it may still seal at `now`.
     pub fn usable(&mut self, now: Tick) -> bool {
-        self.spent |= now.since(self.born) >= REJECT_AFTER_TIME || self.counter >= REJECT_AFTER_MESSAGES;
+        self.spent |= now.since(self.born) >= LAST_SEALED || self.counter >= REJECT_AFTER_MESSAGES;
         !self.spent
     }
 

@@ -167,10 +167,10 @@ fn what_waits_is_not_sent_once_stopped() {
 fn a_session_ends_by_itself() {
     let (mut a, _) = joined();
     a.control.inject_tx(&echo(1, 2), None).expect("room");
-    a.turn(Tick(NOW.0 + 179_999));
+    a.turn(Tick(NOW.0 + 174_999));
     assert_eq!(a.sent().len(), 1);
     a.control.inject_tx(&echo(1, 2), None).expect("room");
-    a.turn(Tick(NOW.0 + 180_000));
+    a.turn(Tick(NOW.0 + 175_000));
     assert!(a.sent().is_empty());
     assert_eq!(a.events(), [LineEvent::NeedHandshake(slot(2))]);
     let local = 0xaaaa_0004;
