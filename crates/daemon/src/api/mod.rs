@@ -120,9 +120,9 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> Response {
             Err(_) => Response::error(400, "invalid 'id' parameter"),
         },
         "check-ip-forwarding" => {
-            // As upstream: as if everything were to be forwarded.
-            let all = ["0.0.0.0/0", "::/0"].map(|net| net.parse::<ipnet::IpNet>());
-            let all: Vec<_> = all.into_iter().flatten().collect();
+            // As upstream: as if everything were to be forwarded, if there is an interface to forward from.
+            let all = ["0.0.0.0/0", "::/0"].iter().filter_map(|net| net.parse::<netmap::IpNet>().ok());
+            let all: Vec<_> = all.filter(|_| shared.backend.borrow().has_interface()).collect();
             let warning = advertiseroutes::forwarding_problem(&all).unwrap_or_default();
             Response::json(&CheckWarning { warning }, Indent::None)
         }

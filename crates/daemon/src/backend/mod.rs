@@ -246,6 +246,11 @@ impl Backend {
         self.settle(now);
     }
 
+    /// Whether there is a kernel interface.
+    pub const fn has_interface(&self) -> bool {
+        self.tun
+    }
+
     /// The map in force.
     pub fn netmap(&self) -> Option<&NetMap> {
         self.have_netmap.then_some(&self.netmap)
