@@ -16,11 +16,12 @@ const CROSS: &str = "cross";
 /// The plain ones that are tried, in this order.
 const PLAIN: [&str; 2] = ["nightly", "stable"];
 
-/// Where statically linked code stands is known; nothing unwinds, so the tables for it (half a megabyte) stay out. The
-/// outliner, which ARM has anyway at this level, takes 100 KB off amd64's code and a quarter of a megabyte off resident
-/// memory; traffic costs no more.
-const FLAGS: &str =
-    "-Crelocation-model=static -Cforce-unwind-tables=no -Cllvm-args=-enable-machine-outliner=always";
+/// Where statically linked code stands is known; nothing unwinds, so the tables for it (half a megabyte) stay out.
+const FLAGS: &str = "-Crelocation-model=static -Cforce-unwind-tables=no";
+
+/// Pieces of code that occur twice become functions. On 64-bit targets that takes 100 KB off the code and more off resident
+/// memory; traffic costs no more. On 32-bit ARM what is left packs worse than what was taken away (docs/size.md).
+const OUTLINED: &str = "-Cllvm-args=-enable-machine-outliner=always";
 
 /// A panic stops the program at once, without a line and the code that would write it (docs/size.md has the bytes, and
 /// docs/DEVELOPMENT.md how to find the place). Needs the standard library from source.
@@ -74,6 +75,9 @@ impl Toolchain {
         command.args(["run", self.name, "cargo", "build", "--release", "--package", "daemon"]);
         command.args(["--target", target.triple()]);
         let mut flags = FLAGS.to_owned();
+        if matches!(target, Target::Amd64 | Target::Arm64) {
+            flags = format!("{flags} {OUTLINED}");
+        }
         match self.library {
             Library::Source => {
                 command.args(["-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"]);
