@@ -1,6 +1,6 @@
 //! Without feature `useexitnode` traffic to the internet never goes through another node, whatever the settings say.
 
-use localapi::types::{ExitNodeSuggestion, Prefs};
+use localapi::types::Prefs;
 use netmap::{NetMap, Node, RegionId};
 
 /// The name of the feature, if it is in this build.
