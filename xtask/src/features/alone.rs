@@ -122,7 +122,11 @@ fn starts(binary: &Path, closure: &Closure) -> Result<()> {
         let has = closure.built.iter().any(|name| name == feature);
         for cli in node.clis() {
             match node.run(&cli, &["set", wish]) {
-                Ok(_) => ensure!(has, "{}: {wish} is taken without feature {feature}", cli.display()),
+                Ok(_) => {
+                    ensure!(has, "{}: {wish} is taken without feature {feature}", cli.display());
+                    // Nobody is both at once.
+                    node.run(&cli, &["set", "--advertise-exit-node=false"])?;
+                }
                 Err(error) => {
                     let text = format!("{error:#}");
                     ensure!(!has, "{}: {wish} is refused: {text}", cli.display());

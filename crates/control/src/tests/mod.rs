@@ -9,7 +9,6 @@ mod login;
 mod map;
 mod ping;
 mod server;
-mod speed;
 mod update;
 
 use crate::{Command, Event, Login, Options, Persisted, SelfReport, run};
