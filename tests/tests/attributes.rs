@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use blackbox::conversation::Conversation;
 use blackbox::direct::{Control, PORT};
 use blackbox::traffic::echo;
-use blackbox::{number, scenario};
+use blackbox::{number, quiet_enough, scenario};
 use lab::{Flavour, Need, Node, until};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -59,10 +59,14 @@ fn a_silent_node_sends_no_heartbeats_and_keeps_its_path() {
                 control.server.set_attributes(&control.view(node)?.key, &["silent-disco"]);
             }
             std::thread::sleep(Duration::from_secs(4));
-            let silent = count()?;
-            number("disco in 14 s of talk", format!("{usual}, by silent nodes {silent}"));
             ensure!(usual >= 12, "{usual} messages: nothing is measured");
-            ensure!(silent <= usual / 6, "{silent} messages of silent nodes, {usual} of others");
+            // A machine that stands still for a second makes a path look dead, and that is asked about.
+            quiet_enough(|| {
+                let silent = count()?;
+                number("disco in 14 s of talk", format!("{usual}, by silent nodes {silent}"));
+                let many = silent > usual / 6;
+                Ok(many.then(|| format!("{silent} messages of silent nodes, {usual} of others")))
+            })?;
             ensure!(direct(&one, &two)?.is_some() && direct(&two, &one)?.is_some(), "it has lost the path");
             // Nothing tells it that the path is dead but that nothing comes.
             two.host.block_udp()?;

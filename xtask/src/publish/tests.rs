@@ -148,7 +148,8 @@ fn a_line_that_is_cut_costs_a_chunk_and_not_the_push() {
     assert!(tag_of(registry.port, "1.0.0").is_some());
     assert!(cut.connections() > whole.connections(), "the line was cut");
     let more = cut.sent().saturating_sub(whole.sent());
-    assert!(more < BINARY, "{more} bytes were sent again");
+    // One layer at most, and once more where the machine is so busy that the line fails a second time.
+    assert!(more < 2 * BINARY, "{more} bytes were sent again");
 }
 
 #[test]
