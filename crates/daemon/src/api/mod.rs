@@ -10,7 +10,7 @@ mod offered;
 mod ping;
 mod stream;
 
-use crate::backend::{Command, Input, Reply};
+use crate::backend::{Command, Input, Reply, default_routes};
 use crate::node::Shared;
 use crate::parts::{advertiseroutes, debug, unixsocketidentity};
 use localapi::server::{Handler, LocalFuture, PeerCred, Permissions, Request, Response};
@@ -121,9 +121,9 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> Response {
         },
         "check-ip-forwarding" => {
             // As upstream: as if everything were to be forwarded, if there is an interface to forward from.
-            let all = ["0.0.0.0/0", "::/0"].iter().filter_map(|net| net.parse::<netmap::IpNet>().ok());
-            let all: Vec<_> = all.filter(|_| shared.backend.borrow().has_interface()).collect();
-            let warning = advertiseroutes::forwarding_problem(&all).unwrap_or_default();
+            let forwards = shared.backend.borrow().has_interface();
+            let warning = forwards.then(|| advertiseroutes::forwarding_problem(&default_routes())).flatten();
+            let warning = warning.unwrap_or_default();
             Response::json(&CheckWarning { warning }, Indent::None)
         }
         "check-udp-gro-forwarding" => Response::json(&CheckWarning::default(), Indent::None),

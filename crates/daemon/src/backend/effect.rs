@@ -2,6 +2,7 @@
 
 use super::input::Reply;
 use super::profiles::Changes;
+use ipnet::{Ipv4Net, Ipv6Net};
 use keys::{MachinePrivate, NodePrivate};
 use localapi::types::{NetfilterMode, Notify};
 use netmap::{DerpMap, IpNet, NodeId, RegionId, Set};
@@ -62,6 +63,11 @@ pub struct ControlStart {
 
 /// The addresses of tailnets (protocol reference §8.1).
 pub const TAILNET: [&str; 2] = ["100.64.0.0/10", "fd7a:115c:a1e0::/48"];
+
+/// The routes to everywhere, one a family.
+pub fn default_routes() -> [IpNet; 2] {
+    [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())]
+}
 
 /// What the system must know of us: the interface of the node, whole.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

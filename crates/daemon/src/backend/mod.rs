@@ -24,7 +24,9 @@ mod tests;
 mod waiting;
 mod whois;
 
-pub use effect::{ControlStart, Effect, Firewall, PeerSet, RelayConfig, RouterConfig, TAILNET};
+pub use effect::{
+    ControlStart, Effect, Firewall, PeerSet, RelayConfig, RouterConfig, TAILNET, default_routes,
+};
 pub use input::{Command, Input, Reply};
 pub use machine::State;
 pub use profiles::Changes;

@@ -3,7 +3,7 @@
 //! Owns: the choice of an exit node as far as it follows from the facts. Leaves out: how a suggestion is made
 //! (`parts::useexitnode`), how the kernel is told (`router`), which of two peers with the same network is asked (`engine`).
 
-use super::{Backend, Effect, Firewall, Moment, RouterConfig, TAILNET};
+use super::{Backend, Effect, Firewall, Moment, RouterConfig, TAILNET, default_routes};
 use crate::parts::{advertiseexitnode, advertiseroutes, useexitnode, useroutes};
 use localapi::types::{Addr, OptBool, Prefs};
 use netmap::{Changes, IpNet, Node, RegionId};
@@ -61,7 +61,7 @@ impl Backend {
         let (mut around, mut shut) = (Vec::new(), Vec::new());
         if useexitnode::in_use(prefs) {
             // Both families, whatever the exit node offers: what it does not carry must not leave past it.
-            routes.extend(["0.0.0.0/0", "::/0"].iter().filter_map(|net| net.parse::<IpNet>().ok()));
+            routes.extend(default_routes());
             let lan = if prefs.exit_node_allow_lan_access { &mut around } else { &mut shut };
             lan.extend(self.interfaces.iter().map(IpNet::trunc).filter(is_network));
         }
@@ -98,6 +98,9 @@ impl Backend {
 
     /// Settles on an exit node under the present facts.
     pub(super) fn follow_exit_node(&mut self, now: Moment) {
+        if !useexitnode::in_use(self.prefs()) {
+            return;
+        }
         let mut next = self.prefs().clone();
         self.settle_exit_node(&mut next);
         let old = self.prefs();
