@@ -7,7 +7,10 @@ pub struct PeerSlot(u32);
 
 impl PeerSlot {
     /// How many places there are at most.
-    pub const MAX: usize = 1 << 24;
+    pub const MAX: usize = (1 << 24) - 1;
+
+    /// No peer but this node itself: what is routed to it is for the services that run in the process.
+    pub const SERVICE: Self = Self(u32::MAX);
 
     /// A slot from its two parts; `index` is below [`Self::MAX`].
     pub const fn new(index: u32, generation: u8) -> Self {

@@ -63,6 +63,7 @@ impl Node {
         self.engine.configure(SelfConfig {
             key: self.key.clone(),
             addresses: addresses(self.number).map(|ip| (ip, 0)).to_vec(),
+            services: Vec::new(),
             filter: Arc::new(filter),
             shields_up: false,
             tun: false,

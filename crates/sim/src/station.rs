@@ -167,6 +167,7 @@ impl Station {
         self.engine.configure(SelfConfig {
             key: self.key.clone(),
             addresses: own.ips().map(|ip: IpAddr| (ip, 0)).collect(),
+            services: Vec::new(),
             filter: Arc::new(self.policy.compile(own)),
             shields_up: self.policy.shields_up,
             tun: false,

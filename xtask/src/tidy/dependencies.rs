@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Crates that must stay free of a runtime and of sockets.
-const PURE: [&str; 4] = ["datapath", "engine", "netmap", "keys"];
+const PURE: [&str; 5] = ["datapath", "engine", "netmap", "netstack", "keys"];
 
 /// What they must not reach.
 const IMPURE: [&str; 5] = ["tokio", "hyper", "rustls", "mio", "socket2"];

@@ -303,6 +303,7 @@ impl Backend {
         SelfConfig {
             key: self.node_key(),
             addresses: node.ips().map(|ip| (ip, 0)).collect(),
+            services: Vec::new(),
             filter: Arc::new(filter),
             shields_up: prefs.shields_up,
             tun: self.tun,

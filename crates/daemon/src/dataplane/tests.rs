@@ -232,6 +232,7 @@ fn node(number: u8, two_threads: bool) -> Rc<Dataplane> {
     plane.configure(SelfConfig {
         key: key(number),
         addresses: addresses(number).map(|ip| (ip, 0)).to_vec(),
+        services: Vec::new(),
         filter: Arc::new(filter),
         running: true,
         ..SelfConfig::default()

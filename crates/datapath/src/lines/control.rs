@@ -55,6 +55,7 @@ pub(super) struct Ends {
     pub(super) rx_inject: RecordProducer,
     pub(super) derp: RecordConsumer,
     pub(super) host: RecordConsumer,
+    pub(super) services: RecordConsumer,
     pub(super) handshakes: RecordConsumer,
     pub(super) disco: RecordConsumer,
     pub(super) stun: RecordConsumer,
@@ -275,6 +276,13 @@ impl Control {
         self.counted(pushed)
     }
 
+    /// Gives rx a whole IP packet to be delivered to the TUN as it is. `RingFull` is counted, too.
+    pub fn inject_tun(&mut self, packet: &[u8]) -> Result<(), DropReason> {
+        self.wake_rx = true;
+        let pushed = self.ends.rx_inject.push(Head { kind: record::TO_TUN, a: 0, b: 0 }, &[packet]);
+        self.counted(pushed)
+    }
+
     fn counted(&self, pushed: bool) -> Result<(), DropReason> {
         if pushed {
             return Ok(());
@@ -297,6 +305,12 @@ impl Control {
             _ => HostKind::Packet,
         };
         Some(HostPacket { kind, slot: PeerSlot::from_bits(head.a), bytes: &self.scratch })
+    }
+
+    /// The next packet that this machine has sent to [`PeerSlot::SERVICE`]: whole, without padding.
+    pub fn next_service(&mut self) -> Option<&[u8]> {
+        self.ends.services.pop(&mut self.scratch)?;
+        Some(&self.scratch)
     }
 
     /// The next datagram for a relay: region, the peer it is for, the datagram.

@@ -17,6 +17,8 @@ pub struct Limits {
     pub derp_out: usize,
     /// Ring of packets for us.
     pub host: usize,
+    /// Ring of packets of this machine for the services of this node.
+    pub services: usize,
     /// Ring of handshake messages that passed the first check.
     pub handshakes: usize,
     /// Ring of disco datagrams.
@@ -52,6 +54,7 @@ impl Default for Limits {
             derp_in: 128 << 10,
             derp_out: 128 << 10,
             host: 32 << 10,
+            services: 12 << 10,
             handshakes: 4 << 10,
             disco: 6 << 10,
             stun: 1 << 10,
@@ -73,7 +76,7 @@ impl Limits {
     /// Memory that the lines take at start, in bytes; tables of peers and sessions come on top.
     pub const fn heap_bytes(&self) -> usize {
         let small = self.handshakes + self.disco + self.stun;
-        let rings = self.inject + self.derp_in + self.derp_out + self.host + small;
+        let rings = self.inject + self.derp_in + self.derp_out + self.host + self.services + small;
         let arenas = self.tx_arena + self.rx_arena + 2 * self.batch * size_of::<Packet>();
         // An entry of the flow table is its tuple, a few links and a bucket.
         let flows = self.flows * (size_of::<FlowTuple>() + 16) + self.announcements * size_of::<FlowTuple>();

@@ -9,6 +9,7 @@
 //!
 //! ```text
 //! Control ── commands ──► TxLine: inject ring, TunSource ► filter ► route ► masq ► seal ► DERP ring | UdpSink
+//!                                                  └► services ring
 //!         ── commands ──► RxLine: inject ring, UdpSource ► demux ► open ► source ► masq ► filter ► host ring | TunSink
 //!         ◄── retired boxes, events, host packets, handshakes ──    tx ── announced flows ──► rx
 //! ```
@@ -60,6 +61,7 @@ pub fn new(limits: &Limits, seeds: [[u8; 16]; 2]) -> (Control, TxLine, RxLine) {
     let (rx_inject, rx_injected) = ring::records(limits.derp_in);
     let (derp_in, derp) = ring::records(limits.derp_out);
     let (host_in, host) = ring::records(limits.host);
+    let (services_in, services) = ring::records(limits.services);
     let (handshakes_in, handshakes) = ring::records(limits.handshakes);
     let (disco_in, disco) = ring::records(limits.disco);
     let (stun_in, stun) = ring::records(limits.stun);
@@ -75,6 +77,7 @@ pub fn new(limits: &Limits, seeds: [[u8; 16]; 2]) -> (Control, TxLine, RxLine) {
             inbox: tx_inbox,
             inject: tx_injected,
             derp: derp_in,
+            services: services_in,
             flows: flows_in,
             events: tx_events_in,
             drops: Arc::clone(&drops),
@@ -101,6 +104,7 @@ pub fn new(limits: &Limits, seeds: [[u8; 16]; 2]) -> (Control, TxLine, RxLine) {
         rx_inject,
         derp,
         host,
+        services,
         handshakes,
         disco,
         stun,

@@ -19,6 +19,8 @@ pub(super) const FROM_TUN: u32 = 3;
 pub(super) const DERP: u32 = 16;
 /// A datagram from an IPv4 address: `a` is the address, `b` the port.
 pub(super) const UDP4: u32 = 17;
+/// A packet of this node's own services for the TUN.
+pub(super) const TO_TUN: u32 = 19;
 /// A datagram from an IPv6 address: `b` is the port, the body begins with the address.
 pub(super) const UDP6: u32 = 18;
 

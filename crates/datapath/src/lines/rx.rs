@@ -144,13 +144,16 @@ impl RxLine {
         let mut left = budget;
         self.arrivals.clear();
         while left > 0 && pending > 0 {
-            let taken = self.fill(&mut pending, left);
+            let mut taken = self.pass_through(&mut pending, left, tun);
             if taken == 0 {
-                break;
+                taken = self.fill(&mut pending, left);
+                if taken == 0 {
+                    break;
+                }
+                self.process(now, tun);
             }
             left = left.saturating_sub(taken);
             packets = packets.saturating_add(taken);
-            self.process(now, tun);
         }
         let mut more = false;
         while left > 0 {
@@ -224,6 +227,40 @@ impl RxLine {
         }
     }
 
+    /// Delivers injected packets of our own services, up to the first record of another kind; returns how many.
+    fn pass_through(&mut self, pending: &mut usize, most: u32, tun: &mut dyn TunSink) -> u32 {
+        self.batch.clear();
+        let mut taken = 0;
+        while taken < most
+            && *pending > 0
+            && let Some(record) = self.inject.front()
+            && record.head.kind == record::TO_TUN
+        {
+            let (len, first) = (record.len(), self.batch.is_empty());
+            match self.batch.room(HEADROOM + len) {
+                None if !first => break,
+                None => self.hall.drops.count(DropReason::TooLarge),
+                Some(room) => {
+                    record.copy_to(0, room.get_mut(HEADROOM..).unwrap_or_default());
+                    self.batch.commit(HEADROOM + len, 0, 0);
+                }
+            }
+            *pending = pending.saturating_sub(record.footprint());
+            record.consume();
+            taken += 1;
+        }
+        let (arena, packets) = self.batch.parts();
+        for packet in packets.iter_mut() {
+            (packet.start, packet.len) = (packet.start + HEADROOM as u32, packet.len - HEADROOM as u32);
+        }
+        if !packets.is_empty() {
+            let count = packets.len();
+            let delivered = tun.deliver(Run::new(arena, packets));
+            self.hall.drops.add(DropReason::NoHost, count.saturating_sub(delivered) as u32);
+        }
+        taken
+    }
+
     /// Moves injected data messages into the batch and sorts out everything else; returns how many records it
     /// took.
     fn fill(&mut self, pending: &mut usize, most: u32) -> u32 {
@@ -235,6 +272,9 @@ impl RxLine {
                 break;
             };
             let head = record.head;
+            if head.kind == record::TO_TUN {
+                break;
+            }
             let (source, source_len) = record::source_bytes(&record);
             let len = record.len().saturating_sub(source_len);
             let Some(room) = self.batch.room(len) else {

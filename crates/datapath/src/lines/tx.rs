@@ -57,6 +57,7 @@ pub(super) struct TxEnds {
     pub(super) inbox: Inbox<TxCommand>,
     pub(super) inject: RecordConsumer,
     pub(super) derp: RecordProducer,
+    pub(super) services: RecordProducer,
     pub(super) flows: Producer<FlowTuple>,
     pub(super) events: Producer<LineEvent>,
     pub(super) drops: Arc<DropCounters>,
@@ -85,6 +86,8 @@ struct Desk {
     staging: Staging,
     staged_per_peer: usize,
     derp: RecordProducer,
+    /// To the services of this node.
+    services: RecordProducer,
     events: Producer<LineEvent>,
     drops: Arc<DropCounters>,
     /// Control has something to read.
@@ -103,6 +106,7 @@ impl TxLine {
                 staging: Staging::new(limits.staging),
                 staged_per_peer: limits.staged_per_peer,
                 derp: ends.derp,
+                services: ends.services,
                 events: ends.events,
                 drops: ends.drops,
                 wake: false,
@@ -369,7 +373,8 @@ impl Judge<'_> {
 }
 
 impl Desk {
-    /// Whether a packet is to be sealed now, in which case `peer` names its peer. `Ok(false)`: it was staged.
+    /// Whether a packet is to be sealed now, in which case `peer` names its peer. `Ok(false)`: it was staged, or is for a
+    /// service of this node.
     fn admit(
         &mut self,
         arena: &mut [u8],
@@ -399,7 +404,7 @@ impl Desk {
         } else {
             judge.route(force, parsed.dst)?
         };
-        let peer = self.peers.entry(slot).ok_or(DropReason::UnknownPeer)?;
+        let Some(peer) = self.peers.entry(slot) else { return self.serve(slot, text) };
         judge.announce(flow);
         if let Some(known) = peer.facts.masq().known(parsed.src)
             && force.own(parsed.src) == Some(parsed.src)
@@ -413,6 +418,19 @@ impl Desk {
         }
         self.stage(slot, text, judge.now)?;
         Ok(false)
+    }
+
+    /// What is routed to no peer may be for a service of ours.
+    #[cold]
+    fn serve(&mut self, slot: PeerSlot, text: &[u8]) -> Result<bool, DropReason> {
+        if slot != PeerSlot::SERVICE {
+            return Err(DropReason::UnknownPeer);
+        }
+        self.wake = true;
+        match self.services.push(Head::default(), &[text]) {
+            true => Ok(false),
+            false => Err(DropReason::RingFull),
+        }
     }
 
     fn stage(&mut self, slot: PeerSlot, text: &[u8], now: Tick) -> Result<(), DropReason> {

@@ -21,6 +21,8 @@ pub struct SelfConfig {
     pub key: NodePrivate,
     /// Our tailnet addresses, each with the port of our PeerAPI there (0 = none).
     pub addresses: Vec<(IpAddr, u16)>,
+    /// Addresses at which services of this process listen, for this machine only: see [`Engine::next_service`].
+    pub services: Vec<IpAddr>,
     /// What peers may reach.
     pub filter: Arc<Filter>,
     /// The user refuses everything that peers begin.
@@ -259,6 +261,7 @@ impl Engine {
         self.host.apply(config.addresses.clone());
         let same = self.config.key == config.key
             && self.config.addresses == config.addresses
+            && self.config.services == config.services
             && Arc::ptr_eq(&self.config.filter, &config.filter)
             && self.config.tun == config.tun
             && self.config.running == config.running;
@@ -376,6 +379,10 @@ impl Engine {
         }
         // In order of node number, so that the lowest gets a prefix that several have.
         let mut routes = RoutesBuilder::with_capacity(self.peers.by_id.len());
+        // Before all peers: no peer can take them away, nor speak in their name.
+        for ip in &self.config.services {
+            routes.add(IpNet::from(*ip), PeerSlot::SERVICE);
+        }
         for slot in self.peers.by_id.values() {
             if let Some(peer) = self.peers.by_slot(*slot) {
                 peer.config.allowed_ips.iter().for_each(|net| routes.add(*net, *slot));

@@ -60,6 +60,17 @@ impl Engine {
         self.lines.inject_tx(packet, None).is_ok()
     }
 
+    /// The next packet that this machine has sent to an address of [`SelfConfig::services`](super::SelfConfig::services).
+    /// To be asked until it is `None` after [`Self::handle_lines`].
+    pub fn next_service(&mut self) -> Option<&[u8]> {
+        self.lines.next_service()
+    }
+
+    /// Hands this machine a packet of such a service, through the TUN. False: the ring to it is full, counted there.
+    pub fn deliver(&mut self, packet: &[u8]) -> bool {
+        self.lines.inject_tun(packet).is_ok()
+    }
+
     /// Takes what the lines have told since the last call: wishes for sessions, proofs of sessions, handshake
     /// messages, packets for us. True if there is more than one call handles.
     pub fn handle_lines(&mut self, now: Mono, wall: Wall) -> bool {

@@ -1,6 +1,7 @@
 //! The lines as their owner sees them: two nodes joined by their DERP rings.
 
 mod rx;
+mod services;
 mod tx;
 
 use super::*;
