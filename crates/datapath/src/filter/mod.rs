@@ -2,8 +2,8 @@
 //!
 //! Owns: the rules of the netmap in a form for fast matching ([`Filter`]), the flows whose replies pass
 //! ([`FlowTable`]), the local set ([`local_set`]), capability grants ([`Grants`]). The order of decisions is that of
-//! the protocol reference §7.2. Leaves out: whether a source belongs to the peer that sent it (routes do that,
-//! before), what becomes of refused packets.
+//! the protocol reference §7.2, but that ICMP passes by rules for any protocol: that is what upstream does. Leaves out:
+//! whether a source belongs to the peer that sent it (routes do that, before), what becomes of refused packets.
 //!
 //! What cannot be understood allows nothing: a rule entry that is broken is left out, and with no rule or no local
 //! set nothing passes.
@@ -64,7 +64,7 @@ struct Rule {
 enum Ports {
     /// One that contains this port.
     One(u16),
-    /// Any one: the protocol has no ports.
+    /// Any one, and any protocol: whoever may reach a port of an address may ask it for an echo.
     Ignored,
     /// The range of all ports: the filter cannot see what the protocol has.
     All,
@@ -165,7 +165,8 @@ impl Filter {
         Ok(Some(FlowTuple { src: dst, dst: src, src_port: dst_port, dst_port: src_port, proto }))
     }
 
-    /// Whether a peer at `src` may begin to speak `proto` with `port` of `dst` (ports ignored for ICMP).
+    /// Whether a peer at `src` may begin to speak `proto` with `port` of `dst` (ports and the rules' protocols
+    /// are ignored for ICMP, as upstream does).
     pub fn allows(&self, proto: u8, src: IpAddr, dst: IpAddr, port: u16) -> bool {
         let ports = match proto {
             proto::ICMP | proto::ICMPV6 => Ports::Ignored,
@@ -188,7 +189,7 @@ impl Filter {
     fn matches(&self, proto: u8, src: IpAddr, dst: IpAddr, ports: Ports) -> bool {
         let has = |set: u32, ip| self.sets.get(set as usize).is_some_and(|set: &AddrSet| set.contains(ip));
         self.rules.iter().any(|rule| {
-            rule.protos.contains(proto)
+            (matches!(ports, Ports::Ignored) || rule.protos.contains(proto))
                 && rule.dsts.iter().any(|&(range, set)| ports.fit(range) && has(set, dst))
                 && has(rule.srcs, src)
         })

@@ -109,7 +109,7 @@ fn decisions() {
         ("no capability", packet(17, "100.64.0.41", me, 631), Err(Acl)),
         ("ping by any rule of these two", packet(1, "100.64.0.2", me, 0), ok),
         ("ping, rule of another destination", packet(1, "100.64.0.2", "192.168.7.1", 0), Err(Acl)),
-        ("ping, rule of another protocol", packet(1, "100.64.0.19", "192.168.7.1", 0), Err(Acl)),
+        ("ping, rule of another protocol", packet(1, "100.64.0.19", "192.168.7.1", 0), ok),
         ("ping, IPv6", packet(58, "fd7a::2", me6, 0), ok),
         ("ping, IPv6, stranger", packet(58, "fd7a::3", me6, 0), Err(Acl)),
         ("echo reply", Parsed { icmp_type: 0, ..packet(1, "100.64.0.9", me, 0) }, ok),
@@ -254,12 +254,12 @@ fn plainly(rules: &[FilterRule], packet: &Parsed) -> bool {
     };
     rules.iter().any(|rule| {
         let usual = rule.protos.is_empty() && [1, 6, 17, 58].contains(&packet.proto);
-        (usual || rule.protos.contains(&packet.proto))
+        // As upstream, and other than the reference: whatever the rule's protocols are, ICMP passes.
+        (usual || packet.is_icmp() || rule.protos.contains(&packet.proto))
             && rule.srcs.iter().any(|s| holds(s, packet.src))
             && rule.dsts.iter().any(|dst| {
                 let ports = match packet.proto {
-                    1 if packet.src.is_ipv4() => dst.ports.first <= dst.ports.last,
-                    58 if packet.src.is_ipv6() => dst.ports.first <= dst.ports.last,
+                    _ if packet.is_icmp() => dst.ports.first <= dst.ports.last,
                     6 | 17 | 132 => (dst.ports.first..=dst.ports.last).contains(&packet.dst_port),
                     _ => dst.ports.first == 0 && dst.ports.last == 65535,
                 };
