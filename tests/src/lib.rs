@@ -8,8 +8,10 @@ pub mod chatter;
 pub mod container;
 pub mod conversation;
 pub mod direct;
+pub mod flows;
 mod local;
 pub mod natlab;
+pub mod site;
 pub mod soak;
 pub mod traffic;
 

@@ -1,6 +1,7 @@
 //! Exit nodes: ours for a Go client, Go's for ours, and what happens to packets when the exit node is gone.
 
 use anyhow::{Context, Result, ensure};
+use blackbox::site::{forwards, legacy_programs};
 use blackbox::{EVERYTHING, scenario};
 use lab::{Flavour, Headscale, Host, Lab, Node};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -15,12 +16,7 @@ const PORT: u16 = 7007;
 fn node(lab: &Lab, headscale: &Headscale, name: &str, flavour: Flavour) -> Result<Node> {
     let mut node = lab.node(name, flavour)?;
     node.tun = "tailscale0".to_owned();
-    // Go's node asks the program of this name.
-    for program in ["iptables", "ip6tables"] {
-        let name = node.host.etc().join("alternatives").join(program);
-        std::fs::remove_file(&name).ok();
-        std::os::unix::fs::symlink(format!("/usr/sbin/{program}-legacy"), name)?;
-    }
+    legacy_programs(&node.host)?;
     node.start()?;
     node.join(headscale)?;
     Ok(node)
@@ -29,17 +25,9 @@ fn node(lab: &Lab, headscale: &Headscale, name: &str, flavour: Flavour) -> Resul
 /// A node that headscale lets carry everybody's traffic.
 fn exit(lab: &Lab, headscale: &Headscale, name: &str, flavour: Flavour) -> Result<Node> {
     let exit = node(lab, headscale, name, flavour)?;
-    for key in ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"] {
-        exit.host.run(&["sysctl", "-qw", key])?;
-    }
+    forwards(&exit.host)?;
     exit.tailscale(&["set", "--advertise-exit-node"])?.ok()?;
-    lab::until("headscale to know the routes", Duration::from_secs(20), || {
-        let known = headscale.node(name)?;
-        Ok(known["available_routes"].as_array().is_some_and(|all| all.len() == 2).then_some(()))
-    })?;
-    let id = headscale.node(name)?["id"].to_string();
-    let all = "0.0.0.0/0,::/0";
-    headscale.cli(&["nodes", "approve-routes", "--identifier", id.trim_matches('"'), "--routes", all])?;
+    headscale.approve_routes(name, &["0.0.0.0/0", "::/0"])?;
     Ok(exit)
 }
 

@@ -109,6 +109,51 @@ impl Headscale {
         Ok(key)
     }
 
+    /// A reusable auth key whose nodes belong to another user.
+    ///
+    /// # Errors
+    /// When headscale refuses.
+    pub fn key_of(&self, user: u64) -> Result<String> {
+        let user = user.to_string();
+        let answer = self.cli(&["preauthkeys", "create", "--reusable", "--user", &user])?;
+        answer["key"].as_str().map(str::to_owned).with_context(|| format!("no key in {answer}"))
+    }
+
+    /// A reusable auth key whose nodes carry `tag`, `tag:` included.
+    ///
+    /// # Errors
+    /// When headscale refuses.
+    pub fn tagged_key(&self, tag: &str) -> Result<String> {
+        self.new_key(&["--reusable", "--tags", tag]).map(|(key, _)| key)
+    }
+
+    /// Sets the policy, in headscale's own language.
+    ///
+    /// # Errors
+    /// When headscale refuses it.
+    pub fn set_policy(&self, policy: &Value) -> Result<()> {
+        let file = self.host.dir.join("policy.json");
+        std::fs::write(&file, policy.to_string())?;
+        let mut command = self.host.command(peers_dir().join("headscale"));
+        command.arg("--config").arg(&self.config).args(["policy", "set", "--file"]).arg(&file);
+        self.host.outcome(command, PATIENCE)?.ok().map(drop)
+    }
+
+    /// Approves routes of a node once it has advertised them.
+    ///
+    /// # Errors
+    /// When it does not advertise that many within 20 s, or headscale refuses.
+    pub fn approve_routes(&self, name: &str, routes: &[impl AsRef<str>]) -> Result<()> {
+        let id = until("headscale to know the routes", Duration::from_secs(20), || {
+            let known = self.node(name)?;
+            let all = known["available_routes"].as_array().is_some_and(|all| all.len() == routes.len());
+            Ok(all.then(|| known["id"].to_string()))
+        })?;
+        let routes = routes.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(",");
+        self.cli(&["nodes", "approve-routes", "--identifier", id.trim_matches('"'), "--routes", &routes])
+            .map(drop)
+    }
+
     fn new_key(&self, flags: &[&str]) -> Result<(String, u64)> {
         let user = self.user.to_string();
         let answer = self.cli(&[&["preauthkeys", "create", "--user", &user], flags].concat())?;
