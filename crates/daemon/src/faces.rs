@@ -2,7 +2,7 @@
 
 use crate::containerboot::{self, Beside, Role};
 use crate::flags::{self, Flags, Parsed, StatePlace, Surroundings};
-use crate::parts::{self, osrouter};
+use crate::parts::{self, dns, osrouter};
 use crate::{clock, host, logging, node, version};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -91,7 +91,7 @@ fn serve(flags: Flags, beside: Option<Beside>) -> ExitCode {
     let clock = Arc::new(clock::Clock::new(changed));
     logging::start(clock.clone(), flags.verbose);
     if flags.cleanup {
-        return match osrouter::cleanup(&flags.tun) {
+        return match dns::cleanup().and_then(|()| osrouter::cleanup(&flags.tun)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 log::error!("{error}");

@@ -4,6 +4,7 @@
 //! Leaves out: acting on them.
 
 use crate::config;
+use crate::parts::dns::{self, Listen};
 use cli::{nearest, parse_bool};
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,8 @@ pub struct Flags {
     pub config: Option<config::Place>,
     /// PEM files of further CA roots.
     pub ca_files: Vec<PathBuf>,
+    /// Where a LAN may ask for names of the tailnet, if anywhere.
+    pub dns_listen: Option<Listen>,
     /// Things worth a line in the log: flags that are accepted and do nothing here.
     pub notes: Vec<String>,
 }
@@ -79,6 +82,16 @@ const FLAGS: &[Spec] = &[
         name: "config",
         value: "path",
         about: "JSON file with settings (alpha0); with 'optional:' before the path the node also starts without the file",
+    },
+    Spec {
+        name: "dns-allow",
+        value: "networks",
+        about: "comma-separated networks that --dns-listen answers (default: the subnet of its address)",
+    },
+    Spec {
+        name: "dns-listen",
+        value: "address[:port]",
+        about: "answer DNS for a LAN at this address of this machine: names of the tailnet and split DNS only",
     },
     Spec { name: "features", value: "", about: "print which features are in this build and exit" },
     Spec {
@@ -268,6 +281,14 @@ impl Raw {
         }
         let config = config::Place::new(self.value("config").unwrap_or(""))
             .map_err(|why| Refusal { text: format!("--config: {why}"), status: 1 })?;
+        let word = |name: &str| self.value(name).unwrap_or("").trim();
+        let dns_listen = Listen::parse(word("dns-listen"), word("dns-allow"))
+            .map_err(|text| Refusal { text, status: 1 })?;
+        if dns_listen.is_some() && dns::FEATURE.is_none() {
+            let text = "--dns-listen: this build answers no DNS: it lacks feature dns; leave the flag out"
+                .to_owned();
+            return Err(Refusal { text, status: 1 });
+        }
         let files = self.values.iter().filter(|(name, _)| *name == "ca-file").map(|(_, path)| path.clone());
         let ca_files =
             files.chain((around.var)("SSL_CERT_FILE")).filter(|p| !p.is_empty()).map(PathBuf::from);
@@ -282,6 +303,7 @@ impl Raw {
             cleanup: self.on("cleanup"),
             config,
             ca_files: ca_files.collect(),
+            dns_listen,
             notes: std::mem::take(&mut self.notes),
         })))
     }

@@ -19,6 +19,7 @@ mod wall;
 
 pub use dialer::{Dialer, Options};
 pub use mark::mark;
+pub use race::plain;
 pub use roots::Error;
 pub use running::{Running, spawn};
 pub use wall::{WallClock, WallReading};

@@ -3,7 +3,7 @@
 //! Both families take turns; the next address starts when one fails or after 200 ms of silence (RFC 8305 in
 //! small). Leaves out: any overall time limit, which is the caller's.
 
-use crate::Running;
+use crate::{BoxStream, LocalFuture, Running};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -36,6 +36,11 @@ pub(crate) async fn connect(addrs: &[IpAddr], port: u16) -> io::Result<TcpStream
             Some(None) => return Err(failure),
         }
     }
+}
+
+/// A TCP connection that goes where the routes lead, into the tunnel too: it is not marked. The caller bounds the time.
+pub fn plain(to: SocketAddr) -> LocalFuture<'static, io::Result<BoxStream>> {
+    Box::pin(async move { Ok(Box::new(TcpStream::connect(to).await?) as BoxStream) })
 }
 
 async fn open(to: SocketAddr) -> io::Result<TcpStream> {

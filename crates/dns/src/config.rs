@@ -204,6 +204,11 @@ impl Resolver {
     pub fn config(&self) -> &Config {
         &self.config
     }
+
+    /// What it was made from, to be split anew over another base.
+    pub fn into_config(self) -> Config {
+        self.config
+    }
 }
 
 #[cfg(test)]

@@ -73,6 +73,14 @@ impl Resolver {
         Answer::Reply(reply)
     }
 
+    /// Whether a query is about names of ours or a zone with resolvers of its own: what those may ask whom the default
+    /// resolvers are not for.
+    pub fn covers(&self, query: &Query<'_>) -> bool {
+        let below =
+            |suffix: &str| !suffix.is_empty() && name::is_below(query.name.bytes(), suffix.as_bytes());
+        !matches!(self.known(query), Known::Elsewhere) || self.routes.iter().any(|route| below(&route.suffix))
+    }
+
     /// The answer to a name that we know or know not to exist.
     fn reply(&self, query: &Query<'_>, known: &Known<'_>, now: u32) -> Vec<u8> {
         let asked = flags_of_ours(query.bytes);

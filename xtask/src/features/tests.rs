@@ -126,7 +126,7 @@ fn tags_of_gos_build_are_understood() {
     for choice in
         [without(&["ts_omit_gro"], &[]), without(&["gro"], &[]), without(&[], &["ts_omit_gro,ts_omit_ssh"])]
     {
-        assert!(!choice.missing.contains(&"gro".to_owned()) && choice.missing.contains(&"dns".to_owned()));
+        assert!(!choice.missing.contains(&"gro".to_owned()) && choice.missing.contains(&"listenrawdisco".to_owned()));
     }
     assert_eq!(without(&[], &["cli", "ts_include_cli"]), without(&[], &[]));
     assert!(refused(&["dns,ts_omit_dns"], &[]).contains("say one of both"));

@@ -12,7 +12,7 @@ mod stream;
 
 use crate::backend::{Command, Input, Reply, default_routes};
 use crate::node::Shared;
-use crate::parts::{advertiseroutes, debug, unixsocketidentity};
+use crate::parts::{advertiseroutes, debug, dns, unixsocketidentity};
 use localapi::server::{Handler, LocalFuture, PeerCred, Permissions, Request, Response};
 use localapi::types::{
     CheckWarning, Indent, LoginProfile, MaskedPrefs, Options, Prefs, ReloadConfigResponse,
@@ -105,6 +105,8 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> Response {
             Some(map) => Response::json(&crate::backend::convert::dns_config(&map.dns), Indent::Tab),
             None => Response::error(503, "no netmap"),
         },
+        "dns-osconfig" => dns::os_config(shared),
+        "dns-query" => dns::query(shared, &request).await,
         "cert-domains" => {
             let backend = shared.backend.borrow();
             let domains = backend.netmap().map(|map| &map.dns.cert_domains);

@@ -1,10 +1,10 @@
 //! Which endpoints this build has. The others are 404 for everybody, with any method, as in a build of upstream's
 //! that omits them; clients are made for that.
 
-use crate::parts::{advertiseroutes, debug, ipnbus, useexitnode};
+use crate::parts::{advertiseroutes, debug, dns, ipnbus, useexitnode};
 
 /// Endpoints of parts that are not in the tree yet, and of those that never will be.
-const ABSENT: [&str; 18] = [
+const ABSENT: [&str; 16] = [
     "debug-capture",
     "debug-derp-region",
     "debug-packet-filter-matches",
@@ -13,8 +13,6 @@ const ABSENT: [&str; 18] = [
     "debug-portmap",
     "debug-rotate-disco-key",
     "dial",
-    "dns-osconfig",
-    "dns-query",
     "goroutines",
     "logtap",
     "metrics",
@@ -31,6 +29,7 @@ pub(super) fn in_this_build(name: &str) -> bool {
         "watch-ipn-bus" => ipnbus::FEATURE,
         "bugreport" | "component-debug-logging" | "debug" => debug::FEATURE,
         "check-ip-forwarding" | "check-udp-gro-forwarding" => advertiseroutes::FEATURE,
+        "dns-osconfig" | "dns-query" => dns::FEATURE,
         "set-use-exit-node-enabled" | "suggest-exit-node" => useexitnode::FEATURE,
         "disconnect-control" => advertiseroutes::FEATURE.or(debug::FEATURE),
         // Upstream's belongs to `debug`; here every build tells what it is.

@@ -29,6 +29,8 @@ pub enum Effect {
     Configure,
     /// What the system must know of us has changed: give the router [`super::Backend::router_config`].
     Router,
+    /// DNS may follow from other facts now: let it look at the backend.
+    Dns,
     /// These peers have changed: give the engine [`super::Backend::peer_config`] of each.
     SyncPeers(PeerSet),
     /// The relays' configuration has changed: give it [`super::Backend::relay_config`].

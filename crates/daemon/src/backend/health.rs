@@ -5,6 +5,7 @@
 //! Leaves out: when something becomes visible (`parts::health`), findings of single events (where they happen).
 
 use super::{Backend, Moment, State, convert};
+use crate::parts::dns::Finding;
 use crate::parts::health::{Severity, Unhealthy, Warnable};
 use crate::parts::{advertiseexitnode, useexitnode, useroutes};
 use localapi::types::Notify;
@@ -60,6 +61,18 @@ impl Backend {
                 "State store failed to initialize, Tailscale will not work until this is resolved. See https://tailscale.com/s/state-store-init-error. Error: {problem}"
             );
             self.health.set(Warnable::StateStore, text, now.mono, now.wall);
+        }
+    }
+
+    /// DNS has found something that is wrong, or that it is well again.
+    pub(super) fn dns_found(&mut self, finding: Finding, now: Moment) {
+        let (what, text) = match finding {
+            Finding::Forwarding(text) => (Warnable::DnsForwardFailing, text),
+            Finding::Machine(text) => (Warnable::DnsSetOsConfigFailed, text),
+        };
+        match text {
+            Some(text) => self.health.set(what, text, now.mono, now.wall),
+            None => self.health.clear(what),
         }
     }
 

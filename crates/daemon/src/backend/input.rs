@@ -1,7 +1,7 @@
 //! Everything that can happen to the node.
 
 use crate::config::Config;
-use crate::parts::portmapper;
+use crate::parts::{dns, portmapper};
 use engine::netcheck::Report;
 use localapi::types::{MaskedPrefs, Options, Prefs};
 use netmap::{IpNet, Timestamp};
@@ -54,6 +54,8 @@ pub enum Input {
     Interfaces(Vec<IpNet>),
     /// What keeps this machine from forwarding packets, if anything.
     Forwarding(Option<String>),
+    /// What DNS has found.
+    Dns(dns::Finding),
     /// What of routes and packet filter could not be set; empty when all is well.
     RouterProblems(Vec<String>),
     /// The store was written, or why not.

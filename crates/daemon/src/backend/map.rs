@@ -107,6 +107,8 @@ impl Backend {
         if is_new || changes.self_node || changes.packet_filters {
             self.reconfigure();
         }
+        let nodes = changes.changed.len() > changes.patches.len() || !changes.removed.is_empty();
+        self.dns_stale |= nodes || changes.dns || first;
         self.tell_peers(&changes, first);
         self.follow_peers(&changes, now);
         self.settle(now);

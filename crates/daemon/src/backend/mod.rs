@@ -126,6 +126,8 @@ pub struct Backend {
     effects: VecDeque<Effect>,
     /// [`Effect::Router`] is due after all others.
     router_stale: bool,
+    /// [`Effect::Dns`] is due after that.
+    dns_stale: bool,
     logout_reply: Option<Reply<Result<(), String>>>,
 }
 
@@ -183,6 +185,7 @@ impl Backend {
             peers_watched: false,
             effects: VecDeque::new(),
             router_stale: false,
+            dns_stale: false,
             logout_reply: None,
         };
         (backend, problems)
@@ -212,6 +215,7 @@ impl Backend {
                 self.report();
                 self.judge_health(now);
             }
+            Input::Dns(finding) => self.dns_found(finding, now),
             Input::RouterProblems(problems) if problems.is_empty() => self.health.clear(Warnable::Router),
             Input::RouterProblems(problems) => {
                 self.health.set(Warnable::Router, problems.join("; "), now.mono, now.wall);
@@ -225,7 +229,9 @@ impl Backend {
     /// The next thing to do.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         // The system last: when a program sees our address, its packets have where to go.
-        self.effects.pop_front().or_else(|| std::mem::take(&mut self.router_stale).then_some(Effect::Router))
+        let due = |stale: &mut bool, effect| std::mem::take(stale).then_some(effect);
+        let first = self.effects.pop_front().or_else(|| due(&mut self.router_stale, Effect::Router));
+        first.or_else(|| due(&mut self.dns_stale, Effect::Dns))
     }
 
     /// When [`Input::Timeout`] is due.
@@ -241,6 +247,7 @@ impl Backend {
             self.warm_at = None;
             self.health.clear(Warnable::WarmingUp);
         }
+        self.dns_stale = true;
         if !self.next_expiry.is_zero() && self.next_expiry <= now.wall {
             self.peers_expire(now);
         }
@@ -286,6 +293,11 @@ impl Backend {
     /// Our home DERP region.
     pub const fn home(&self) -> RegionId {
         self.home
+    }
+
+    /// Packets may pass.
+    pub const fn is_active(&self) -> bool {
+        self.engine_active
     }
 
     /// Control streams a map to us.
@@ -354,6 +366,7 @@ impl Backend {
     fn reconfigure(&mut self) {
         self.effects.push_back(Effect::Configure);
         self.router_stale = self.tun;
+        self.dns_stale = true;
     }
 
     fn enter(&mut self, next: State) {

@@ -13,6 +13,7 @@ use crate::config;
 use crate::dataplane::{self, Dataplane, News, Ways};
 use crate::flags::{Flags, StatePlace};
 use crate::network::{self, Monitor};
+use crate::parts::dns::{self, Dns};
 use crate::parts::osrouter::{Interface, Packets};
 use crate::parts::portmapper::PortMapper;
 use crate::parts::{advertiseroutes, ipnbus, unixsocketidentity};
@@ -51,6 +52,8 @@ pub struct Shared {
     pub plane: Rc<Dataplane>,
     /// Who watches.
     pub bus: RefCell<ipnbus::Bus>,
+    /// Answers names.
+    pub dns: Dns,
     /// Both clocks.
     pub clock: Arc<Clock>,
     /// The way into the run loop.
@@ -226,7 +229,16 @@ impl Node {
         for problem in problems {
             log::error!("{problem}");
         }
+        let dns = Dns::start(dns::Setup {
+            clock: clock.clone(),
+            inputs: inputs.clone(),
+            interface: interface.is_some(),
+            // Nothing does yet.
+            quad100: false,
+            listen: flags.dns_listen.clone(),
+        });
         let shared = Rc::new(Shared {
+            dns,
             backend: RefCell::new(backend),
             plane,
             bus: RefCell::default(),
@@ -311,7 +323,8 @@ impl Node {
             }
         }
         log::info!("stopping");
-        // First, so that programs see at once that there is no way any more.
+        // First, so that programs see at once that there is no way any more, and whom to ask instead.
+        self.shared.dns.close();
         if let Some(interface) = self.interface.take() {
             interface.close();
         }
@@ -437,6 +450,7 @@ impl Node {
                 }
                 self.look_at_forwarding();
             }
+            Effect::Dns => shared.dns.apply(&shared.backend.borrow(), shared.now()),
             Effect::SyncPeers(peers) => self.sync_peers(peers).await,
             Effect::Relays => {
                 let backend = shared.backend.borrow();

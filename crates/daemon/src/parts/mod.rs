@@ -8,6 +8,7 @@ pub mod advertiseexitnode;
 pub mod advertiseroutes;
 pub mod c2n;
 pub mod debug;
+pub mod dns;
 pub mod health;
 pub mod ipnbus;
 pub mod iptables;
@@ -27,6 +28,7 @@ pub fn built() -> Vec<&'static str> {
         advertiseroutes::FEATURE,
         c2n::FEATURE,
         debug::FEATURE,
+        dns::FEATURE,
         health::FEATURE,
         ipnbus::FEATURE,
         iptables::FEATURE,

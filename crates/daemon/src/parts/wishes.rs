@@ -3,7 +3,7 @@
 //! Asked by the daemon, so that Go's command line is answered, too. What is as it was before, what is off and what is
 //! empty is never refused: a state directory may come from a node that has the feature.
 
-use super::{advertiseexitnode, advertiseroutes, useexitnode, useroutes};
+use super::{advertiseexitnode, advertiseroutes, dns, useexitnode, useroutes};
 use ipnet::IpNet;
 use localapi::types::{MaskedPrefs, Prefs};
 
@@ -50,9 +50,8 @@ const EXIT_NODE: Wish = Wish {
     flag: "exit-node",
 };
 const ALLOW_LAN: Wish = Wish { flag: "exit-node-allow-lan-access", ..EXIT_NODE };
-// This has no folder yet.
 const ACCEPT_DNS: Wish =
-    Wish { feature: "dns", built: None, written: false, what: "MagicDNS", flag: "accept-dns" };
+    Wish { feature: "dns", built: dns::FEATURE, written: true, what: "MagicDNS", flag: "accept-dns" };
 
 impl Wish {
     /// The sentence; `None` if the feature is in this build.
@@ -147,7 +146,9 @@ mod tests {
         let off = Prefs { corp_dns: false, ..Prefs::new_default() };
         let edit = |mask: PrefsMask| MaskedPrefs { prefs: Prefs::new_default(), mask };
         let asked = edit(PrefsMask { corp_dns: true, ..PrefsMask::default() });
-        assert!(refused_dns(&asked, &off).expect("refused").contains("feature dns"));
+        let refused = refused_dns(&asked, &off);
+        assert_eq!(refused.is_none(), dns::FEATURE.is_some());
+        assert!(refused.is_none_or(|sentence| sentence.contains("feature dns")));
         assert_eq!(refused_dns(&asked, &Prefs::new_default()), None, "it is on already");
         let reset = PrefsMask {
             control_url: true,

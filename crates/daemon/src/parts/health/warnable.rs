@@ -56,6 +56,10 @@ pub enum Warnable {
     TailnetLock,
     /// Routes or rules of the kernel could not be set.
     Router,
+    /// The machine's resolver could not be told.
+    DnsSetOsConfigFailed,
+    /// Nobody answers the queries that are forwarded.
+    DnsForwardFailing,
     /// Networks are advertised and this machine does not forward packets.
     IpForwardingOff,
     /// An exit node leaves the addresses of its users as they are.
@@ -132,6 +136,12 @@ impl Warnable {
             }
             Self::TailnetLock => spec!("tailnet-lock", "Tailnet Lock not supported", Medium, false, DOWN, 0),
             Self::Router => spec!("router", "Routes are not set", Medium, false, DOWN, 0),
+            Self::DnsSetOsConfigFailed => {
+                spec!("dns-set-os-config-failed", "DNS of this machine is not set", Medium, false, DOWN, 0)
+            }
+            Self::DnsForwardFailing => {
+                spec!("dns-forward-failing", "DNS unavailable", Medium, true, OFFLINE, 15)
+            }
             Self::IpForwardingOff => {
                 spec!("ip-forwarding-off", "IP forwarding is disabled", Medium, true, DOWN, 0)
             }

@@ -1,0 +1,63 @@
+//! Not in this build: nothing is answered, and the machine's resolver is left alone.
+
+use super::{Asker, Listen};
+use crate::backend::{Backend, Moment, Reply};
+use crate::node::Shared;
+use localapi::server::{Request, Response};
+use std::rc::Rc;
+use tokio::sync::mpsc;
+
+/// The name of the feature, if it is in this build.
+pub const FEATURE: Option<&str> = None;
+
+/// Answers nothing.
+#[derive(Clone, Default)]
+pub struct Dns;
+
+impl Dns {
+    /// Nothing is started.
+    pub fn start(_: Setup) -> Self {
+        Self
+    }
+
+    /// Nobody is answered.
+    pub fn ask(&self, _: Vec<u8>, _: bool, _: Asker, _: Reply<Vec<u8>>) {}
+
+    /// Nothing follows.
+    pub fn apply(&self, _: &Backend, _: Moment) {}
+
+    /// There is nothing to give back.
+    pub fn close(&self) {}
+}
+
+/// What it is made of.
+pub struct Setup {
+    /// Reads the time.
+    pub clock: std::sync::Arc<crate::clock::Clock>,
+    /// Where findings go.
+    pub inputs: mpsc::Sender<crate::backend::Input>,
+    /// There is a kernel interface, so that the machine's resolver is ours to tell.
+    pub interface: bool,
+    /// Packets to quad-100 are answered, so that it can be told of that.
+    pub quad100: bool,
+    /// The listener for a LAN.
+    pub listen: Option<Listen>,
+}
+
+/// Nothing was left.
+///
+/// # Errors
+/// None.
+pub fn cleanup() -> Result<(), String> {
+    Ok(())
+}
+
+/// Not offered.
+pub async fn query(_: &Rc<Shared>, _: &Request) -> Response {
+    Response::not_found()
+}
+
+/// Not offered.
+pub fn os_config(_: &Shared) -> Response {
+    Response::not_found()
+}

@@ -1,0 +1,284 @@
+//! Answers queries by the configuration in force, forwards the others, and keeps the machine's resolver told.
+//!
+//! Owns: the handle, which asker is answered what, the LocalAPI's two endpoints. Leaves out: what a configuration means
+//! and how is raced (crate `dns`), what it follows from (`facts`), resolv.conf (`machine`), the LAN (`listener`).
+
+use super::facts::{self, Wanted};
+use super::listener;
+use super::machine::Machine;
+use super::sockets::Sockets;
+use super::{Asker, Finding, Listen};
+use crate::backend::{Backend, Input, Moment, Reply};
+use crate::clock::Clock;
+use crate::node::Shared;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dns::config::{OsConfig, Resolver, Step, plan};
+use dns::forward::{Asked, Forwarder};
+use dns::message::{self, Code, Query};
+use dns::name::Name;
+use dns::{Answer, Config, Transport, Upstream, local, wanted};
+use localapi::server::{Request, Response};
+use localapi::types::{self, DnsOsConfig, DnsQueryResponse, Indent};
+use netmap::DnsConfig;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+/// The name of the feature, if it is in this build.
+pub const FEATURE: Option<&str> = Some("dns");
+
+/// What it is made of.
+pub struct Setup {
+    /// Reads the time.
+    pub clock: Arc<Clock>,
+    /// Where findings go.
+    pub inputs: mpsc::Sender<Input>,
+    /// There is a kernel interface, so that the machine's resolver is ours to tell.
+    pub interface: bool,
+    /// Packets to quad-100 are answered, so that it can be told of that.
+    pub quad100: bool,
+    /// The listener for a LAN.
+    pub listen: Option<Listen>,
+}
+
+/// The handle; all of them are one. For the control thread.
+#[derive(Clone)]
+pub struct Dns(Rc<Inner>);
+
+struct Inner {
+    clock: Arc<Clock>,
+    inputs: mpsc::Sender<Input>,
+    resolver: RefCell<Resolver>,
+    forwarder: RefCell<Rc<Forwarder<Sockets>>>,
+    /// TCP to upstreams is allowed.
+    tcp: Cell<bool>,
+    /// Names that exit-node clients are not answered; nothing else of it is set.
+    excepted: RefCell<DnsConfig>,
+    machine: RefCell<Machine>,
+    /// Nobody answered the last query that was forwarded.
+    failing: Cell<bool>,
+    /// Why the machine could not be told, as the backend knows it.
+    problem: RefCell<Option<String>>,
+}
+
+impl Dns {
+    /// Answers nothing but that nobody is known, until [`Self::apply`]. Brings back what a killed run has left changed.
+    pub fn start(setup: Setup) -> Self {
+        let Setup { clock, inputs, interface, quad100, listen } = setup;
+        let dns = Self(Rc::new(Inner {
+            clock,
+            inputs,
+            resolver: RefCell::default(),
+            forwarder: RefCell::new(Rc::new(Forwarder::new(Sockets, true))),
+            tcp: Cell::new(true),
+            excepted: RefCell::default(),
+            machine: RefCell::new(Machine::new(interface, quad100)),
+            failing: Cell::new(false),
+            problem: RefCell::default(),
+        }));
+        dns.0.compile(Config::default());
+        if interface {
+            dial::spawn(watch(Rc::clone(&dns.0)));
+        }
+        if let Some(listen) = listen {
+            dial::spawn(listener::serve(listen, dns.clone()));
+        }
+        dns
+    }
+
+    /// Gives a query to be answered, at once or within ten seconds; `reply` is dropped when nothing goes back: it was
+    /// no query, or there are too many. `stream`: it came by one, so that the answer may be of any size.
+    pub fn ask(&self, query: Vec<u8>, stream: bool, asker: Asker, reply: Reply<Vec<u8>>) {
+        let transport = if stream { Transport::Tcp } else { Transport::Udp };
+        let inner = &self.0;
+        let steps = {
+            let resolver = inner.resolver.borrow();
+            match inner.answer(&resolver, &query, transport, asker) {
+                Verdict::Reply(bytes) => return reply.send(bytes),
+                Verdict::Silence => return,
+                Verdict::Ask(steps) => steps,
+            }
+        };
+        let inner = Rc::clone(inner);
+        dial::spawn(async move {
+            let forwarder = Rc::clone(&inner.forwarder.borrow());
+            if let Some(forwarded) = forwarder.forward(Asked { query, transport, steps }).await {
+                inner.forwarding_fails(forwarded.unreachable);
+                reply.send(forwarded.reply);
+            }
+        });
+    }
+
+    /// Follows the backend; does nothing when nothing has changed for DNS.
+    pub fn apply(&self, backend: &Backend, now: Moment) {
+        let Wanted { config, tcp, excepted } = facts::wanted(backend, now);
+        let inner = &self.0;
+        if inner.tcp.replace(tcp) != tcp {
+            *inner.forwarder.borrow_mut() = Rc::new(Forwarder::new(Sockets, tcp));
+        }
+        *inner.excepted.borrow_mut() = DnsConfig { exit_node_filtered_set: excepted, ..DnsConfig::default() };
+        if *inner.resolver.borrow().config() == config {
+            return;
+        }
+        inner.compile(config);
+    }
+
+    /// Gives the machine its own resolver back.
+    pub fn close(&self) {
+        if let Err(error) = self.0.machine.borrow_mut().restore() {
+            log::error!("{error}");
+        }
+    }
+}
+
+/// What becomes of a query.
+enum Verdict {
+    Reply(Vec<u8>),
+    Ask(Rc<[Step]>),
+    Silence,
+}
+
+impl Inner {
+    fn answer(&self, resolver: &Resolver, query: &[u8], transport: Transport, asker: Asker) -> Verdict {
+        let refused = |query: &Query<'_>| Verdict::Reply(local::failure(query, Code::Refused));
+        match (asker, Query::parse(query)) {
+            (Asker::Lan, Ok(query)) if !resolver.covers(&query) => return refused(&query),
+            (Asker::ExitClient, Ok(query)) => {
+                if wanted::is_filtered(&self.excepted.borrow(), query.name.bytes()) {
+                    return refused(&query);
+                }
+                // Names of our tailnet are none of theirs: what they ask goes to whom this machine asks.
+                let steps = match self.machine.borrow().own_server() {
+                    Some(server) => Some(plan(&[Upstream::parse(&server.to_string())])),
+                    None => resolver.steps(query.name.bytes()).cloned(),
+                };
+                return match steps.filter(|steps| !steps.is_empty()) {
+                    Some(steps) => Verdict::Ask(steps),
+                    None => Verdict::Reply(local::failure(&query, Code::ServFail)),
+                };
+            }
+            _ => {}
+        }
+        match resolver.answer(query, transport, self.seconds()) {
+            Answer::Reply(bytes) => Verdict::Reply(bytes),
+            Answer::Ask(steps) => Verdict::Ask(Rc::clone(steps)),
+            Answer::Silence => Verdict::Silence,
+        }
+    }
+
+    /// The wall clock in seconds, as far as a serial number has room.
+    fn seconds(&self) -> u32 {
+        (self.clock.timestamp().unix_nanos() / 1_000_000_000) as u32
+    }
+
+    /// Puts a configuration in force, over what the machine has now, and tells the machine.
+    fn compile(&self, config: Config) {
+        let mut machine = self.machine.borrow_mut();
+        let (base, unread) = match machine.base() {
+            Ok(base) => (base, None),
+            Err(error) => (OsConfig::default(), Some(error)),
+        };
+        let (resolver, os) = config.compile(&base);
+        *self.resolver.borrow_mut() = resolver;
+        let problem = unread.or_else(|| machine.set(os).err());
+        drop(machine);
+        self.tell_problem(problem.map(|error| error.to_string()));
+    }
+
+    /// Looks whether somebody else has written the machine's file.
+    fn look(&self) -> std::time::Duration {
+        let now = self.clock.mono().since(engine::time::Mono::ZERO);
+        let looked = self.machine.borrow_mut().look(now);
+        match looked {
+            Ok(false) => {}
+            Ok(true) => {
+                let resolver = std::mem::take(&mut *self.resolver.borrow_mut());
+                self.compile(resolver.into_config());
+            }
+            Err(problem) => self.tell_problem(Some(problem)),
+        }
+        self.machine.borrow().pause()
+    }
+
+    fn tell_problem(&self, problem: Option<String>) {
+        if *self.problem.borrow() != problem {
+            self.problem.borrow_mut().clone_from(&problem);
+            if let Some(problem) = &problem {
+                log::warn!("{problem}");
+            }
+            self.tell(Finding::Machine(problem));
+        }
+    }
+
+    fn forwarding_fails(&self, failing: bool) {
+        if self.failing.replace(failing) != failing {
+            let text = "Name servers that Tailscale was told to use do not answer. Check that they are reachable from \
+                        this machine (`tailscale dns status` lists them).";
+            self.tell(Finding::Forwarding(failing.then(|| text.to_owned())));
+        }
+    }
+
+    fn tell(&self, finding: Finding) {
+        let inputs = self.inputs.clone();
+        dial::spawn(async move { drop(inputs.send(Input::Dns(finding)).await) });
+    }
+}
+
+/// Looks after the machine's file for as long as the process lives.
+async fn watch(inner: Rc<Inner>) {
+    loop {
+        let pause = inner.look();
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Brings back what a former run has left changed (`--cleanup`).
+///
+/// # Errors
+/// What could not be written.
+pub fn cleanup() -> Result<(), String> {
+    Machine::new(true, false).restore().map_err(|error| error.to_string())
+}
+
+/// LocalAPI `dns-query`: asked as if by TCP.
+pub async fn query(shared: &Rc<Shared>, request: &Request) -> Response {
+    let wanted = request.query.text("type").trim();
+    let kind = if wanted.is_empty() { Some(message::kind::A) } else { message::kind::by_name(wanted) };
+    let Some(kind) = kind else {
+        return Response::error(400, &format!("unknown DNS message type: {}", wanted.to_ascii_uppercase()));
+    };
+    let text = request.query.text("name");
+    let Some(name) = Name::parse(text.as_bytes()) else {
+        return Response::error(500, &format!("{text:?} is no name that DNS could know"));
+    };
+    let (sender, answer) = oneshot::channel();
+    let reply = Reply::new(move |bytes| drop(sender.send(bytes)));
+    shared.dns.ask(message::query(1, &name, kind), true, Asker::Machine, reply);
+    let Ok(bytes) = answer.await else {
+        return Response::error(500, "too many queries at the same time; try again");
+    };
+    let inner = &shared.dns.0;
+    let resolver = inner.resolver.borrow();
+    let steps = resolver.steps(name.bytes()).into_iter().flat_map(|steps| steps.iter());
+    let resolvers =
+        steps.map(|step| types::Resolver { addr: step.upstream.to_string(), ..types::Resolver::default() });
+    let answer = DnsQueryResponse { bytes: Some(STANDARD.encode(bytes)), resolvers: resolvers.collect() };
+    Response::json(&answer, Indent::None)
+}
+
+/// LocalAPI `dns-osconfig`: what the machine has without us.
+pub fn os_config(shared: &Shared) -> Response {
+    match shared.dns.0.machine.borrow().base() {
+        Ok(base) => {
+            let config = DnsOsConfig {
+                nameservers: Some(base.nameservers.iter().map(ToString::to_string).collect()),
+                search_domains: Some(base.search.iter().map(ToString::to_string).collect()),
+                match_domains: Some(Vec::new()),
+            };
+            Response::json(&config, Indent::None)
+        }
+        Err(error) => Response::error(500, &error.to_string()),
+    }
+}

@@ -1,0 +1,64 @@
+//! From netmap and settings to the whole configuration of DNS.
+
+use crate::backend::convert::magic_dns_suffix;
+use crate::backend::{Backend, Moment};
+use crate::parts::useexitnode;
+use dns::hosts::Builder;
+use dns::wanted::{self, Exit, Facts};
+use dns::{Config, Hosts};
+use netmap::{NetMap, Node};
+use std::net::IpAddr;
+
+/// Nodes with both kinds of addresses show both, with this attribute of ours.
+const NODES_AAAA: &str = "magicdns-aaaa";
+/// Every name below the node's has its addresses.
+const SUBDOMAINS: &str = "dns-subdomain-resolve";
+/// Forwarded queries are not repeated by TCP.
+const NO_TCP: &str = "dns-forwarder-disable-tcp-retries";
+
+/// What follows for DNS from all that the backend knows.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Wanted {
+    pub(super) config: Config,
+    /// TCP to upstreams is allowed.
+    pub(super) tcp: bool,
+    /// What exit-node clients are not answered, as control writes it.
+    pub(super) excepted: Box<[Box<str>]>,
+}
+
+/// All of it; nothing while no packets may pass.
+pub(super) fn wanted(backend: &Backend, now: Moment) -> Wanted {
+    let Some(map) = backend.netmap().filter(|_| backend.is_active()) else {
+        return Wanted { tcp: true, ..Wanted::default() };
+    };
+    let node = &map.self_node;
+    let prefs = backend.prefs();
+    let addresses: Vec<IpAddr> = node.ips().collect();
+    let config = wanted::config(Facts {
+        dns: &map.dns,
+        nodes: nodes(map),
+        addresses: &addresses,
+        suffix: magic_dns_suffix(&node.name),
+        accept: prefs.corp_dns,
+        expired: node.is_expired(now.wall),
+        nodes_aaaa: node.has_cap(NODES_AAAA),
+        exit: match useexitnode::in_use(prefs) {
+            true => Exit::Silent(&[]),
+            false => Exit::None,
+        },
+    });
+    Wanted { config, tcp: !node.has_cap(NO_TCP), excepted: map.dns.exit_node_filtered_set.clone() }
+}
+
+/// Every node that has a name, ourselves among them.
+fn nodes(map: &NetMap) -> Hosts {
+    let mut table = Builder::default();
+    let mut add = |node: &Node| {
+        if !node.name.is_empty() {
+            table.add(&node.name, node.has_cap(SUBDOMAINS), node.ips());
+        }
+    };
+    add(&map.self_node);
+    map.peers().for_each(add);
+    table.finish()
+}

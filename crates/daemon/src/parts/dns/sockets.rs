@@ -1,0 +1,34 @@
+//! The sockets by which queries are forwarded.
+//!
+//! They are not marked: a query goes where the routes lead, so into the tunnel for a resolver in the tailnet, and with an
+//! exit node in use for every resolver.
+
+use dns::forward::{Datagrams, Net, Pending, Stream, send};
+use rand_core::RngCore as _;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+/// Real sockets.
+pub(super) struct Sockets;
+
+impl Net for Sockets {
+    fn udp(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<Box<dyn Datagrams>> {
+        let any =
+            if to.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+        send(UdpSocket::bind((any, 0))?, to, bytes)
+    }
+
+    fn tcp(&self, to: SocketAddr) -> Pending<io::Result<Box<dyn Stream>>> {
+        Box::pin(async move { Ok(Box::new(dial::plain(to).await?) as Box<dyn Stream>) })
+    }
+
+    fn post(&self, _: &str, _: Vec<IpAddr>, _: Vec<u8>) -> Pending<io::Result<Vec<u8>>> {
+        // Who is asked by UDP as well is asked so at once.
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+
+    fn random(&self) -> u16 {
+        // Two bytes of it, as nobody sees the others.
+        rand_core::OsRng.next_u32() as u16
+    }
+}
