@@ -48,12 +48,11 @@ impl ArgError {
 }
 
 /// Commands of Go's tool for parts that are not here.
-const LEFT_OUT: [&str; 20] = [
+const LEFT_OUT: [&str; 19] = [
     "appc-routes",
     "cert",
     "completion",
     "configure",
-    "dns",
     "drive",
     "file",
     "funnel",

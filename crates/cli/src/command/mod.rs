@@ -2,6 +2,7 @@
 
 mod bugreport;
 mod debug;
+mod dns;
 mod down;
 mod exit_node;
 mod get;
@@ -69,7 +70,7 @@ impl Run<'_, '_> {
     }
 }
 
-const USUAL: [&Command; 18] = [
+const USUAL: [&Command; 19] = [
     &up::COMMAND,
     &down::COMMAND,
     &set::COMMAND,
@@ -79,6 +80,7 @@ const USUAL: [&Command; 18] = [
     &switch::COMMAND,
     &netcheck::COMMAND,
     &ip::COMMAND,
+    &dns::COMMAND,
     &status::COMMAND,
     &metrics::COMMAND,
     &ping::COMMAND,
@@ -91,9 +93,9 @@ const USUAL: [&Command; 18] = [
 ];
 
 /// All of them, and a `debug`.
-const fn with(debug: &'static Command) -> [&'static Command; 19] {
-    let mut all = [debug; 19];
-    all.split_at_mut(18).0.copy_from_slice(&USUAL);
+const fn with(debug: &'static Command) -> [&'static Command; 20] {
+    let mut all = [debug; 20];
+    all.split_at_mut(19).0.copy_from_slice(&USUAL);
     all
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Owns: pure functions from LocalAPI values to text. Leaves out: asking for the values (`command`).
 
+pub(crate) mod dns;
+pub(crate) mod dns_message;
 pub(crate) mod json;
 pub(crate) mod names;
 pub(crate) mod status;
