@@ -9,6 +9,7 @@ pub mod container;
 pub mod conversation;
 pub mod direct;
 pub mod flows;
+pub mod guest;
 mod local;
 pub mod natlab;
 pub mod site;

@@ -56,12 +56,19 @@ fn arguments() -> Command {
                 .arg(Arg::new("filter").value_name("FILTER").help("only tests whose name contains this")),
         )
         .subcommand(
-            Command::new("peers").about("Install headscale and the Go programs that tests talk to").arg(
-                Arg::new("incumbent")
-                    .long("incumbent")
-                    .action(ArgAction::SetTrue)
-                    .help("also the Go node as images for routers have it: stripped and packed, for `bench`"),
-            ),
+            Command::new("peers")
+                .about("Install headscale and the Go programs that tests talk to")
+                .arg(
+                    Arg::new("incumbent").long("incumbent").action(ArgAction::SetTrue).help(
+                        "also the Go node as images for routers have it: stripped and packed, for `bench`",
+                    ),
+                )
+                .arg(
+                    Arg::new("kernels")
+                        .long("kernels")
+                        .action(ArgAction::SetTrue)
+                        .help("also kernels like RouterOS's, on which `test --nightly` boots the image"),
+                ),
         )
         .subcommand(Command::new("lab").about("Headscale, a Go node and two of ours to play with (root)"))
         .subcommand(build::command())
@@ -108,7 +115,9 @@ fn run() -> Result<ExitCode> {
         Some(("test", matches)) => {
             test::run(matches.get_flag("nightly"), matches.get_one::<String>("filter").map(String::as_str))
         }
-        Some(("peers", matches)) => peers::run(matches.get_flag("incumbent")).map(|()| ExitCode::SUCCESS),
+        Some(("peers", matches)) => {
+            peers::run(matches.get_flag("incumbent"), matches.get_flag("kernels")).map(|()| ExitCode::SUCCESS)
+        }
         Some(("lab", _)) => interactive::run().map(|()| ExitCode::SUCCESS),
         Some(("build", matches)) => {
             build::run(&Request::read(matches)?, &build::targets(matches)).map(|()| ExitCode::SUCCESS)

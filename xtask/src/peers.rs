@@ -3,7 +3,10 @@
 //! A stamp beside each program says how it was built, so a second run does nothing. Go's own module and build caches
 //! make a repeated build quick.
 
+mod kernel;
+
 use anyhow::{Context, Result, bail, ensure};
+use kernel::Kernel;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -24,13 +27,20 @@ const WIREGUARD_MODULE: &str = "golang.zx2c4.com/wireguard";
 const INCUMBENT_KEEPS: &str = "advertiseexitnode,useexitnode,dns,gro,portmapper,listenrawdisco,health,iptables,osrouter,\
                                unixsocketidentity,ipnbus";
 
-/// Installs whatever is missing; the incumbent build only when it is asked for.
-pub(crate) fn run(incumbent: bool) -> Result<()> {
+/// Installs whatever is missing; the incumbent build and the kernels only when they are asked for.
+pub(crate) fn run(incumbent: bool, kernels: bool) -> Result<()> {
     let dir = lab::peers_dir();
     std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
     println!("peers in {}", dir.display());
     let go_works = || Command::new("go").arg("version").output().is_ok_and(|output| output.status.success());
-    let wanted = programs().into_iter().chain(incumbent.then_some(("incumbent", Recipe::Incumbent)));
+    let mut wanted = programs();
+    wanted.extend(incumbent.then_some(("incumbent", Recipe::Incumbent)));
+    if kernels {
+        wanted.extend([
+            ("linux-arm64", Recipe::Kernel(kernel::ARM64)),
+            ("linux-arm", Recipe::Kernel(kernel::ARM)),
+        ]);
+    }
     for (name, recipe) in wanted {
         let stamp = dir.join(format!(".{name}.stamp"));
         if dir.join(name).exists() && std::fs::read_to_string(&stamp).is_ok_and(|text| text == recipe.stamp())
@@ -38,8 +48,12 @@ pub(crate) fn run(incumbent: bool) -> Result<()> {
             println!("  {name}: {} is there", recipe.version());
             continue;
         }
-        if !go_works() {
-            let reason = format!("{name} needs Go to be built, and there is no `go` in PATH");
+        let missing = match &recipe {
+            Recipe::Kernel(kernel) => kernel.missing(),
+            _ => (!go_works()).then(|| "needs Go to be built, and there is no `go` in PATH".to_owned()),
+        };
+        if let Some(missing) = missing {
+            let reason = format!("{name}: {missing}");
             if crate::in_ci() {
                 bail!("{reason}");
             }
@@ -64,6 +78,8 @@ enum Recipe {
     Scratch { module: &'static str, package: &'static str, version: &'static str },
     /// The Go node as the images for routers have it: a folder with one stripped, packed program under both names.
     Incumbent,
+    /// A kernel for qemu.
+    Kernel(Kernel),
 }
 
 fn programs() -> Vec<(&'static str, Recipe)> {
@@ -101,6 +117,7 @@ impl Recipe {
         match self {
             Self::Install { version, .. } | Self::Scratch { version, .. } => version,
             Self::Incumbent => TAILSCALE,
+            Self::Kernel(_) => kernel::VERSION,
         }
     }
 
@@ -110,6 +127,7 @@ impl Recipe {
             Self::Install { package, version, flags } => format!("{package} v{version} {flags}\n"),
             Self::Scratch { package, version, .. } => format!("{package} v{version}\n"),
             Self::Incumbent => format!("combined v{TAILSCALE} keeps {INCUMBENT_KEEPS}\n"),
+            Self::Kernel(kernel) => kernel.stamp(),
         }
     }
 
@@ -121,6 +139,7 @@ impl Recipe {
                 run_go(go)
             }
             Self::Incumbent => incumbent(dir),
+            Self::Kernel(kernel) => kernel.install(name, dir),
             Self::Scratch { module, package, version } => {
                 let scratch = scratch(dir, name, module, version, &[package])?;
                 let mut go = go();

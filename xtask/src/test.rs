@@ -1,6 +1,8 @@
 //! `cargo xtask test`: every part this machine can run, one after the other, to the end; then what failed, what was
 //! skipped and why, and the three numbers. At night what only waits (the soaks) runs beside all of it.
 
+mod previous;
+
 use crate::libtest::{self, Beside};
 use crate::metadata::cargo;
 use crate::tally::Tally;
@@ -36,6 +38,9 @@ pub(crate) fn run(nightly: bool, filter: Option<&str>) -> Result<ExitCode> {
     }
     run.part("images", Run::images);
     run.part("black box", Run::black_box);
+    if nightly {
+        run.part("other kernels and commits", Run::elsewhere);
+    }
     if filter.is_none() {
         run.part("demo", |run| {
             demo::run(false)?;
@@ -154,6 +159,30 @@ impl Run<'_> {
         // One after the other: the scenarios measure, and two cores are soon busy.
         command.args(["--", "--test-threads=1"]).args(self.filter);
         libtest::run(command, "black box", &mut self.tally)
+    }
+
+    /// The image on kernels like RouterOS's, and its state under the previous commit's program.
+    fn elsewhere(&mut self) -> Result<()> {
+        let words = [
+            "test",
+            "--package",
+            "blackbox",
+            "--features",
+            "nightly",
+            "--test",
+            "boot",
+            "--test",
+            "previous",
+        ];
+        let mut command = self.tests(&words);
+        match previous::build() {
+            Ok(place) => {
+                command.env("SMALLTAIL_PREVIOUS", place);
+            }
+            Err(error) => println!("the previous commit cannot be built: {error:#}"),
+        }
+        command.args(["--", "--test-threads=1"]).args(self.filter);
+        libtest::run(command, "other kernels and commits", &mut self.tally)
     }
 
     /// Starts the scenarios that wait for an hour and measure no speed, all at once and below the priority of the

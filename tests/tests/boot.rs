@@ -1,0 +1,82 @@
+//! The image on machines of its own whose kernels are like RouterOS's: 64 KiB pages on arm64, 32-bit ARM, x_tables and no
+//! nf_tables on both, 128 MB, and a clock that starts in 1970. `cargo xtask test --nightly`.
+
+use anyhow::{Result, ensure};
+use blackbox::guest::{ARM64, ARMV7, Guest, HOST};
+use blackbox::{number, skip};
+use std::path::PathBuf;
+use std::time::Duration;
+use testcontrol::{Options, Server};
+
+/// An emulated processor is some thirty times slower than this one.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+#[test]
+fn the_image_joins_on_a_kernel_with_large_pages() {
+    let said = booted(ARM64);
+    assert!(said.is_none_or(|said| said.contains("KernelPageSize:       64 kB")));
+}
+
+#[test]
+fn the_image_joins_on_32_bit_arm() {
+    let said = booted(ARMV7);
+    assert!(said.is_none_or(|said| said.contains("KernelPageSize:        4 kB")));
+}
+
+/// What the machine said; nothing when it cannot run here.
+fn booted(guest: Guest) -> Option<String> {
+    let archive = archive(&guest);
+    let missing =
+        guest.missing().or_else(|| (!archive.exists()).then(|| format!("no {}", archive.display())));
+    if let Some(missing) = missing {
+        skip(&missing);
+        return None;
+    }
+    Some(joins(guest, &archive).expect("the image starts, joins and sets up its interface"))
+}
+
+fn archive(guest: &Guest) -> PathBuf {
+    let name = format!("smalltail-{}-router-shell-{}.tar", env!("CARGO_PKG_VERSION"), guest.arch);
+    lab::target_dir().join("smalltail/dist").join(name)
+}
+
+/// The image's own entry point, set by environment alone, joins as a subnet router; everything that follows is asked of
+/// the machine from inside.
+fn joins(guest: Guest, archive: &std::path::Path) -> Result<String> {
+    let server = Server::start(Options::default())?;
+    let port = server.url().rsplit_once(':').map_or_else(String::new, |(_, port)| port.to_owned());
+    let script = format!(
+        "export TS_AUTHKEY=tskey-auth-test TS_LOGIN_SERVER=http://{HOST}:{port} TS_HOSTNAME=guest TS_ROUTES=192.0.2.0/24
+date
+/usr/bin/containerboot &
+tries=0
+until tailscale ip -4 2>/dev/null | grep '^100'; do
+  tries=$((tries + 1)); [ $tries -lt 90 ] || break
+  sleep 1
+done
+sleep 2
+grep -m1 KernelPageSize /proc/self/smaps
+tailscale status
+ip addr show dev tailscale0
+ip rule; ip route show table 52
+for name in /proc/net/ip_tables_names /proc/net/ip6_tables_names; do tr '\\n' ' ' < $name; done; echo
+for dir in /proc/[0-9]*; do
+  [ \"$(cat $dir/comm 2>/dev/null)\" = tailscaled ] && grep VmRSS $dir/status
+done
+kill -TERM %1; wait; echo the container has ended
+"
+    );
+    let said = guest.run(archive, &script, PATIENCE)?;
+    let node = server.nodes().into_iter().next();
+    ensure!(node.is_some(), "nobody joined; the console said: {said}");
+    for wanted in
+        ["1970", "tailscale0", "inet 100.", "inet6 fd7a:", "filter", "nat", "the container has ended"]
+    {
+        ensure!(said.contains(wanted), "no {wanted:?} in what the console said: {said}");
+    }
+    ensure!(!said.contains("panic") && !said.contains("Unable to handle"), "{said}");
+    for line in said.lines().filter(|line| line.starts_with("VmRSS")) {
+        number(&format!("memory on {}, 128 MB, packed", guest.arch), line);
+    }
+    Ok(said)
+}
