@@ -12,8 +12,8 @@ use std::time::Duration;
 /// The host of the test, as the guest reaches it: qemu's own router.
 pub const HOST: &str = "10.0.2.2";
 
-/// The last line of every script: power off, which qemu ends by.
-const END: &str = "\npoweroff -f\n";
+/// The last line of every script. Process 1 ends after it, by which the kernel restarts the machine and qemu ends.
+const END: &str = "the script has ended";
 
 /// A kind of machine.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +62,7 @@ impl Guest {
     pub fn run(&self, archive: &Path, script: &str, patience: Duration) -> Result<String> {
         let dir = tempfile::tempdir()?;
         let root = dir.path().join("root.cpio");
-        let init = format!("{PREPARE}{script}{END}");
+        let init = format!("{PREPARE}{script}\necho {END}\n");
         std::fs::write(&root, initramfs(&layer(archive)?, init.as_bytes())?)?;
         let (emulator, words) = self.emulator.split_first().context("no emulator")?;
         let mut command = Command::new(emulator);
@@ -72,7 +72,9 @@ impl Guest {
         command.arg("-kernel").arg(self.kernel()).arg("-initrd").arg(&root);
         let outcome = lab::run(command, patience)?;
         ensure!(outcome.status.success(), "{emulator} ended with {}: {}", outcome.status, outcome.stderr);
-        Ok(outcome.stdout.replace('\r', ""))
+        let said = outcome.stdout.replace('\r', "");
+        let ended = said.split_once(END).map(|(before, _)| before.to_owned());
+        ended.with_context(|| format!("the machine stopped before its script: {said}"))
     }
 }
 

@@ -58,7 +58,7 @@ sleep 2
 grep -m1 KernelPageSize /proc/self/smaps
 tailscale status
 ip addr show dev tailscale0
-ip rule; ip route show table 52
+ip rule; ip route; ip route show table 52
 for name in /proc/net/ip_tables_names /proc/net/ip6_tables_names; do tr '\\n' ' ' < $name; done; echo
 for dir in /proc/[0-9]*; do
   [ \"$(cat $dir/comm 2>/dev/null)\" = tailscaled ] && grep VmRSS $dir/status

@@ -76,10 +76,20 @@ impl Kernel {
 
     fn make(self, tree: &Path, goals: &[&str]) -> Result<()> {
         let mut make = Command::new("make");
-        make.current_dir(tree).arg("--silent").args(goals).stdout(Stdio::null());
-        make.env("ARCH", self.arch).env("CROSS_COMPILE", self.tools);
-        let status = make.status().context("starting make")?;
-        ensure!(status.success(), "make {} for {} ended with {status}", goals.join(" "), self.arch);
+        make.current_dir(tree)
+            .arg("--silent")
+            .args(goals)
+            .env("ARCH", self.arch)
+            .env("CROSS_COMPILE", self.tools);
+        let output = make.output().context("starting make")?;
+        ensure!(
+            output.status.success(),
+            "make {} for {} ended with {}: {}",
+            goals.join(" "),
+            self.arch,
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
         Ok(())
     }
 
