@@ -168,11 +168,6 @@ impl Error {
         }
     }
 
-    /// A failed HTTP/2 exchange on the Noise connection.
-    pub(crate) fn connection(error: &(dyn std::error::Error + 'static)) -> Self {
-        Self::Connection(chain(error))
-    }
-
     /// True if the server's certificate or scheme stands in the way: waiting does not mend it.
     pub fn needs_configuration(&self) -> bool {
         matches!(

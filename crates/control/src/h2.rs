@@ -1,32 +1,36 @@
 //! HTTP/2 inside Noise: one connection for all requests, dialled again when it is dead (protocol reference §1.6).
+//!
+//! Here: which connection there is, and requests on it. Below it, from the wire upwards: `frame`, `huffman` and
+//! `hpack`; `session`, `answers` and `requests`, the protocol; `driver`, which moves its bytes.
+
+mod answers;
+mod driver;
+mod frame;
+mod hpack;
+mod huffman;
+mod requests;
+mod session;
+
+#[cfg(test)]
+mod tests;
 
 use crate::early::WithoutEarly;
-use crate::error::chain;
 use crate::server::Url;
 use crate::tasks::Task;
 use crate::upgrade::{self, Attempt};
 use crate::{Error, Options, key};
-use ::h2::client::{Builder, SendRequest};
-use ::h2::{Reason, RecvStream};
-use bytes::{Bytes, BytesMut};
 use dial::{BoxStream, Dial};
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use driver::Driver;
 use http1::Method;
 use keys::{MachinePrivate, MachinePublic, NodePublic};
 use rand_core::CryptoRngCore;
+use session::Session;
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{self, Poll, Waker};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Receive windows: what a map message may run ahead of its decoder.
-const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 512 << 10;
-/// Requests sent before the server has said how many it takes.
-const FIRST_REQUESTS: usize = 100;
-/// Longest headers of an answer, in bytes.
-const HEAD_LIMIT: u32 = 16 << 10;
 /// Dialling again sooner than this suggests that something on the way mangles plain HTTP.
 const QUICK_REDIAL: Duration = Duration::from_secs(120);
 /// After so many failed handshakes in a row the server's key is fetched anew: it may have changed.
@@ -48,7 +52,7 @@ pub(crate) struct Client {
 }
 
 struct Live {
-    sender: SendRequest<Bytes>,
+    session: Rc<RefCell<Session>>,
     /// What moves the connection's bytes; dropping it closes the connection.
     task: Task,
 }
@@ -56,8 +60,7 @@ struct Live {
 impl Live {
     /// Whether requests may be sent on it: a server that goes away (GOAWAY) still answers those it has.
     fn is_open(&self) -> bool {
-        let ready = self.sender.clone().poll_ready(&mut task::Context::from_waker(Waker::noop()));
-        !self.task.is_over() && !matches!(ready, Poll::Ready(Err(_)))
+        !self.task.is_over() && self.session.borrow().is_open()
     }
 }
 
@@ -121,56 +124,58 @@ impl Client {
         body: Vec<u8>,
         hints: &[NodePublic],
     ) -> Result<Answer, Error> {
-        let request = self.head(method, path, content_type, body.len(), hints)?;
-        let mut sender = self.sender().await?;
-        let (answer, mut stream) =
-            sender.send_request(request, body.is_empty()).map_err(|e| Error::connection(&e))?;
-        if !body.is_empty() {
-            stream.send_data(body.into(), true).map_err(|e| Error::connection(&e))?;
-        }
-        let (head, body) = answer.await.map_err(|e| Error::connection(&e))?.into_parts();
-        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+        let block = self.head(method, path, content_type, body.len(), hints)?;
+        let session = self.session().await?;
+        let key = session.borrow_mut().ask(block, body);
+        let mut answer = Answer { status: 0, date: String::new(), retry_after: String::new(), session, key };
+        let head = poll_fn(|cx| answer.session.borrow_mut().poll_head(key, cx)).await;
+        let head = head.map_err(Error::Connection)?;
+        (answer.status, answer.date, answer.retry_after) = (head.status, head.date, head.retry_after);
+        Ok(answer)
     }
 
+    /// The header block of a request. Its scheme is https whatever the URL: Noise protects it as TLS would.
     fn head(
         &self,
         method: Method,
         path: &str,
-        content_type: Option<&'static str>,
+        content_type: Option<&str>,
         length: usize,
         hints: &[NodePublic],
-    ) -> Result<Request<()>, Error> {
-        let mut request = Request::new(());
+    ) -> Result<Vec<u8>, Error> {
+        let path = path.split('#').next().unwrap_or_default();
+        if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let path = crate::text::printable(path.as_bytes());
+            return Err(Error::Connection(format!("{path:?} is not a path")));
+        }
         let posts = method == Method::POST;
-        *request.method_mut() = if posts { http::Method::POST } else { http::Method::HEAD };
-        *request.uri_mut() = format!("https://{}{path}", self.url.authority).parse().map_err(|_| {
-            Error::Connection(format!("{:?} is not a path", crate::text::printable(path.as_bytes())))
-        })?;
-        let headers = request.headers_mut();
+        let mut block = Vec::with_capacity(256);
+        hpack::put(&mut block, hpack::METHOD, if posts { b"POST" } else { b"HEAD" });
+        hpack::put(&mut block, hpack::SCHEME, b"https");
+        hpack::put(&mut block, hpack::AUTHORITY, self.url.authority.as_bytes());
+        hpack::put(&mut block, hpack::PATH, path.as_bytes());
         if posts {
-            headers.append(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+            hpack::put(&mut block, hpack::CONTENT_LENGTH, length.to_string().as_bytes());
         }
         if let Some(content_type) = content_type {
-            headers.append(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+            hpack::put(&mut block, hpack::CONTENT_TYPE, content_type.as_bytes());
         }
         for hint in hints.iter().filter(|key| !key.is_zero()) {
-            if let Ok(value) = HeaderValue::try_from(hint.to_text()) {
-                headers.append(HeaderName::from_static("ts-lb"), value);
-            }
+            hpack::put_named(&mut block, b"ts-lb", hint.to_text().as_bytes());
         }
-        Ok(request)
+        Ok(block)
     }
 
-    async fn sender(&self) -> Result<SendRequest<Bytes>, Error> {
+    async fn session(&self) -> Result<Rc<RefCell<Session>>, Error> {
         let _one_at_a_time = self.dialing.lock().await;
         if let Some(live) = &*self.live.borrow()
             && live.is_open()
         {
-            return Ok(live.sender.clone());
+            return Ok(live.session.clone());
         }
         self.hang_up();
-        let sender = self.dial().await;
-        match &sender {
+        let session = self.dial().await;
+        match &session {
             Err(
                 Error::Handshake(_)
                 | Error::HandshakeRefused(_)
@@ -186,10 +191,10 @@ impl Client {
             }
             _ => self.failed_handshakes.set(0),
         }
-        sender
+        session
     }
 
-    async fn dial(&self) -> Result<SendRequest<Bytes>, Error> {
+    async fn dial(&self) -> Result<Rc<RefCell<Session>>, Error> {
         let server_key = match self.server_key.get() {
             Some(key) => key,
             None => {
@@ -213,22 +218,10 @@ impl Client {
         let stream = upgrade::connect(&attempt, quick || self.force_noise_443).await?;
         let stream: BoxStream = Box::new(WithoutEarly::new(stream, self.version()));
 
-        let (sender, connection) = Builder::new()
-            .enable_push(false)
-            .initial_max_send_streams(FIRST_REQUESTS)
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(HEAD_LIMIT)
-            .handshake(stream)
-            .await
-            .map_err(|e| Error::connection(&e))?;
-        let task = Task::spawn(async move {
-            if let Err(e) = connection.await {
-                log::debug!("control: connection ended: {}", chain(&e));
-            }
-        });
-        *self.live.borrow_mut() = Some(Live { sender: sender.clone(), task });
-        Ok(sender)
+        let session = Rc::new(RefCell::new(Session::new()));
+        let task = Task::spawn(Driver::new(session.clone(), stream));
+        *self.live.borrow_mut() = Some(Live { session: session.clone(), task });
+        Ok(session)
     }
 }
 
@@ -236,36 +229,41 @@ impl Client {
 pub(crate) struct Answer {
     /// HTTP status.
     pub(crate) status: u16,
-    pub(crate) headers: HeaderMap,
-    body: RecvStream,
+    /// `Date`, or empty.
+    pub(crate) date: String,
+    /// `Retry-After`, or empty.
+    pub(crate) retry_after: String,
+    session: Rc<RefCell<Session>>,
+    /// The request's name there.
+    key: u32,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Ok(mut session) = self.session.try_borrow_mut() {
+            session.forget(self.key);
+        }
+    }
 }
 
 impl Answer {
     /// The next piece of the body; `None` at its end.
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        match self.body.data().await {
-            None => Ok(None),
-            Some(Ok(piece)) => {
-                // What has been handed on makes room in the window; too much of that cannot be given back.
-                let _ = self.body.flow_control().release_capacity(piece.len());
-                Ok(Some(piece))
-            }
-            // An answer complete in itself, to a request that need not be (RFC 9113 §8.1).
-            Some(Err(e)) if matches!(e.reason(), Some(Reason::NO_ERROR | Reason::CANCEL)) => Ok(None),
-            Some(Err(e)) => Err(Error::connection(&e)),
-        }
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        let piece = poll_fn(|cx| self.session.borrow_mut().poll_body(self.key, cx)).await;
+        let piece = piece.map_err(Error::Connection)?;
+        Ok((!piece.is_empty()).then_some(piece))
     }
 
     /// The body, which may have `limit` bytes.
-    pub(crate) async fn whole(&mut self, what: &'static str, limit: usize) -> Result<Bytes, Error> {
-        let mut whole = BytesMut::new();
+    pub(crate) async fn whole(&mut self, what: &'static str, limit: usize) -> Result<Vec<u8>, Error> {
+        let mut whole = Vec::new();
         while let Some(piece) = self.next().await? {
             if piece.len() > limit.saturating_sub(whole.len()) {
                 return Err(Error::TooLong { what: what.to_owned(), limit });
             }
             whole.extend_from_slice(&piece);
         }
-        Ok(whole.freeze())
+        Ok(whole)
     }
 
     /// The error that an answer with another status than 200 stands for, with the start of its body.

@@ -9,7 +9,6 @@ use crate::messages::{Activity, Event, LoggedIn, Login, Persisted, SelfReport};
 use crate::text::printable;
 use crate::wire::requests::{Auth, RegisterRequest, RegisterResponse};
 use gojson::{Indent, to_go_json};
-use http::{HeaderMap, header};
 use keys::{NodePrivate, NodePublic};
 use netmap::{Timestamp, UserId, UserProfile};
 use std::rc::Rc;
@@ -240,7 +239,7 @@ impl Attempt<'_> {
             200 => {}
             429 => {
                 let random = context.client.with_rng(|rng| rng.next_u32());
-                return Err(Error::RateLimited(retry_after(&answer.headers, random)));
+                return Err(Error::RateLimited(retry_after(&answer.retry_after, &answer.date, random)));
             }
             _ => return Err(answer.error("the registration").await),
         }
@@ -254,13 +253,12 @@ impl Attempt<'_> {
 
 /// How long control asks to wait: seconds, or a date relative to that of the answer; if it does not say or
 /// exaggerates, five to ten seconds.
-fn retry_after(headers: &HeaderMap, random: u32) -> Duration {
-    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+fn retry_after(after: &str, answered: &str, random: u32) -> Duration {
     let date = |text: &str| OffsetDateTime::parse(text, &Rfc2822).ok().map(OffsetDateTime::unix_timestamp);
-    let seconds = text(header::RETRY_AFTER).and_then(|after| match after.trim().parse::<i64>() {
+    let seconds = match after.trim().parse::<i64>() {
         Ok(seconds) => Some(seconds),
-        Err(_) => date(after)?.checked_sub(date(text(header::DATE)?)?),
-    });
+        Err(_) => date(after).zip(date(answered)).and_then(|(after, answered)| after.checked_sub(answered)),
+    };
     match seconds.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))) {
         Some(wait) if !wait.is_zero() && wait <= LONGEST_RETRY_AFTER => wait,
         _ => Duration::from_millis(5000 + u64::from(random % 5000)),
@@ -271,22 +269,17 @@ fn retry_after(headers: &HeaderMap, random: u32) -> Duration {
 mod tests {
     use super::*;
 
-    fn wait(pairs: &[(header::HeaderName, &'static str)]) -> u64 {
-        let headers =
-            pairs.iter().map(|(name, value)| (name.clone(), http::HeaderValue::from_static(value))).collect();
-        retry_after(&headers, 4999).as_millis() as u64
-    }
-
     #[test]
     fn patience() {
-        use header::{DATE, RETRY_AFTER};
-        assert_eq!(wait(&[(RETRY_AFTER, "7")]), 7000);
-        let date = (DATE, "Wed, 21 Oct 2015 07:28:00 GMT");
-        assert_eq!(wait(&[(RETRY_AFTER, "Wed, 21 Oct 2015 07:28:30 GMT"), date.clone()]), 30_000);
-        for bad in ["0", "-1", "3601", "soon", "Wed, 21 Oct 2015 07:27:30 GMT", "99999999999999999999"] {
-            assert_eq!(wait(&[(RETRY_AFTER, bad), date.clone()]), 9999, "{bad}");
+        let date = "Wed, 21 Oct 2015 07:28:00 GMT";
+        let wait = |after, date| retry_after(after, date, 4999).as_millis();
+        assert_eq!(wait("7", ""), 7000);
+        assert_eq!(wait("Wed, 21 Oct 2015 07:28:30 GMT", date), 30_000);
+        for bad in ["0", "-1", "3601", "soon", "Wed, 21 Oct 2015 07:27:30 GMT", "99999999999999999999", ""] {
+            assert_eq!(wait(bad, date), 9999, "{bad}");
         }
-        assert_eq!(wait(&[]), 9999);
+        assert_eq!(wait("Wed, 21 Oct 2015 07:28:30 GMT", ""), 9999);
+        assert_eq!(wait("", ""), 9999);
     }
 
     #[test]

@@ -20,27 +20,36 @@ pub(crate) struct Url {
 impl Url {
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let error = |why| Error::ServerUrl { url: crate::text::printable(text.as_bytes()), why };
-        let uri: http::Uri = text.parse().map_err(|_| error("not a URL"))?;
-        let tls = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return Err(error("it must begin with https:// or http://")),
-        };
-        let authority = uri.authority().ok_or_else(|| error("no host"))?;
-        if authority.as_str().contains('@') {
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(error("not a URL"));
+        }
+        let (scheme, rest) = text.split_once("://").unwrap_or_default();
+        let tls = scheme.eq_ignore_ascii_case("https");
+        if !tls && !scheme.eq_ignore_ascii_case("http") {
+            return Err(error("it must begin with https:// or http://"));
+        }
+        let rest = rest.split('#').next().unwrap_or_default();
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        if authority.contains('@') {
             return Err(error("user names do not belong there"));
         }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let (host, port) = match authority.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
+            Some((host, port)) => (host, port),
+            None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+        };
         if host.is_empty() {
             return Err(error("no host"));
         }
-        let port = authority.port_u16();
-        if authority.as_str().len() > authority.host().len() && port.is_none() {
-            return Err(error("not a port number"));
+        if !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:%~".contains(&byte)) {
+            return Err(error("not a host"));
         }
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let port = match port.strip_prefix(':').map(str::parse) {
+            Some(Ok(port)) => Some(port),
+            None if port.is_empty() => None,
+            _ => return Err(error("not a port number")),
+        };
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        Ok(Self { tls, host, port, authority: authority.as_str().to_owned(), path })
+        Ok(Self { tls, host: host.to_owned(), port, authority: authority.to_owned(), path })
     }
 
     /// Whether this is the service of the company Tailscale.
@@ -106,10 +115,26 @@ mod tests {
         let url = Url::parse("https://[fd00::1]:8443/a/b?c=d").expect("url");
         assert_eq!((url.host.as_str(), url.port, url.path.as_str()), ("fd00::1", Some(8443), "/a/b?c=d"));
         assert_eq!(url.authority, "[fd00::1]:8443");
-        assert_eq!(Url::parse("http://h").expect("url").path, "/");
-        for bad in
-            ["", "h.example", "ftp://h", "https://", "https://u:p@h/", "https://h:99999", "https://h:x"]
+        for (url, path) in
+            [("http://h", "/"), ("HTTP://h?a=b", "/?a=b"), ("http://h/a#b", "/a"), ("http://h#b", "/")]
         {
+            assert_eq!(Url::parse(url).expect("url").path, path, "{url}");
+        }
+        for bad in [
+            "",
+            "h.example",
+            "ftp://h",
+            "https://",
+            "https:///path",
+            "https://u:p@h/",
+            "https://h:99999",
+            "https://h:x",
+            "https://h:",
+            "https://[::1",
+            "https://[::1]x",
+            "https://h h",
+            "https://h/a\tb",
+        ] {
             assert!(matches!(Url::parse(bad), Err(Error::ServerUrl { .. })), "{bad}");
         }
     }
