@@ -178,7 +178,7 @@ fn a_build_needs_something_that_carries_packets() {
     let refusals = |names: &[&str]| graph().close(&request(names)).unwrap().refusals;
     assert_eq!(refusals(&["health", "osrouter"]), [""; 0]);
     let [refusal] = refusals(&["health"]).try_into().unwrap();
-    assert!(refusal.contains("netstack or osrouter") && refusal.ends_with("add osrouter"), "{refusal}");
+    assert!(refusal.contains("which takes osrouter") && refusal.ends_with("add osrouter"), "{refusal}");
     assert!(resolve(&request(&["health"])).is_err());
 }
 

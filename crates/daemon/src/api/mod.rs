@@ -7,7 +7,7 @@
 mod exit_node;
 pub mod network_map;
 mod offered;
-mod ping;
+pub mod ping;
 mod stream;
 
 use crate::backend::{Command, Input, Reply, default_routes};

@@ -1,15 +1,20 @@
 //! `ping`: by path discovery, or by TSMP or ICMP inside WireGuard.
 
 use crate::node::Shared;
+use crate::parts::peerapiclient;
 use engine::host::PingKind as Wire;
 use engine::wireguard::Source;
 use localapi::server::{Request, Response};
 use localapi::types::{Indent, PingKind, PingResult};
+use netmap::NodeId;
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// The client gives up sooner, by going away.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The same for a request.
+const PEERAPI_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Answers `POST ping?ip=&type=&size=`.
 pub(super) async fn ping(shared: &Shared, request: &Request) -> Response {
@@ -79,7 +84,10 @@ async fn run(shared: &Shared, ip: IpAddr, kind: PingKind, size: usize) -> PingRe
         PingKind::Tsmp => Wire::Tsmp,
         PingKind::Icmp => Wire::Icmp,
         PingKind::PeerApi => {
-            result.err = "PeerAPI is not in this build".to_owned();
+            match peerapi(shared, id).await {
+                Ok((url, took)) => (result.peer_api_url, result.latency_seconds) = (url, took.as_secs_f64()),
+                Err(error) => result.err = error,
+            }
             return result;
         }
     };
@@ -89,4 +97,25 @@ async fn run(shared: &Shared, ip: IpAddr, kind: PingKind, size: usize) -> PingRe
         Err(error) => result.err = error,
     }
     result
+}
+
+/// Asks a peer's PeerAPI for nothing; its URL and how long the answer took.
+pub async fn peerapi(shared: &Shared, id: NodeId) -> Result<(String, Duration), String> {
+    let base = {
+        let backend = shared.backend.borrow();
+        let map = backend.netmap().ok_or("no netmap")?;
+        let node = map.peer(id).ok_or("no matching peer")?;
+        let own: Vec<_> = map.self_node.ips().collect();
+        peerapiclient::base(node, &own)
+    };
+    if peerapiclient::FEATURE.is_none() {
+        return Err("PeerAPI is not in this build".to_owned());
+    }
+    let at = base.ok_or("the peer announces no PeerAPI")?;
+    let begun = shared.clock.mono();
+    match tokio::time::timeout(PEERAPI_TIMEOUT, peerapiclient::ping(at)).await {
+        Ok(Ok(())) => Ok((format!("http://{at}"), shared.clock.mono().since(begun))),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("no answer in time".to_owned()),
+    }
 }

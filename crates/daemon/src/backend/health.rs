@@ -7,7 +7,7 @@
 use super::{Backend, Moment, State, convert};
 use crate::parts::dns::Finding;
 use crate::parts::health::{Severity, Unhealthy, Warnable};
-use crate::parts::{advertiseexitnode, useexitnode, useroutes};
+use crate::parts::{advertiseexitnode, useroutes};
 use localapi::types::Notify;
 use netmap::{NetMap, Timestamp};
 
@@ -108,9 +108,6 @@ impl Backend {
         {
             texts.push(advice.to_owned());
         }
-        texts.extend(
-            useexitnode::advice(self.prefs()).filter(|_| self.state == State::Running).map(str::to_owned),
-        );
         Some(texts)
     }
 }

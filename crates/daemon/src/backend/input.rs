@@ -6,6 +6,7 @@ use engine::netcheck::Report;
 use localapi::types::{MaskedPrefs, Options, Prefs};
 use netmap::{IpNet, Timestamp};
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The way back to whoever gave a command; dropping it unanswered is seen there as "daemon is stopping".
@@ -56,6 +57,8 @@ pub enum Input {
     Forwarding(Option<String>),
     /// What DNS has found.
     Dns(dns::Finding),
+    /// Where our PeerAPI listens now.
+    PeerApi(Vec<SocketAddr>),
     /// What of routes and packet filter could not be set; empty when all is well.
     RouterProblems(Vec<String>),
     /// The store was written, or why not.

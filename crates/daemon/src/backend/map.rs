@@ -2,6 +2,7 @@
 
 use super::{Backend, Effect, Moment, PeerSet, RelayConfig, convert};
 use crate::parts::health::Warnable;
+use crate::parts::netstack;
 use control::{Activity, Event, MapItem, MapMessage};
 use engine::filter::{Filter, FilterInput, local_set};
 use engine::{PeerConfig, SelfConfig};
@@ -299,13 +300,14 @@ impl Backend {
                 shields_up: prefs.shields_up,
                 cap_holders: &holders,
             })
+            .with_open(&self.peerapi)
         } else {
             Filter::deny_all()
         };
         SelfConfig {
             key: self.node_key(),
-            addresses: node.ips().map(|ip| (ip, 0)).collect(),
-            services: Vec::new(),
+            addresses: node.ips().map(|ip| (ip, self.peerapi_port(ip))).collect(),
+            services: if self.tun { netstack::addresses(node.ips()) } else { Vec::new() },
             filter: Arc::new(filter),
             shields_up: prefs.shields_up,
             tun: self.tun,

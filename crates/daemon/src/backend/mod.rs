@@ -44,6 +44,7 @@ use netmap::{NetMap, RegionId, Set, Timestamp};
 use profiles::Profiles;
 use rand_core::CryptoRngCore;
 use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// When something happens, on both clocks.
@@ -109,6 +110,8 @@ pub struct Backend {
     interfaces: Vec<netmap::IpNet>,
     /// What keeps this machine from forwarding packets.
     not_forwarding: Option<String>,
+    /// Where our PeerAPI listens.
+    peerapi: Vec<SocketAddr>,
     live_peers: usize,
     /// Regions that we are connected to. A set, because a connection that could not be made ends too.
     connected_relays: Set<RegionId>,
@@ -173,6 +176,7 @@ impl Backend {
             looked: report::Looked::default(),
             interfaces: Vec::new(),
             not_forwarding: None,
+            peerapi: Vec::new(),
             live_peers: 0,
             connected_relays: Set::new(),
             health: Tracker::default(),
@@ -216,6 +220,7 @@ impl Backend {
                 self.judge_health(now);
             }
             Input::Dns(finding) => self.dns_found(finding, now),
+            Input::PeerApi(at) => self.peerapi_listens(at),
             Input::RouterProblems(problems) if problems.is_empty() => self.health.clear(Warnable::Router),
             Input::RouterProblems(problems) => {
                 self.health.set(Warnable::Router, problems.join("; "), now.mono, now.wall);
@@ -303,6 +308,20 @@ impl Backend {
     /// Control streams a map to us.
     pub const fn in_map_poll(&self) -> bool {
         self.in_map_poll
+    }
+
+    /// Where our PeerAPI listens has changed: the engine, its filter and control are told.
+    fn peerapi_listens(&mut self, at: Vec<SocketAddr>) {
+        if self.peerapi != at {
+            self.peerapi = at;
+            self.effects.push_back(Effect::Configure);
+            self.report();
+        }
+    }
+
+    /// The port of our PeerAPI at an address of ours; 0 = none.
+    fn peerapi_port(&self, ip: IpAddr) -> u16 {
+        self.peerapi.iter().find(|at| at.ip() == ip).map_or(0, SocketAddr::port)
     }
 
     /// The name this node goes by.

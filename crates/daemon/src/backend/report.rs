@@ -1,10 +1,14 @@
 //! What we tell control about ourselves.
 
 use super::{Backend, Effect};
-use crate::parts::portmapper;
-use control::{Command, Hostinfo, NetInfo, SelfReport};
+use crate::parts::{dns, portmapper};
+use control::{Command, Hostinfo, NetInfo, SelfReport, Service};
 use engine::netcheck::Report;
 use netmap::RegionId;
+use std::net::SocketAddr;
+
+/// Version of the service by which exit-node clients ask for names.
+const DNS_PROXY: u16 = 1;
 
 /// What does not change while the process runs.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +58,7 @@ impl Backend {
             go_arch: self.host.go_arch.to_owned(),
             routable_ips: sorted(routes),
             request_tags: tags,
+            services: self.services(),
             net_info: (!self.home.is_none()).then(|| self.net_info()),
             userspace: Some(!self.tun),
             userspace_router: Some(!self.tun),
@@ -67,6 +72,17 @@ impl Backend {
             debug_flags: self.not_forwarding.iter().map(|_| "warn-ip-forwarding-off".to_owned()).collect(),
             ephemeral: self.ephemeral,
         }
+    }
+
+    /// What other nodes can ask us for, as far as it listens.
+    fn services(&self) -> Vec<Service> {
+        let service = |proto: &str, port| Service { proto: proto.to_owned(), port, ..Service::default() };
+        let kind = |at: &SocketAddr| if at.is_ipv4() { "peerapi4" } else { "peerapi6" };
+        let mut all: Vec<_> = self.peerapi.iter().map(|at| service(kind(at), at.port())).collect();
+        if !all.is_empty() && dns::FEATURE.is_some() {
+            all.push(service("peerapi-dns-proxy", DNS_PROXY));
+        }
+        all
     }
 
     fn net_info(&self) -> NetInfo {

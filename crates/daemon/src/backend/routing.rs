@@ -4,7 +4,7 @@
 //! (`parts::useexitnode`), how the kernel is told (`router`), which of two peers with the same network is asked (`engine`).
 
 use super::{Backend, Effect, Firewall, Moment, RouterConfig, TAILNET, default_routes};
-use crate::parts::{advertiseexitnode, advertiseroutes, useexitnode, useroutes};
+use crate::parts::{advertiseexitnode, advertiseroutes, netstack, useexitnode, useroutes};
 use localapi::types::{Addr, OptBool, Prefs};
 use netmap::{Changes, IpNet, Node, RegionId};
 use std::net::IpAddr;
@@ -51,6 +51,8 @@ impl Backend {
         let tailnet = TAILNET.iter().filter_map(|range| range.parse::<IpNet>().ok());
         let ours = |range: &IpNet| addresses.iter().any(|own| own.addr().is_ipv4() == range.addr().is_ipv4());
         let mut routes: Vec<_> = tailnet.filter(ours).collect();
+        // By name, so that no other route of this machine leads elsewhere.
+        routes.extend(netstack::addresses(node.ips()).into_iter().map(IpNet::from));
         for peer in self.netmap.peers().filter(|peer| !Arc::ptr_eq(&peer.allowed_ips, &peer.addresses)) {
             let nets =
                 peer.allowed_ips.iter().filter(|net| net.prefix_len() != 0 && self.uses_route(peer, net));

@@ -7,6 +7,7 @@
 mod endpoints;
 mod looks;
 mod port;
+mod serve;
 mod sockets;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ pub use thread::two_threads;
 
 use crate::backend::{PeerView, RelayConfig};
 use crate::clock::Clock;
+use crate::parts::netstack::{self, Services};
 use crate::parts::osrouter::Packets;
 use engine::drop::DropReason;
 use engine::host::{PingId, PingKind};
@@ -98,6 +100,10 @@ pub struct Dataplane {
     /// Relays are asked without TLS, in tests.
     use_http: bool,
     looks: looks::Looks,
+    /// What this machine reaches in this process, and who answers its questions.
+    services: Services,
+    asks: RefCell<Option<netstack::Ask>>,
+    serving: Cell<bool>,
     busy: Cell<bool>,
     /// The engine's next timeout as the run loop was told last.
     due: Cell<Option<Mono>>,
@@ -179,6 +185,9 @@ impl Dataplane {
             dialer: Rc::clone(&dialer),
             use_http: options.use_http,
             looks: looks::Looks::new(looks_seed),
+            services: Services::new(usize::from(limits.mtu), rand_core::OsRng.next_u64()),
+            asks: RefCell::default(),
+            serving: Cell::new(false),
             busy: Cell::new(false),
             due: Cell::new(None),
         });
@@ -195,11 +204,15 @@ impl Dataplane {
             if self.threads.tun_is_gone() && !std::mem::replace(&mut told, true) {
                 self.tell(News::TunGone);
             }
-            while self.engine.borrow_mut().handle_lines(self.clock.mono(), self.clock.wall()) {
+            loop {
+                let more = self.engine.borrow_mut().handle_lines(self.clock.mono(), self.clock.wall());
+                let more = self.serve() || more;
                 self.pump();
+                if !more {
+                    break;
+                }
                 tokio::task::yield_now().await;
             }
-            self.pump();
         }
     }
 
@@ -285,6 +298,7 @@ impl Dataplane {
         // The run loop has more to look at than fits between two batches of packets. A timeout that moved away wakes it
         // once in vain.
         let due = engine.poll_timeout().map(|(at, _)| at);
+        let due = [due, self.services.poll_timeout(self.clock.mono())].into_iter().flatten().min();
         if due.is_some_and(|at| self.due.get().is_none_or(|told| at < told)) {
             self.due.set(due);
             self.changed.notify_one();
@@ -294,13 +308,15 @@ impl Dataplane {
     /// When [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Mono> {
         let engine = self.engine.borrow().poll_timeout().map(|(at, _)| at);
-        let due = [engine, self.looks.poll_timeout()].into_iter().flatten().min();
+        let services = self.services.poll_timeout(self.clock.mono());
+        let due = [engine, self.looks.poll_timeout(), services].into_iter().flatten().min();
         self.due.set(due);
         due
     }
 
     /// Runs all timers.
-    pub fn handle_timeout(&self) {
+    pub fn handle_timeout(self: &Rc<Self>) {
+        self.turn_services();
         self.time_looks(self.clock.mono());
         self.drive_looks();
         {

@@ -149,6 +149,12 @@ impl Node {
                         Err(error) => answer.err = error,
                     }
                 }
+                (None, Some(node)) if kind == "peerapi" => {
+                    match crate::api::ping::peerapi(&shared, node.id).await {
+                        Ok((_, took)) => answer.latency_seconds = took.as_secs_f64(),
+                        Err(error) => answer.err = error,
+                    }
+                }
                 (None, None) if kind == "disco" => answer.err = "no matching peer".to_owned(),
                 (None, _) => answer.err = format!("ping type {kind:?} is not in this build"),
             }

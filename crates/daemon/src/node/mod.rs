@@ -15,8 +15,9 @@ use crate::flags::{Flags, StatePlace};
 use crate::network::{self, Monitor};
 use crate::parts::dns::{self, Dns};
 use crate::parts::osrouter::{Interface, Packets};
+use crate::parts::peerapiserver::PeerApi;
 use crate::parts::portmapper::PortMapper;
-use crate::parts::{advertiseroutes, ipnbus, unixsocketidentity};
+use crate::parts::{advertiseroutes, ipnbus, netstack, unixsocketidentity};
 use crate::state::{DirLock, Store, StoreError};
 use anyhow::{Context as _, Result};
 use control::ControlTask;
@@ -76,6 +77,7 @@ struct Node {
     dialer: Rc<dyn dial::Dial>,
     control: Option<ControlTask>,
     interface: Option<Interface>,
+    peerapi: PeerApi,
     /// What keeps this machine from forwarding packets.
     not_forwarding: Option<String>,
     /// None at the end.
@@ -233,10 +235,13 @@ impl Node {
             clock: clock.clone(),
             inputs: inputs.clone(),
             interface: interface.is_some(),
-            // Nothing does yet.
-            quad100: false,
+            quad100: interface.is_some() && netstack::FEATURE.is_some(),
             listen: flags.dns_listen.clone(),
         });
+        let asked = dns.clone();
+        plane.set_ask(Rc::new(move |query, stream, reply| {
+            asked.ask(query, stream, dns::Asker::Machine, reply);
+        }));
         let shared = Rc::new(Shared {
             dns,
             backend: RefCell::new(backend),
@@ -261,6 +266,7 @@ impl Node {
             dialer,
             control: None,
             interface,
+            peerapi: PeerApi::default(),
             not_forwarding: None,
             port_mapper: Some(port_mapper),
             monitor: monitor.ok(),
@@ -446,6 +452,10 @@ impl Node {
                     let problems = interface.apply(&config);
                     problems.iter().for_each(|problem| log::error!("{problem}"));
                     let input = Input::RouterProblems(problems);
+                    shared.backend.borrow_mut().handle(input, &self.store, shared.now());
+                    // Now that the addresses are there.
+                    let own: Vec<_> = config.addresses.iter().map(netmap::IpNet::addr).collect();
+                    let input = Input::PeerApi(self.peerapi.apply(&shared, &own, interface.name()));
                     shared.backend.borrow_mut().handle(input, &self.store, shared.now());
                 }
                 self.look_at_forwarding();

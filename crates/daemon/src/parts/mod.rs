@@ -12,7 +12,10 @@ pub mod dns;
 pub mod health;
 pub mod ipnbus;
 pub mod iptables;
+pub mod netstack;
 pub mod osrouter;
+pub mod peerapiclient;
+pub mod peerapiserver;
 pub mod portmapper;
 pub mod unixsocketidentity;
 pub mod useexitnode;
@@ -32,7 +35,10 @@ pub fn built() -> Vec<&'static str> {
         health::FEATURE,
         ipnbus::FEATURE,
         iptables::FEATURE,
+        netstack::FEATURE,
         osrouter::FEATURE,
+        peerapiclient::FEATURE,
+        peerapiserver::FEATURE,
         portmapper::FEATURE,
         unixsocketidentity::FEATURE,
         useexitnode::FEATURE,
@@ -61,12 +67,12 @@ pub fn carries_nothing(interface: bool) -> Option<&'static str> {
     match (interface, osrouter::FEATURE) {
         (true, _) => None,
         (false, Some(_)) => Some(
-            "without a kernel interface this node joins and answers pings, but cannot carry packets: userspace \
-             networking (feature netstack) is not in this build",
+            "without a kernel interface this node joins and answers pings, but cannot carry packets: \
+             feature netstack has no userspace networking yet",
         ),
         (false, None) => Some(
-            "this build cannot carry packets, it only joins and answers pings: it has neither feature osrouter nor \
-             netstack; install a build with osrouter, such as the router image",
+            "this build cannot carry packets, it only joins and answers pings: it lacks feature osrouter; \
+             install a build with it, such as the router image",
         ),
     }
 }

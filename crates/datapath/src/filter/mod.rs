@@ -26,7 +26,7 @@ use ipnet::IpNet;
 use netmap::{FilterRule, Map, PortRange, RuleSrc};
 use set::Ranges;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// What a filter is made from.
 #[derive(Clone, Copy)]
@@ -49,6 +49,8 @@ pub struct Filter {
     sets: Box<[AddrSet]>,
     rules: Box<[Rule]>,
     shields_up: bool,
+    /// Where anybody may open a TCP connection.
+    open: Box<[SocketAddr]>,
 }
 
 #[derive(Debug)]
@@ -110,7 +112,14 @@ impl Filter {
             sets: sets.into_sets(),
             rules: rules.into_boxed_slice(),
             shields_up: input.shields_up,
+            open: Box::default(),
         }
+    }
+
+    /// The same, but for TCP to these addresses of ours, which judge for themselves who may come: the PeerAPI.
+    #[must_use]
+    pub fn with_open(self, open: &[SocketAddr]) -> Self {
+        Self { open: open.into(), ..self }
     }
 
     /// Whether a packet from a peer may pass. The caller has checked its source against the peer. A `jailed` peer
@@ -136,6 +145,7 @@ impl Filter {
                 Ports::Ignored
             }
             proto::TCP if !packet.is_tcp_syn() => return Ok(()),
+            proto::TCP if self.is_open(packet, jailed) => return Ok(()),
             proto::TCP => Ports::One(packet.dst_port),
             proto::UDP | proto::SCTP => {
                 if flows.hit(&tuple(packet)) {
@@ -184,6 +194,10 @@ impl Filter {
     /// Whether everything that peers begin is refused by preference.
     pub const fn shields_up(&self) -> bool {
         self.shields_up
+    }
+
+    fn is_open(&self, packet: &Parsed, jailed: bool) -> bool {
+        !jailed && self.open.iter().any(|at| at.ip() == packet.dst && at.port() == packet.dst_port)
     }
 
     fn matches(&self, proto: u8, src: IpAddr, dst: IpAddr, ports: Ports) -> bool {

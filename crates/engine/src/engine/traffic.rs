@@ -10,6 +10,7 @@ use crate::slot::PeerSlot;
 use crate::time::{Mono, Tick, Wall};
 use crate::wireguard::{Action, Source};
 use netmap::RegionId;
+use std::net::IpAddr;
 
 /// Packets from the lines handled in one call, so that a flood does not hold up the control thread.
 const HOST_BUDGET: u32 = 128;
@@ -69,6 +70,11 @@ impl Engine {
     /// Hands this machine a packet of such a service, through the TUN. False: the ring to it is full, counted there.
     pub fn deliver(&mut self, packet: &[u8]) -> bool {
         self.lines.inject_tun(packet).is_ok()
+    }
+
+    /// Whether a peer at `src` may begin to speak `proto` with `port` of `dst`, by the filter in force.
+    pub fn allows(&self, proto: u8, src: IpAddr, dst: IpAddr, port: u16) -> bool {
+        self.config.filter.allows(proto, src, dst, port)
     }
 
     /// Takes what the lines have told since the last call: wishes for sessions, proofs of sessions, handshake

@@ -103,7 +103,13 @@ fn an_interface_has_addresses_and_routes_while_packets_may_pass() {
     assert_eq!(config.addresses.iter().map(|net| net.addr()).collect::<Vec<_>>(), own);
     assert!(config.addresses.iter().all(|net| net.prefix_len() == net.max_prefix_len()));
     assert!(config.routes.contains(&"100.64.0.0/10".parse().expect("prefix")), "{:?}", config.routes);
-    assert_eq!(config.routes.len(), own.len(), "one a family");
+    let services = node.backend.self_config().services;
+    assert_eq!(
+        config.routes.len(),
+        own.len() + services.len(),
+        "one a family, and those of our own services"
+    );
+    assert!(services.iter().all(|ip| config.routes.contains(&(*ip).into())), "{:?}", config.routes);
     assert!(node.backend.self_config().tun && node.backend.status_head(None).tun);
     assert!(node.want_running(false).contains(&"router".to_owned()));
     assert_eq!(node.backend.router_config(), RouterConfig::default());
@@ -143,10 +149,26 @@ fn accepted_networks_get_routes_and_settings_reach_the_packet_filter() {
         let config = node.backend.router_config();
         let behind = config.routes.iter().filter(|net| net.to_string().starts_with("10.")).copied();
         routes.push(behind.collect::<Vec<_>>());
-        assert!(config.routes.len() <= 4, "the tailnet is there already: {:?}", config.routes);
+        let services = node.backend.self_config().services.len();
+        assert!(config.routes.len() <= 4 + services, "the tailnet is there already: {:?}", config.routes);
         let firewall = config.firewall;
         assert_eq!((firewall.mode, firewall.kind.as_str()), (NetfilterMode::On, "iptables"));
         assert_eq!((firewall.snat, firewall.stateful, firewall.drop_cgnat), (!accept, !accept, true));
     }
     assert_eq!(routes, [vec![net("10.8.0.0/16"), net("10.9.0.0/16")], vec![]]);
+}
+
+#[test]
+fn where_the_peerapi_listens_is_told_to_control_and_open_in_the_filter() {
+    let mut node = Fixture::running();
+    node.backend.tun = true;
+    let own: Vec<_> = node.backend.netmap().expect("a map").self_node.ips().collect();
+    let at: Vec<_> = own.iter().map(|ip| SocketAddr::new(*ip, 40_000)).collect();
+    assert!(node.backend.self_config().addresses.iter().all(|(_, port)| *port == 0));
+    let told = node.input(Input::PeerApi(at.clone()));
+    assert!(told.contains(&"configure".to_owned()), "{told:?}");
+    assert!(node.backend.self_config().addresses.iter().all(|(_, port)| *port == 40_000));
+    assert!(node.input(Input::PeerApi(at)).is_empty(), "the same again");
+    assert!(!node.input(Input::PeerApi(Vec::new())).is_empty());
+    assert!(node.backend.self_config().addresses.iter().all(|(_, port)| *port == 0));
 }

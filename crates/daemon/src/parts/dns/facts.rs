@@ -2,7 +2,7 @@
 
 use crate::backend::convert::magic_dns_suffix;
 use crate::backend::{Backend, Moment};
-use crate::parts::useexitnode;
+use crate::parts::{peerapiclient, useexitnode};
 use dns::hosts::Builder;
 use dns::wanted::{self, Exit, Facts};
 use dns::{Config, Hosts};
@@ -34,6 +34,8 @@ pub(super) fn wanted(backend: &Backend, now: Moment) -> Wanted {
     let node = &map.self_node;
     let prefs = backend.prefs();
     let addresses: Vec<IpAddr> = node.ips().collect();
+    let exit = map.peers().find(|peer| useexitnode::carries(prefs, peer));
+    let exit = exit.and_then(|peer| peerapiclient::resolver(peer, &addresses));
     let config = wanted::config(Facts {
         dns: &map.dns,
         nodes: nodes(map),
@@ -42,9 +44,10 @@ pub(super) fn wanted(backend: &Backend, now: Moment) -> Wanted {
         accept: prefs.corp_dns,
         expired: node.is_expired(now.wall),
         nodes_aaaa: node.has_cap(NODES_AAAA),
-        exit: match useexitnode::in_use(prefs) {
-            true => Exit::Silent(&[]),
-            false => Exit::None,
+        exit: match &exit {
+            Some(url) => Exit::Proxy(url),
+            None if useexitnode::in_use(prefs) => Exit::Silent(&[]),
+            None => Exit::None,
         },
     });
     Wanted { config, tcp: !node.has_cap(NO_TCP), excepted: map.dns.exit_node_filtered_set.clone() }

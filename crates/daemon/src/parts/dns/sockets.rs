@@ -3,6 +3,7 @@
 //! They are not marked: a query goes where the routes lead, so into the tunnel for a resolver in the tailnet, and with an
 //! exit node in use for every resolver.
 
+use crate::parts::peerapiclient;
 use dns::forward::{Datagrams, Net, Pending, Stream, send};
 use rand_core::RngCore as _;
 use std::io;
@@ -22,7 +23,10 @@ impl Net for Sockets {
         Box::pin(async move { Ok(Box::new(dial::plain(to).await?) as Box<dyn Stream>) })
     }
 
-    fn post(&self, _: &str, _: Vec<IpAddr>, _: Vec<u8>) -> Pending<io::Result<Vec<u8>>> {
+    fn post(&self, url: &str, _: Vec<IpAddr>, message: Vec<u8>) -> Pending<io::Result<Vec<u8>>> {
+        if url.starts_with("http://") {
+            return peerapiclient::post(url, message);
+        }
         // Who is asked by UDP as well is asked so at once.
         Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
     }

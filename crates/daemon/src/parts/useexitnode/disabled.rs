@@ -29,8 +29,3 @@ pub fn suggest<'a>(
 ) -> Result<Option<&'a Node>, &'static str> {
     Ok(None)
 }
-
-/// Nothing that could be done about it.
-pub fn advice(_prefs: &Prefs) -> Option<&'static str> {
-    None
-}

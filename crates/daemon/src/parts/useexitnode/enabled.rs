@@ -45,14 +45,6 @@ pub fn settle(prefs: &mut Prefs, map: Option<&NetMap>, suggested: Option<&Node>)
     }
 }
 
-/// What status says to somebody who uses an exit node.
-pub fn advice(prefs: &Prefs) -> Option<&'static str> {
-    in_use(prefs).then_some(
-        "An exit node is in use, but names are still resolved by the name servers of this machine: this build does \
-         not ask the exit node",
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::suggestion::tests::{exit, map_of};
@@ -69,7 +61,7 @@ mod tests {
         assert_eq!((prefs.exit_node_id.as_str(), prefs.exit_node_ip), ("n1", Addr(None)));
         let carrying: Vec<_> = map.peers().filter(|node| carries(&prefs, node)).collect();
         assert!(carrying.len() == 1 && in_use(&prefs));
-        assert!(!in_use(&Prefs::default()) && advice(&Prefs::default()).is_none());
+        assert!(!in_use(&Prefs::default()));
     }
 
     #[test]
