@@ -218,7 +218,8 @@ mod tests {
 
     /// Crates that stand and fall with a feature, whether or not the daemon names them itself. Others (`ring`) are
     /// there anyway.
-    const BRINGS: [(&str, &[&str]); 1] = [("osrouter", &["router"])];
+    const BRINGS: [(&str, &[&str]); 3] =
+        [("dns", &["dns"]), ("netstack", &["netstack", "smoltcp"]), ("osrouter", &["router"])];
 
     #[test]
     fn each_feature_has_its_crates_and_no_others() {
