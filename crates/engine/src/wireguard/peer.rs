@@ -187,18 +187,16 @@ impl Run {
     }
 
     /// Our initiation was answered. `crossed`: keep the session that waits for the peer's confirmation, because
-    /// both sides initiated at once and the peer's handshake is the one that both will settle on.
-    pub(super) const fn complete(&mut self, session: Session, crossed: bool) -> [Option<Session>; 2] {
+    /// both sides initiated at once and the peer's handshake is the one that both will settle on. Returns the sessions that
+    /// end.
+    pub(super) fn complete(&mut self, session: Session, crossed: bool) -> [Option<Session>; 2] {
+        let now = session.born;
         let old = self.current.replace(session);
-        let waiting = if crossed { None } else { self.next.take() };
-        if waiting.is_some() {
-            let older = self.previous;
-            self.previous = waiting;
-            [old, older]
-        } else {
-            let older = self.previous;
-            self.previous = old;
-            [older, None]
+        match if crossed { None } else { self.next.take() } {
+            // The peer may use it any moment.
+            Some(waiting) if now.since(waiting.born) < REKEY_TIMEOUT => [old, self.previous.replace(waiting)],
+            // Whoever uses a session does so at once. This one crossed another, by which packets are still on their way.
+            unused => [std::mem::replace(&mut self.previous, old), unused],
         }
     }
 
