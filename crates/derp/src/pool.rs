@@ -164,6 +164,16 @@ impl Pool {
         }
     }
 
+    /// The address from which we connected is not ours any more: every connection is replaced, home at once. What is sent
+    /// from now on waits for the new ones.
+    pub fn renew(&self) {
+        let config = self.shared.config.borrow().clone();
+        self.close_all();
+        if let Some(config) = config {
+            self.apply(config);
+        }
+    }
+
     /// Connections and counters.
     pub fn stats(&self) -> Stats {
         let counters = &self.shared.counters;

@@ -162,13 +162,7 @@ impl Dataplane {
                 Step::Heard { ours, .. } => {
                     // A peer is about to be told where we are: what the first server says is better than to wait for all.
                     if self.looks.hasty.replace(false) {
-                        {
-                            let mut known = self.looks.facts.borrow_mut();
-                            // Where our router has another address now, peers are to give up the old one.
-                            if known.tracker.saw(ours, self.clock.mono()) {
-                                known.report = None;
-                            }
-                        }
+                        self.saw(ours);
                         self.found_out();
                     }
                 }
@@ -184,6 +178,20 @@ impl Dataplane {
         if due.is_some_and(|at| self.due.get().is_none_or(|told| at < told)) {
             self.due.set(due);
             self.changed.notify_one();
+        }
+    }
+
+    /// A server sees us at `ours`. Where our router has another address than before, peers are to give up the old one, and
+    /// connections to relays are dead: what they were told through one of them would be lost.
+    fn saw(&self, ours: SocketAddr) {
+        let mut known = self.looks.facts.borrow_mut();
+        if !known.tracker.saw(ours, self.clock.mono()) {
+            return;
+        }
+        known.report = None;
+        drop(known);
+        if let Some(pool) = &*self.pool.borrow() {
+            pool.renew();
         }
     }
 

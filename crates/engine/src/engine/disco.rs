@@ -10,7 +10,7 @@ use crate::drop::DropReason;
 use crate::magicsock::boxes::{self, Keyring};
 use crate::magicsock::disco::{MAX_ENDPOINTS, Message, relay_address};
 use crate::magicsock::paths::{Act, Lately, Paths, Turn};
-use crate::magicsock::{FRESH, Families, LOOK_AGAIN, To};
+use crate::magicsock::{FRESH, Families, LOOK_AGAIN, LOOK_MOVED, To};
 use crate::slot::PeerSlot;
 use crate::time::Mono;
 use crate::wireguard::Source;
@@ -318,7 +318,7 @@ impl Engine {
                 self.send_disco(slot, from, &Message::Pong { tx, src });
                 Ok(())
             }
-            Message::Pong { tx, .. } => {
+            Message::Pong { tx, src } => {
                 // One of those who share the key; hardly ever there are several.
                 let peers = &self.peers;
                 let waits = |place: usize| {
@@ -328,7 +328,7 @@ impl Engine {
                 let place = self.disco.by_key.find_where(key.as_bytes(), waits);
                 let slot = place.and_then(|place| peers.at(place)).map(|peer| peer.slot);
                 let slot = slot.ok_or(DropReason::Pong)?;
-                self.at_paths(slot, now, false, |paths, turn| paths.handle_pong(tx, way, turn))
+                self.at_paths(slot, now, false, |paths, turn| paths.handle_pong(tx, way, src, turn))
                     .unwrap_or(Err(DropReason::Pong))
             }
             Message::CallMeMaybe(endpoints) => {
@@ -432,6 +432,7 @@ impl Engine {
 
     /// Has our endpoints looked at if they are known from so long ago only; the peer is called if they are others now.
     fn look_if_older(&mut self, slot: PeerSlot, age: Duration) {
+                Act::Moved => self.look_if_older(slot, LOOK_MOVED),
         let known = self.disco.looked.is_some_and(|at| self.now.since(at) < age);
         if known || self.direct_families() == Families::default() {
             return;

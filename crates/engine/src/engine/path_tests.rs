@@ -6,6 +6,7 @@ use crate::lines::batch::Run;
 use crate::lines::{Limits, NoTun, Path, RxLine, TxLine, UdpSink};
 use crate::magicsock::boxes::{Keyring, SealedBox};
 use crate::magicsock::disco::{Message, TxId};
+use crate::magicsock::{CALLS_TAKEN, CANDIDATES, PINGS_TAKEN};
 use crate::slot::PeerSlot;
 use crate::time::{Mono, Wall};
 use crate::wireguard::Source;
@@ -417,6 +418,51 @@ fn strangers_and_forgeries_are_counted() {
     assert!(
         sent.any(|output| matches!(output, Output::Transmit { to: Source::Udp(to), .. } if to.port() == 1))
     );
+}
+
+/// Kibibytes of this process, all of its threads together.
+fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    4 * text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("pages")
+}
+
+/// A peer that has the right keys: calls with all the endpoints that a datagram holds, pongs that nobody waits for, pings
+/// from everywhere.
+#[test]
+fn a_peer_that_floods_us_is_bounded() {
+    let mut pair = Pair::new([true; 2]);
+    let theirs = pair.nodes[1].disco.clone();
+    let node = pair.nodes[1].key.public();
+    let flood = |pair: &mut Pair, rounds: u32| {
+        let mut answers = 0;
+        for n in 0..rounds {
+            let [_, b, c, d] = n.to_be_bytes();
+            let tx = TxId([b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+            let everywhere = (0..64).map(|port| SocketAddr::from(([203, b, c, d], 1 + port))).collect();
+            inject(pair, 0, &theirs, &Message::CallMeMaybe(everywhere), Some(1));
+            inject(pair, 0, &theirs, &Message::Pong { tx, src: ([203, b, c, d], 1).into() }, None);
+            let sealed = SealedBox::new(&theirs, &pair.nodes[0].disco.public());
+            let ping = Message::Ping { tx, node, padding: 0 };
+            let bytes = sealed.seal(&theirs.public(), &ping, &mut ChaCha8Rng::seed_from_u64(n.into()));
+            pair.now = pair.now + Duration::from_millis(1);
+            let (from, now) = (Source::Udp(SocketAddr::from(([192, b, c, d], 9))), pair.now);
+            pair.nodes[0].engine.handle_datagram(from, &bytes, now);
+            pair.nodes[0].engine.handle_timeout(now, Wall(now.as_nanos()));
+            answers += std::iter::from_fn(|| pair.nodes[0].engine.poll_output()).count();
+        }
+        answers
+    };
+    flood(&mut pair, 300);
+    let before = resident();
+    let answers = flood(&mut pair, 1200);
+    let grown = resident().saturating_sub(before);
+    println!("1200 rounds: {answers} datagrams out, {grown} KiB more");
+    // In two seconds: calls that are followed, to as many addresses as are tried, and pings that are answered and returned.
+    let most = 3 * (CALLS_TAKEN as usize * CANDIDATES + 3 * PINGS_TAKEN as usize);
+    assert!(answers <= most, "{answers} of {most}");
+    assert!(pair.dropped(0, DropReason::Pong) == 1500 && pair.dropped(0, DropReason::DiscoLimit) > 2000);
+    // Other tests share this process.
+    assert!(grown < 8192, "{grown} KiB");
 }
 
 #[test]

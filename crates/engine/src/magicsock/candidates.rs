@@ -17,6 +17,8 @@ pub(super) struct Candidate {
     pub(super) heard: Option<Mono>,
     /// Our last ping to it.
     pub(super) pinged: Option<Mono>,
+    /// Where its last pong says that we are.
+    pub(super) seen_as: Option<SocketAddr>,
 }
 
 /// Those of one peer.
@@ -114,7 +116,7 @@ impl Candidates {
         if let Some(at) = self.0.iter().position(|known| known.addr == addr) {
             return self.0.get_mut(at);
         }
-        let new = Candidate { addr, mapped: false, called: false, heard: None, pinged: None };
+        let new = Candidate { addr, mapped: false, called: false, heard: None, pinged: None, seen_as: None };
         if self.0.len() < CANDIDATES {
             self.0.push(new);
             return self.0.last_mut();

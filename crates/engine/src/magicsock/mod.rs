@@ -9,6 +9,7 @@
 
 pub mod boxes;
 mod candidates;
+mod conversation;
 pub mod disco;
 pub(crate) mod paths;
 mod score;
@@ -43,6 +44,11 @@ pub const FRESH: Duration = Duration::from_secs(27);
 /// They are looked at again when a path that worked has died, as if our router had another address since, but not if they
 /// were looked at so shortly before.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// The same when a peer says that it sees us elsewhere than before.
+pub(crate) const LOOK_MOVED: Duration = Duration::from_secs(1);
+/// Who was heard a moment ago and now is not, for so long after we sent something, is asked whether the path still works
+/// before the next heartbeat; twice the path's round trip if that is longer.
+pub(crate) const UNHEARD: Duration = Duration::from_millis(500);
 
 /// The path in use is asked again when an answer is four times later than usual and this late, and not trusted any more when
 /// that is in vain, too: whoever waits for the end of its trust stands still for twice as long.

@@ -5,6 +5,7 @@
 
 use super::boxes::SealedBox;
 use super::candidates::{Candidates, Sent};
+use super::conversation::Conversation;
 use super::disco::TxId;
 use super::score::Quality;
 use super::{
@@ -35,6 +36,8 @@ pub(crate) enum Act {
     Call,
     /// The path in use has ceased to answer: perhaps it is we who are somewhere else now.
     Lost,
+    /// The peer sees us elsewhere than before.
+    Moved,
     /// A ping that somebody waits for has come back.
     Answered { token: u32, rtt: Duration, to: To },
 }
@@ -106,6 +109,7 @@ pub(crate) struct Paths {
     candidates: Candidates,
     /// The path in use has been asked and not answered yet: when that is too long, and whether it was asked twice.
     overdue: Option<(Mono, bool)>,
+    conversation: Conversation,
     best: Option<Quality>,
     /// Until when `best` is trusted.
     trusted: Option<Mono>,
@@ -130,6 +134,7 @@ impl Paths {
             scheduled: None,
             candidates,
             overdue: None,
+            conversation: Conversation::default(),
             best: None,
             trusted: None,
             sent: Vec::new(),
@@ -182,7 +187,7 @@ impl Paths {
     /// The network has changed: nothing is sure any more.
     pub(crate) fn doubt(&mut self, turn: &mut Turn<'_>) {
         self.trusted = None;
-        self.candidates.iter_mut().for_each(|known| known.pinged = None);
+        self.candidates.iter_mut().for_each(|known| (known.pinged, known.seen_as) = (None, None));
         if let Some(awake) = &mut self.awake {
             (awake.round, awake.rounds) = (turn.now, 0);
             self.round_if_due(turn);
@@ -254,11 +259,17 @@ impl Paths {
         self.sent.iter().any(|sent| sent.tx == tx)
     }
 
-    /// A pong has come.
+    /// A pong has come, which says that the ping came from `src`.
     ///
     /// # Errors
     /// It answers no ping of ours, or has come another way.
-    pub(crate) fn handle_pong(&mut self, tx: TxId, from: To, turn: &mut Turn<'_>) -> Result<(), DropReason> {
+    pub(crate) fn handle_pong(
+        &mut self,
+        tx: TxId,
+        from: To,
+        src: SocketAddr,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), DropReason> {
         let at = self.sent.iter().position(|sent| sent.tx == tx).ok_or(DropReason::Pong)?;
         let Some(sent) = self.sent.get(at).copied() else { return Err(DropReason::Pong) };
         // A peer may answer from another of its addresses. That it knows the transaction proves that the ping got there.
@@ -272,6 +283,12 @@ impl Paths {
             turn.acts.push(Act::Answered { token, rtt, to: sent.to });
         }
         let To::Udp(addr) = sent.to else { return Ok(()) };
+        // A router in between has forgotten us, or has another address: what the peer sends to the old one is lost.
+        if let Some(known) = self.candidates.get_mut(addr)
+            && known.seen_as.replace(src).is_some_and(|before| before != src)
+        {
+            turn.acts.push(Act::Moved);
+        }
         let this = Quality { addr, latency: rtt, mtu: sent.mtu };
         let better = self.best.as_ref().is_none_or(|best| this.is_better(best));
         if better || self.trusted.is_none() {
@@ -319,6 +336,13 @@ impl Paths {
                 self.overdue = Some((now + best.patience(), true));
             }
         }
+        if self.conversation.is_due(now)
+            && self.conversation.look(lately, now)
+            && let Some(best) = self.best.filter(|_| self.awake.is_some() && self.trusted.is_some())
+        {
+            self.send(To::Udp(best.addr), None, 0, turn);
+            self.overdue = Some((now + best.patience(), true));
+        }
         if self.trusted.is_some_and(|until| until <= now) {
             let from = lately.from.filter(|_| lately.silent);
             let confirmed = from.is_some() && from == self.best.as_ref().map(|best| best.addr);
@@ -352,8 +376,11 @@ impl Paths {
                 (self.seen, self.used) = (lately.sent, now);
             }
             if now.since(self.used) >= if lately.silent { TRUST } else { SESSION_ACTIVE } {
-                self.awake = None;
+                (self.awake, self.conversation) = (None, Conversation::default());
                 return;
+            }
+            if let Some(best) = self.best.filter(|_| !lately.silent && self.trusted.is_some()) {
+                self.conversation.begin(lately, best.latency, now);
             }
             self.awake = Some(Awake { heartbeat: now + HEARTBEAT, ..awake });
             if let Some(best) = self.best.filter(|_| !lately.silent) {
@@ -381,7 +408,7 @@ impl Paths {
         let quiet = self.awake.is_none() && self.sent.is_empty() && self.trusted.is_none();
         let forget = quiet.then(|| self.forget_at());
         let overdue = self.overdue.map(|(at, _)| at);
-        [self.trusted, oldest, awake, forget, overdue].into_iter().flatten().min()
+        [self.trusted, oldest, awake, forget, overdue, self.conversation.due()].into_iter().flatten().min()
     }
 
     /// Whether there is nothing left that is worth keeping.

@@ -20,6 +20,10 @@ struct Bench {
     acts: Vec<Act>,
     /// Traffic goes on by itself.
     sending: bool,
+    /// It is answered all the time.
+    heard: bool,
+    /// Where the peer sees us.
+    seen_as: SocketAddr,
     /// Something comes from `from` all the time, if there is such.
     lately: Lately,
 }
@@ -39,6 +43,8 @@ impl Bench {
             rng: ChaCha8Rng::seed_from_u64(7),
             acts: Vec::new(),
             sending: false,
+            heard: false,
+            seen_as: at(250),
             lately: Lately::default(),
         }
     }
@@ -63,7 +69,8 @@ impl Bench {
     }
 
     fn pong(&mut self, tx: TxId, from: SocketAddr) -> Result<(), DropReason> {
-        self.act(|paths, turn| paths.handle_pong(tx, To::Udp(from), turn))
+        let src = self.seen_as;
+        self.act(|paths, turn| paths.handle_pong(tx, To::Udp(from), src, turn))
     }
 
     /// Lets time pass. `answers` says after how many milliseconds an address answers, if it does.
@@ -83,6 +90,7 @@ impl Bench {
                     Act::Ping { .. } | Act::Answered { .. } => {}
                     Act::Call => seen.calls.push(self.now),
                     Act::Lost => seen.lost.push(self.now),
+                    Act::Moved => seen.moved.push(self.now),
                 }
             }
             pongs.sort();
@@ -99,7 +107,7 @@ impl Bench {
             } else {
                 let mut lately = self.lately;
                 lately.sent = self.sending.then(|| self.now.tick());
-                lately.received = lately.from.map(|_| self.now.tick());
+                lately.received = (self.heard || lately.from.is_some()).then(|| self.now.tick());
                 self.act(|paths, turn| paths.handle_timeout(&lately, turn));
             }
         }
@@ -113,6 +121,7 @@ struct Seen {
     pings: Vec<(Mono, SocketAddr)>,
     calls: Vec<Mono>,
     lost: Vec<Mono>,
+    moved: Vec<Mono>,
     turns: u32,
 }
 
@@ -145,7 +154,7 @@ fn pongs_that_prove_nothing() {
     bench.wake();
     let (pings, _) = bench.take();
     assert_eq!(bench.pong(TxId([1; 12]), at(1)), Err(DropReason::Pong));
-    let relayed = bench.act(|paths, turn| paths.handle_pong(pings[0].1, To::Relay, turn));
+    let relayed = bench.act(|paths, turn| paths.handle_pong(pings[0].1, To::Relay, at(250), turn));
     assert_eq!(relayed, Err(DropReason::Pong), "not the way it was sent");
     assert_eq!(bench.paths.way(), Way::Relay);
     // From another of the peer's addresses: the one that was asked works.
@@ -269,6 +278,50 @@ fn a_path_that_dies_is_left_at_the_second_ping_without_an_answer() {
     bench.run(20_000, &|_| Some(600));
     assert_eq!(bench.run(20_000, &|_| Some(1100)).lost.len(), 0);
     assert_eq!(bench.paths.way(), Way::Direct(at(1)));
+}
+
+/// Its data comes no more: nobody waits for the next heartbeat. What goes one way only is no reason to ask more often.
+#[test]
+fn a_conversation_that_falls_silent_is_asked_at_once() {
+    let mut bench = Bench::new(&[at(1)]);
+    (bench.sending, bench.heard) = (true, true);
+    bench.wake();
+    let usual = bench.run(60_000, &|_| Some(20)).pings.len();
+    bench.heard = false;
+    let seen = bench.run(60_000, &|_| Some(20));
+    assert!((usual..=usual + 2).contains(&seen.pings.len()), "{} after {usual}", seen.pings.len());
+    assert_eq!((seen.lost.len(), seen.moved.len()), (0, 0));
+    bench.heard = true;
+    for pause in (0..30).map(|n| 6_000 + n * 100) {
+        bench.run(pause, &|_| Some(20));
+        assert_eq!(bench.paths.way(), Way::Direct(at(1)));
+        let died = bench.now;
+        bench.heard = false;
+        let seen = bench.run(10_000, NOBODY);
+        let first = seen.lost.first().expect("it was noticed").since(died);
+        assert!(first <= 3 * UNHEARD + OVERDUE, "{first:?}");
+        bench.heard = true;
+        bench.run(10_000, &|_| Some(20));
+    }
+}
+
+/// A router on the way has another address, or has forgotten us, and the peer does not know.
+#[test]
+fn a_peer_that_sees_us_elsewhere_is_told_where_we_are() {
+    let mut bench = Bench::new(&[at(1)]);
+    (bench.sending, bench.heard) = (true, true);
+    bench.wake();
+    assert_eq!(bench.run(20_000, &|_| Some(20)).moved, []);
+    (bench.heard, bench.seen_as) = (false, at(251));
+    let moved = bench.now;
+    let seen = bench.run(20_000, &|_| Some(20));
+    assert_eq!(seen.moved.len(), 1, "{:?}", seen.moved);
+    let noticed = seen.moved[0].since(moved);
+    assert!(noticed <= 3 * UNHEARD + Duration::from_millis(20), "{noticed:?}");
+    // We have moved ourselves, and know it.
+    bench.act(Paths::doubt);
+    bench.seen_as = at(252);
+    assert_eq!(bench.run(20_000, &|_| Some(20)).moved, []);
 }
 
 #[test]
@@ -429,7 +482,7 @@ fn pings_that_somebody_waits_for() {
     );
     bench.take();
     bench.now = bench.now + Duration::from_millis(5);
-    assert_eq!(bench.act(|paths, turn| paths.handle_pong(pings[0].1, To::Relay, turn)), Ok(()));
+    assert_eq!(bench.act(|paths, turn| paths.handle_pong(pings[0].1, To::Relay, at(250), turn)), Ok(()));
     assert_eq!(bench.acts, [Act::Answered { token: 77, rtt: Duration::from_millis(5), to: To::Relay }]);
     // Only the first answer is told, but each proves its path.
     assert_eq!(bench.pong(pings[2].1, at(2)), Ok(()));
