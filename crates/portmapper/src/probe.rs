@@ -1,4 +1,5 @@
-//! Who is there: all three protocols asked at once, a quarter of a second for the answers (protocol reference §5.1).
+//! Who is there: all three protocols asked at once, a quarter of a second for the answers, or longer where none came in
+//! that (protocol reference §5.1).
 
 use crate::gateway::Gateway;
 use crate::http::Place;
@@ -9,8 +10,8 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
-/// How long answers are waited for.
-const WINDOW: Duration = Duration::from_millis(250);
+/// When there was an answer, others are waited for no longer than this.
+const MORE: Duration = Duration::from_millis(50);
 /// Descriptions that are remembered: a router may have several roots.
 const PLACES: usize = 4;
 
@@ -42,8 +43,8 @@ pub(crate) struct Probe {
     pub(crate) places: Vec<Place>,
 }
 
-/// Asks.
-pub(crate) async fn probe(gateway: Gateway, disabled: Disabled) -> std::io::Result<Probe> {
+/// Asks, and waits so long for a first answer.
+pub(crate) async fn probe(gateway: Gateway, disabled: Disabled, window: Duration) -> std::io::Result<Probe> {
     let Gateway { router, own } = gateway;
     // From our address there, so that the question to the group takes this way out.
     let socket = UdpSocket::bind((own, 0)).await?;
@@ -64,12 +65,15 @@ pub(crate) async fn probe(gateway: Gateway, disabled: Disabled) -> std::io::Resu
             let _ = socket.send_to(&ssdp::search(target), (to, ssdp::PORT)).await;
         }
     }
-    let end = Instant::now() + WINDOW;
+    let mut end = Instant::now() + window;
     let mut room = [0; 1500];
     while [probe.found.pmp, probe.found.pcp, probe.found.upnp].contains(&Some(false)) {
         match timeout_at(end, socket.recv_from(&mut room)).await {
             Ok(Ok((len, SocketAddr::V4(from)))) => {
                 probe.take(router, from, room.get(..len).unwrap_or_default());
+                if !probe.found.nothing() {
+                    end = end.min(Instant::now() + MORE);
+                }
             }
             // A port that is closed says so; the others may answer yet.
             Ok(_) => {}

@@ -1,8 +1,9 @@
 //! The life of a mapping: ask, renew at half time, give back (protocol reference §5.4).
 //!
 //! A router is probed when the network or the wanted port changes, and again when the caller looks at the network anew
-//! ([`Want::looks`]) and there is no mapping; by itself only once more, when the first probe found nothing: a router that is
-//! busy, or a network that is just coming up, answers late. A mapping that is looked at again after ten minutes is
+//! ([`Want::looks`]) and there is no mapping; by itself only twice more, and with more time for an
+//! answer, when nothing came of the first: a router that is busy, or a network that is just coming up, answers late, and UPnP
+//! allows two seconds for it. A mapping that is looked at again after ten minutes is
 //! renewed at once: a router that was restarted in between has forgotten it.
 
 use crate::gateway::{Gateway, default_gateway};
@@ -23,8 +24,13 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const TRIES: u32 = 3;
 /// A mapping is taken to exist this long after the router last said so.
 const TRUST: Duration = Duration::from_secs(10 * 60);
-/// When nothing was found, there is a second probe after this.
-const SECOND: Duration = Duration::from_secs(2);
+/// How long the first probes wait for an answer, and how long after the beginning of one the next follows if there is no
+/// mapping. All later ones are like the first.
+const PROBES: [(Duration, Option<Duration>); 3] = [
+    (Duration::from_millis(250), Some(Duration::from_millis(750))),
+    (Duration::from_millis(750), Some(Duration::from_millis(2000))),
+    (Duration::from_millis(2100), None),
+];
 /// Least time between two probes, whoever looks.
 const PROBE_PAUSE: Duration = Duration::from_secs(5);
 /// Least time to the next try of a renewal that failed.
@@ -99,7 +105,7 @@ pub async fn run(dialer: &dyn Dial, mut wants: watch::Receiver<Want>, told: &mut
     let mut mapper = Mapper { dialer, state: State::default(), told, mapping: None, wanted_port: 0 };
     let mut last = Want::default();
     let mut probed: Option<Instant> = None;
-    let mut probes = 0_u32;
+    let mut probes = 0_usize;
     loop {
         let want = *wants.borrow_and_update();
         if want.port != last.port || want.network != last.network || want.disabled != last.disabled {
@@ -110,13 +116,14 @@ pub async fn run(dialer: &dyn Dial, mut wants: watch::Receiver<Want>, told: &mut
         let now = Instant::now();
         let fresh = mapper.mapping.as_ref().is_some_and(|mapping| now < mapping.made + TRUST);
         let early = probed.is_some_and(|at| now < at + PROBE_PAUSE);
-        let second = probes == 1 && probed.is_some_and(|at| now >= at + SECOND);
-        if want.port != 0 && (mapper.is_due(now) || !(fresh || (early && !second))) {
+        let again = next_probe(probed, probes).is_some_and(|at| now >= at);
+        if want.port != 0 && (mapper.is_due(now) || !(fresh || (early && !again))) {
+            let (window, _) = PROBES.get(probes).unwrap_or(&PROBES[0]);
             probed = Some(now);
             probes = probes.saturating_add(1);
-            mapper.map(want).await;
+            mapper.map(want, *window).await;
         }
-        let again = probed.filter(|_| probes == 1 && want.port != 0).map(|at| at + SECOND);
+        let again = next_probe(probed, probes).filter(|_| want.port != 0);
         let due = mapper.mapping.as_ref().map_or(again, |mapping| Some(mapping.renew));
         let changed = tokio::select! {
             changed = wants.changed() => changed,
@@ -126,6 +133,12 @@ pub async fn run(dialer: &dyn Dial, mut wants: watch::Receiver<Want>, told: &mut
             return mapper.release().await;
         }
     }
+}
+
+/// When another probe follows by itself after so many, if there is no mapping by then.
+fn next_probe(probed: Option<Instant>, probes: usize) -> Option<Instant> {
+    let (_, pause) = PROBES.get(probes.checked_sub(1)?)?;
+    Some(probed? + (*pause)?)
 }
 
 struct Mapper<'a> {
@@ -150,14 +163,14 @@ impl Mapper<'_> {
     }
 
     /// Renews what there is, or makes anew.
-    async fn map(&mut self, want: Want) {
+    async fn map(&mut self, want: Want, window: Duration) {
         if let Some(mapping) = &self.mapping {
             match self.again(mapping, want.port).await {
                 Ok(renewed) => return self.keep(renewed),
                 Err(error) => log::debug!("port mapping not renewed: {error}"),
             }
         }
-        match self.anew(want).await {
+        match self.anew(want, window).await {
             Ok(Some(mapping)) => self.keep(mapping),
             Ok(None) => self.lose(Instant::now()),
             Err(error) => {
@@ -204,13 +217,13 @@ impl Mapper<'_> {
     }
 
     /// Looks who is there and asks: NAT-PMP first, PCP where only that is spoken, UPnP last.
-    async fn anew(&mut self, want: Want) -> Result<Option<Mapping>, Error> {
+    async fn anew(&mut self, want: Want, window: Duration) -> Result<Option<Mapping>, Error> {
         let Some(gateway) = default_gateway() else {
             self.mapping = None;
             self.tell(State::default());
             return Ok(None);
         };
-        let Probe { found, address, places } = probe(gateway, want.disabled).await?;
+        let Probe { found, address, places } = probe(gateway, want.disabled, window).await?;
         self.tell(State { found, ..self.state });
         let (port, wanted) = (want.port, self.wanted_port);
         let mut failed = None;
