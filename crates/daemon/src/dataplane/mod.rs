@@ -19,6 +19,7 @@ pub use thread::two_threads;
 
 use crate::backend::{PeerView, RelayConfig};
 use crate::clock::Clock;
+use crate::parts::listenrawdisco::RawDisco;
 use crate::parts::netstack::{self, Services};
 use crate::parts::osrouter::Packets;
 use engine::drop::DropReason;
@@ -82,6 +83,7 @@ pub struct Dataplane {
     pool: RefCell<Option<derp::Pool>>,
     threads: PacketThreads,
     sockets: RefCell<Arc<Sockets>>,
+    raw_disco: Option<RawDisco>,
     clock: Arc<Clock>,
     pings: RefCell<Map<PingId, oneshot::Sender<PingOutcome>>>,
     path_pings: RefCell<Map<u32, oneshot::Sender<DiscoPong>>>,
@@ -166,11 +168,13 @@ impl Dataplane {
             engine.set_relay_only();
         }
         let threads = PacketThreads::start(ways.two_threads, tx, rx, ways.packets, &sockets, &clock)?;
+        let raw_disco = RawDisco::open(sockets.port());
         let plane = Rc::new(Self {
             engine: RefCell::new(engine),
             pool: RefCell::new(None),
             threads,
             sockets: RefCell::new(sockets),
+            raw_disco,
             clock,
             pings: RefCell::default(),
             path_pings: RefCell::default(),
@@ -213,6 +217,22 @@ impl Dataplane {
                 }
                 tokio::task::yield_now().await;
             }
+        }
+    }
+
+    /// Whether disco is heard before the host's packet filter, by [`Self::hear_raw_disco`].
+    pub const fn hears_raw_disco(&self) -> bool {
+        self.raw_disco.is_some()
+    }
+
+    /// Listens to that for as long as the node runs.
+    pub async fn hear_raw_disco(self: Rc<Self>) {
+        if let Some(raw) = &self.raw_disco {
+            raw.hear(|from, message| {
+                self.engine.borrow_mut().handle_raw_disco(from, message, self.clock.mono());
+                self.pump();
+            })
+            .await;
         }
     }
 
@@ -420,6 +440,9 @@ impl Dataplane {
         }
         log::info!("UDP listens on port {} now", sockets.port());
         self.threads.use_sockets(&sockets);
+        if let Some(raw) = &self.raw_disco {
+            raw.listen_at(sockets.port());
+        }
         *self.sockets.borrow_mut() = sockets;
         self.engine.borrow_mut().set_families(v4, v6);
         self.look_anew();

@@ -164,10 +164,14 @@ async fn run_behind(
     let serving = dial::spawn(localapi::server::serve(listener, handler, limits));
     let listening = dial::spawn(shared.plane.clone().listen());
     let looking = dial::spawn(shared.plane.clone().look_around());
+    let hearing = shared.plane.hears_raw_disco().then(|| dial::spawn(shared.plane.clone().hear_raw_disco()));
     let ended = node.live(&mut inbox, ends).await;
     serving.abort();
     listening.abort();
     looking.abort();
+    if let Some(hearing) = hearing {
+        hearing.abort();
+    }
     ended
 }
 

@@ -12,6 +12,7 @@ pub mod dns;
 pub mod health;
 pub mod ipnbus;
 pub mod iptables;
+pub mod listenrawdisco;
 pub mod netstack;
 pub mod osrouter;
 pub mod peerapiclient;
@@ -35,6 +36,7 @@ pub fn built() -> Vec<&'static str> {
         health::FEATURE,
         ipnbus::FEATURE,
         iptables::FEATURE,
+        listenrawdisco::FEATURE,
         netstack::FEATURE,
         osrouter::FEATURE,
         peerapiclient::FEATURE,

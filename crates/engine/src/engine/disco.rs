@@ -25,6 +25,9 @@ use std::time::Duration;
 /// Peers whose paths are looked after in one call.
 const TURN_PEERS: usize = 32;
 
+/// Messages that were heard in one of two ways and are expected in the other; a flood pushes them out, which costs a pong.
+const TWICE: usize = 16;
+
 /// The largest ping that makes sense: what the largest packet of an ordinary network carries (features reference §3).
 const MAX_PING: usize = 65_535 - 28;
 
@@ -73,6 +76,8 @@ pub(super) struct Disco {
     rng: ChaCha20Rng,
     acts: Vec<Act>,
     tokens: u32,
+    /// Where disco is heard in two ways: what was heard in one so far.
+    once: Option<Vec<Box<[u8]>>>,
 }
 
 impl Disco {
@@ -91,6 +96,7 @@ impl Disco {
             rng: ChaCha20Rng::from_seed(seed),
             acts: Vec::new(),
             tokens: 0,
+            once: None,
         }
     }
 
@@ -270,8 +276,28 @@ impl Engine {
         }
     }
 
+    /// A disco datagram that was heard before the host's packet filter. What that lets through comes by UDP as well; the
+    /// first counts.
+    pub fn handle_raw_disco(&mut self, from: SocketAddr, datagram: &[u8], now: Mono) {
+        self.now = now;
+        self.disco.once.get_or_insert_default();
+        self.handle_disco(Source::Udp(from), datagram, now);
+    }
+
     /// A disco datagram. What is not from a peer costs a look into a table.
     pub(super) fn handle_disco(&mut self, from: Source, datagram: &[u8], now: Mono) {
+        if let (Some(once), Source::Udp(_)) = (&mut self.disco.once, from) {
+            // Key and nonce of the sender: the same twice is the same message.
+            let head = datagram.get(..boxes::HEAD).unwrap_or(datagram);
+            if let Some(at) = once.iter().position(|known| **known == *head) {
+                once.swap_remove(at);
+                return;
+            }
+            if once.len() >= TWICE {
+                once.remove(0);
+            }
+            once.push(head.into());
+        }
         if let Err(reason) = self.take_disco(from, datagram, now) {
             self.drops().count(reason);
         }
@@ -406,6 +432,7 @@ impl Engine {
                 }
                 Act::Call => self.call(slot),
                 Act::Lost => self.look_if_older(slot, LOOK_AGAIN),
+                Act::Moved => self.look_if_older(slot, LOOK_MOVED),
                 Act::Answered { token, rtt, to } => {
                     let way = if let To::Udp(addr) = to { Source::Udp(addr) } else { relay };
                     self.outputs.push_back(Output::PathPing(DiscoPong { token, rtt, way }));
@@ -432,7 +459,6 @@ impl Engine {
 
     /// Has our endpoints looked at if they are known from so long ago only; the peer is called if they are others now.
     fn look_if_older(&mut self, slot: PeerSlot, age: Duration) {
-                Act::Moved => self.look_if_older(slot, LOOK_MOVED),
         let known = self.disco.looked.is_some_and(|at| self.now.since(at) < age);
         if known || self.direct_families() == Families::default() {
             return;

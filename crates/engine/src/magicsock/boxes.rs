@@ -15,6 +15,9 @@ use std::time::Duration;
 
 const KEY: usize = 32;
 
+/// Bytes that no two messages have in common: the sender's key and a nonce, behind what all have.
+pub const HEAD: usize = DISCO_MAGIC.len() + KEY + NONCE;
+
 /// Bytes around a message.
 pub const OVERHEAD: usize = DISCO_MAGIC.len() + KEY + NONCE + TAG;
 
