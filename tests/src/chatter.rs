@@ -36,19 +36,34 @@ const GOAL: f64 = 0.15;
 /// From here on the goal holds; before, what is left of a conversation counts.
 const LONG: Duration = Duration::from_secs(600);
 
-fn counts(node: &Node) -> Result<[u64; 5]> {
+/// Packets and bytes of each kind.
+type Counts = [[u64; 2]; 5];
+
+fn counts(node: &Node) -> Result<Counts> {
     let text = node.host.run(&["nft", "-j", "list", "counters"])?;
     let listed: serde_json::Value = serde_json::from_str(&text)?;
     let all: Vec<_> =
         listed["nftables"].as_array().into_iter().flatten().map(|entry| &entry["counter"]).collect();
-    let mut found = [0; 5];
+    let mut found = [[0; 2]; 5];
     for (place, name) in found.iter_mut().zip(KINDS) {
         let named = all.iter().find(|counter| counter["name"] == name);
-        *place = named
-            .and_then(|counter| counter["packets"].as_u64())
-            .with_context(|| format!("no {name} in {text}"))?;
+        let numbers =
+            named.and_then(|counter| Some([counter["packets"].as_u64()?, counter["bytes"].as_u64()?]));
+        *place = numbers.with_context(|| format!("no {name} in {text}"))?;
     }
     Ok(found)
+}
+
+/// Tells what was said between two counts, by the hour; packets that are not mere probes of the servers' kernels, and the
+/// answers to those are one each.
+fn told(what: &str, [before, after]: [Counts; 2], time: Duration) -> u64 {
+    let since = |kind: usize, what: usize| after[kind][what] - before[kind][what];
+    let hour = |count: u64| count as f64 * 3600.0 / time.as_secs_f64();
+    let each: Vec<_> =
+        KINDS.iter().enumerate().map(|(n, kind)| format!("{kind} {:.0}", hour(since(n, 0)))).collect();
+    let bytes = hour((0..KINDS.len()).map(|n| since(n, 1)).sum());
+    number(&format!("packets an hour, {what}"), format!("{}; {bytes:.0} bytes in all", each.join(", ")));
+    (0..4).map(|n| since(n, 0)).sum()
 }
 
 /// A node of ours and one of Go's find a direct path to each other and then say nothing. After `settle` the packets of each
@@ -79,13 +94,7 @@ pub fn direct(lab: &Lab, settle: Duration, time: Duration) -> Result<()> {
     let after = [counts(ours)?, counts(go)?];
     let mut said = [0; 2];
     for (n, whose) in ["ours", "Go's"].into_iter().enumerate() {
-        let since: Vec<u64> = after[n].iter().zip(before[n]).map(|(after, before)| after - before).collect();
-        // The probes are the servers', and the answers to what they send are one each.
-        said[n] = since.iter().take(4).sum();
-        let hour = |count: u64| count as f64 * 3600.0 / time.as_secs_f64();
-        let each: Vec<_> =
-            KINDS.iter().zip(&since).map(|(kind, count)| format!("{kind} {:.0}", hour(*count))).collect();
-        number(&format!("packets an hour, one idle peer, direct, {whose}"), each.join(", "));
+        said[n] = told(&format!("one idle peer, direct, {whose}"), [before[n], after[n]], time);
     }
     let [ours, go] = said;
     ensure!(ours <= go + 2, "{ours} packets of ours, {go} of Go's");
@@ -94,30 +103,32 @@ pub fn direct(lab: &Lab, settle: Duration, time: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Two nodes of ours that have never said anything to anybody, one with a single peer, one with a hundred: what both say in
+/// Nodes of ours and of Go's that have never said anything to anybody, with a single peer and with a hundred: what each says in
 /// the same `time` after `settle`.
 ///
 /// # Errors
-/// When a hundred peers make more of it than one.
+/// When ours makes more of it than Go's with as many peers, or more with a hundred than with one.
 pub fn crowd(lab: &Lab, settle: Duration, time: Duration) -> Result<()> {
     let mut places = Vec::new();
     for (name, peers) in [("one", 1), ("hundred", 100)] {
-        let control = Control::start_as(lab, &format!("control-{name}"), peers)?;
-        let node = control.node(lab, name, Flavour::Ours, &[])?;
-        places.push((peers, control, node));
+        for flavour in [Flavour::Ours, Flavour::Go] {
+            let name = format!("{name}-{flavour:?}").to_lowercase();
+            let control = Control::start_as(lab, &format!("control-{name}"), peers)?;
+            let node = control.node(lab, &name, flavour, &[])?;
+            places.push((peers, flavour, control, node));
+        }
     }
     std::thread::sleep(settle);
     places.iter().try_for_each(|(.., node)| node.host.run(&["nft", COUNTERS]).map(drop))?;
     std::thread::sleep(time);
     let mut said = Vec::new();
-    for (peers, _, node) in &places {
-        let counted = counts(node)?;
-        let hour = |count: u64| count as f64 * 3600.0 / time.as_secs_f64();
-        let each: Vec<_> =
-            KINDS.iter().zip(counted).map(|(kind, count)| format!("{kind} {:.0}", hour(count))).collect();
-        number(&format!("packets an hour, {peers} peers that were never spoken to"), each.join(", "));
-        said.push(counted.iter().take(4).sum::<u64>());
+    for (peers, flavour, _, node) in &places {
+        let what = format!("{peers} peers that were never spoken to, {flavour:?}");
+        said.push(told(&what, [Counts::default(), counts(node)?], time));
     }
-    ensure!(said[1] <= said[0] + 2, "{} packets with one peer, {} with a hundred", said[0], said[1]);
+    let [one, go_one, hundred, go_hundred] = said[..] else { unreachable!("four places") };
+    ensure!(hundred <= one + 2, "{one} packets with one peer, {hundred} with a hundred");
+    ensure!(one <= go_one + 2, "one peer: {one} packets of ours, {go_one} of Go's");
+    ensure!(hundred <= go_hundred + 2, "a hundred peers: {hundred} packets of ours, {go_hundred} of Go's");
     Ok(())
 }

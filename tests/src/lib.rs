@@ -12,6 +12,7 @@ pub mod flows;
 pub mod guest;
 mod local;
 pub mod natlab;
+pub mod roaming;
 pub mod site;
 pub mod soak;
 pub mod traffic;

@@ -3,7 +3,7 @@
 
 use anyhow::ensure;
 use blackbox::traffic::tunnelled;
-use blackbox::{EVERYTHING, OUTAGE, chatter, joined, number, ping_all, scenario, soak};
+use blackbox::{EVERYTHING, OUTAGE, chatter, joined, number, ping_all, roaming, scenario, soak};
 use lab::Flavour;
 use std::time::Duration;
 
@@ -72,6 +72,11 @@ fn ten_minutes_without_control_while_traffic_flows() {
     scenario(OUTAGE, |lab| soak::without_control(lab, Duration::from_secs(600)));
 }
 
+#[test]
+fn five_minutes_without_a_word_of_control() {
+    scenario(OUTAGE, |lab| roaming::without_a_word_of_control(lab, Duration::from_secs(300)));
+}
+
 /// After three minutes the session is over.
 #[test]
 fn an_hour_at_rest_with_a_direct_path() {
@@ -79,9 +84,9 @@ fn an_hour_at_rest_with_a_direct_path() {
 }
 
 #[test]
-fn a_hundred_peers_at_rest_are_as_silent_as_one() {
-    let needs = &[lab::Need::Namespaces, lab::Need::Ours];
-    scenario(needs, |lab| chatter::crowd(lab, Duration::from_secs(60), Duration::from_secs(1200)));
+fn an_hour_at_rest_with_one_peer_and_with_a_hundred() {
+    let needs = &[lab::Need::Namespaces, lab::Need::Go, lab::Need::Ours];
+    scenario(needs, |lab| chatter::crowd(lab, Duration::from_secs(120), Duration::from_secs(3600)));
 }
 
 /// Go's node is at rest some minutes after its last packet.

@@ -1,10 +1,10 @@
 //! Direct paths between nodes of one network, with a real control server and relay: found at once whoever begins, left
-//! for the relay and found again under a running TCP connection.
+//! for the relay and found again under a running TCP connection; heard of behind a packet filter.
 
 use anyhow::{Context, Result, ensure};
 use blackbox::conversation::{Conversation, STANDSTILL};
 use blackbox::traffic::echo;
-use blackbox::{EVERYTHING, number, scenario};
+use blackbox::{EVERYTHING, count, number, scenario};
 use lab::{Flavour, Headscale, Lab, Node};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -114,4 +114,58 @@ fn a_connection_outlives_its_direct_path_between_two_of_ours() {
 #[test]
 fn a_connection_outlives_its_direct_path_to_a_go_node() {
     blocked_and_back(Flavour::Go);
+}
+
+/// A packet filter that lets nothing through to where a node listens.
+const DEAF: &str = r#"table inet lab_deaf {
+  chain input { type filter hook input priority 0; iifname "eth0" udp dport 41641 drop; }
+}"#;
+
+/// Leaves IPv6 alone as a way to such a node.
+const SIX: &str = r#"table inet lab_six {
+  chain output { type filter hook output priority 0; meta nfproto ipv4 udp dport 41641 drop; }
+}"#;
+
+#[test]
+fn disco_is_heard_before_the_packet_filter_where_that_is_wanted() {
+    scenario(EVERYTHING, |lab| {
+        let headscale = lab.headscale()?;
+        let asker = open(lab, &headscale, "asker", Flavour::Ours)?;
+        // By night Go's in the same place.
+        let flavours = [Flavour::Ours, Flavour::Go];
+        for flavour in flavours.into_iter().take(count(1, 2) as usize) {
+            for raw in [false, true] {
+                let mut node = lab.node(&format!("deaf-{flavour:?}-{raw}").to_lowercase(), flavour)?;
+                node.tun = "tailscale0".to_owned();
+                node.arguments.push("--port=41641".to_owned());
+                node.environment.push(("TS_ENABLE_RAW_DISCO".to_owned(), raw.to_string()));
+                node.host.run(&["nft", DEAF])?;
+                node.start()?;
+                node.join(&headscale)?;
+                asker.wait_peer(&node)?;
+                let mut heard = Vec::new();
+                for only_six in [false, true] {
+                    if only_six {
+                        asker.host.run(&["nft", SIX])?;
+                    }
+                    // Only what has come back by itself says that it was heard: none of it opens the filter.
+                    let pong = asker.tailscale(&["ping", "-c", "3", &node.ipv4()?])?;
+                    let via = underlay(&node).into_iter().filter(|ip| {
+                        pong.stdout.contains(&format!("via {} in", SocketAddr::new(*ip, 41641)))
+                    });
+                    heard.push(via.map(|ip| ip.is_ipv6()).next());
+                }
+                asker.host.run(&["nft", "delete table inet lab_six"])?;
+                number(
+                    &format!("disco behind a packet filter, {flavour:?}, raw {raw}"),
+                    format!("{heard:?}"),
+                );
+                let wanted =
+                    if raw { heard[0].is_some() && heard[1] == Some(true) } else { heard == [None; 2] };
+                ensure!(wanted, "{flavour:?}, raw {raw}: heard by IPv6: {heard:?}");
+                node.stop()?;
+            }
+        }
+        Ok(())
+    });
 }
