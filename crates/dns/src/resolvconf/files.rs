@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A file of so many bytes is not read: nobody's resolv.conf is so large.
 const MOST: u64 = 64 * 1024;
@@ -50,8 +50,17 @@ pub struct Disk {
 
 impl Disk {
     fn path(&self, name: &str) -> PathBuf {
-        self.root.join(name.trim_start_matches('/'))
+        // Never below the folder that the process happens to be in.
+        let root = if self.root.as_os_str().is_empty() { Path::new("/") } else { &self.root };
+        root.join(name.trim_start_matches('/'))
     }
+}
+
+#[cfg(test)]
+#[test]
+fn names_are_absolute() {
+    assert_eq!(Disk::default().path("/etc/resolv.conf"), Path::new("/etc/resolv.conf"));
+    assert_eq!(Disk { root: "/x".into() }.path("/etc/resolv.conf"), Path::new("/x/etc/resolv.conf"));
 }
 
 impl Files for Disk {
