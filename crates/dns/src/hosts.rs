@@ -46,6 +46,15 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// One with room for so many names of so many bytes together, and as many addresses: nothing is moved while it grows.
+    pub fn with_room(names: usize, bytes: usize, addresses: usize) -> Self {
+        Self {
+            text: String::with_capacity(bytes),
+            rows: Vec::with_capacity(names),
+            addresses: Vec::with_capacity(addresses),
+        }
+    }
+
     /// Adds a name. What is no name is left out; of two equal ones the later has all addresses of both.
     pub fn add(&mut self, name: &str, subdomains: bool, addresses: impl Iterator<Item = IpAddr>) {
         let Some(name) = name::canonical(name) else { return };

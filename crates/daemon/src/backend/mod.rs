@@ -252,7 +252,6 @@ impl Backend {
             self.warm_at = None;
             self.health.clear(Warnable::WarmingUp);
         }
-        self.dns_stale = true;
         if !self.next_expiry.is_zero() && self.next_expiry <= now.wall {
             self.peers_expire(now);
         }

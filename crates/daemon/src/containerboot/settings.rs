@@ -243,6 +243,9 @@ impl<'a> Reading<'a> {
         if (around.var)("PORT").is_none_or(|port| port.is_empty()) {
             args.push(format!("--port={PORT}"));
         }
+        for (name, flag) in [("TS_DNS_LISTEN", "dns-listen"), ("TS_DNS_ALLOW", "dns-allow")] {
+            args.extend(self.set(name).map(|value| format!("--{flag}={value}")));
+        }
         let own = flags::parse(&args, around);
         args.extend(self.words("TS_TAILSCALED_EXTRA_ARGS"));
         let refusal = match (own, flags::parse(&args, around)) {
@@ -256,7 +259,10 @@ impl<'a> Reading<'a> {
             }
             // Not those flags, but a variable of the daemon's own.
             (_, Parsed::Fail(text, _)) => {
-                format!("{} (correct PORT or TS_LOG_VERBOSITY)", text.lines().next().unwrap_or(""))
+                format!(
+                    "{} (correct PORT, TS_LOG_VERBOSITY, TS_DNS_LISTEN or TS_DNS_ALLOW)",
+                    text.lines().next().unwrap_or("")
+                )
             }
         };
         self.refuse(refusal);

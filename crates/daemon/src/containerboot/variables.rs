@@ -38,6 +38,8 @@ const KNOWN: &[(&str, Use)] = &[
     ("TS_DISABLE_SSH_SERVER", Use::Passed),
     ("TS_DISABLE_TAILDROP", Use::Passed),
     ("TS_DISABLE_UPNP", Use::Passed),
+    ("TS_DNS_ALLOW", Use::Read),
+    ("TS_DNS_LISTEN", Use::Read),
     ("TS_EGRESS_PROXIES_CONFIG_PATH", Use::Lacking(KUBERNETES)),
     ("TS_ENABLE_HEALTH_CHECK", Use::Read),
     ("TS_ENABLE_METRICS", Use::Lacking("this build serves no metrics")),

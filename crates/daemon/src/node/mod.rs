@@ -172,6 +172,8 @@ async fn run_behind(
     if let Some(hearing) = hearing {
         hearing.abort();
     }
+    // However it ended; once more does nothing.
+    shared.dns.close();
     ended
 }
 

@@ -2,6 +2,7 @@
 
 mod configured;
 mod conformance;
+mod dns;
 mod keys;
 mod login;
 mod map;

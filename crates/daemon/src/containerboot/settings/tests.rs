@@ -206,7 +206,7 @@ fn wrong_values_are_told_all_at_once() {
     check(
         &[("PORT", "many")],
         expect![[r#"
-        refused: invalid value "many" for -port: give a number from 0 to 65535 (correct PORT or TS_LOG_VERBOSITY)
+        refused: invalid value "many" for -port: give a number from 0 to 65535 (correct PORT, TS_LOG_VERBOSITY, TS_DNS_LISTEN or TS_DNS_ALLOW)
     "#]],
     );
     check(

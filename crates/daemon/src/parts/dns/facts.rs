@@ -6,7 +6,7 @@ use crate::parts::{peerapiclient, useexitnode};
 use dns::hosts::Builder;
 use dns::wanted::{self, Exit, Facts};
 use dns::{Config, Hosts};
-use netmap::{NetMap, Node};
+use netmap::NetMap;
 use std::net::IpAddr;
 
 /// Nodes with both kinds of addresses show both, with this attribute of ours.
@@ -55,13 +55,13 @@ pub(super) fn wanted(backend: &Backend, now: Moment) -> Wanted {
 
 /// Every node that has a name, ourselves among them.
 fn nodes(map: &NetMap) -> Hosts {
-    let mut table = Builder::default();
-    let mut add = |node: &Node| {
+    let all = || std::iter::once(&map.self_node).chain(map.peers());
+    let bytes = all().map(|node| node.name.len()).sum();
+    let mut table = Builder::with_room(all().count(), bytes, all().map(|node| node.addresses.len()).sum());
+    for node in all() {
         if !node.name.is_empty() {
             table.add(&node.name, node.has_cap(SUBDOMAINS), node.ips());
         }
-    };
-    add(&map.self_node);
-    map.peers().for_each(add);
+    }
     table.finish()
 }

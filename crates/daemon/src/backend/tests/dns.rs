@@ -1,0 +1,55 @@
+//! When DNS is to look at the backend, and what of its findings is health.
+
+use super::*;
+use crate::parts::dns::Finding;
+use ::netmap::{DnsConfig, PeerPatch};
+
+/// Whether DNS is told of an input.
+fn told(node: &mut Fixture, input: Input) -> bool {
+    node.backend.handle(input, &node.store, node.now);
+    let mut told = false;
+    while let Some(effect) = node.backend.poll_effect() {
+        told |= matches!(effect, Effect::Dns);
+    }
+    told
+}
+
+fn message(node: &mut Fixture, message: MapMessage) -> bool {
+    told(node, Input::Control(Event::MapItem(MapItem::End(Box::new(message)))))
+}
+
+#[test]
+fn it_looks_when_names_settings_or_nodes_have_changed() {
+    let mut node = Fixture::running();
+    let dns = Some(DnsConfig { proxied: true, ..DnsConfig::default() });
+    assert!(message(&mut node, delta(Delta { dns, ..Delta::default() })));
+    node.control(Event::MapItem(MapItem::Peer(Box::new(super::node(4)))));
+    assert!(message(&mut node, delta(Delta::default())), "a node has come");
+    assert!(message(&mut node, delta(Delta { peers_removed: vec![NodeId(3)], ..Delta::default() })));
+    let mut keep_alive = MapMessage::default();
+    keep_alive.keep_alive = true;
+    assert!(!message(&mut node, keep_alive));
+    let patch = PeerPatch { id: NodeId(2), online: Some(false), ..PeerPatch::default() };
+    assert!(!message(&mut node, delta(Delta { patches: vec![patch], ..Delta::default() })), "no name in it");
+    assert!(!message(&mut node, delta(Delta::default())));
+    let edit = MaskedPrefs {
+        prefs: Prefs { corp_dns: false, ..Prefs::default() },
+        mask: PrefsMask { corp_dns: true, ..PrefsMask::default() },
+    };
+    let command = Command::EditPrefs(Box::new(edit), Reply::new(|_| {}));
+    assert!(told(&mut node, Input::Command(command)));
+}
+
+#[test]
+fn findings_are_health() {
+    let mut node = Fixture::running();
+    node.input(Input::Dns(Finding::Machine(Some("cannot write the file".to_owned()))));
+    assert_eq!(node.health(), ["cannot write the file"]);
+    node.input(Input::Dns(Finding::Machine(None)));
+    node.input(Input::Dns(Finding::Forwarding(Some("nobody answers".to_owned()))));
+    assert!(node.health().is_empty(), "too soon");
+    node.pass(15);
+    assert_eq!(node.health(), ["nobody answers"]);
+    node.input(Input::Dns(Finding::Forwarding(None)));
+    assert!(node.health().is_empty());
+}
