@@ -11,6 +11,7 @@ pub mod direct;
 pub mod flows;
 pub mod guest;
 mod local;
+pub mod names;
 pub mod natlab;
 pub mod roaming;
 pub mod site;

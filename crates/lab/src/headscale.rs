@@ -28,6 +28,15 @@ const USER: &str = "lab";
 /// How long it may take to start or to answer its CLI.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// MagicDNS and nothing else, unless a test says what instead.
+const DNS: &str = "dns:
+  magic_dns: true
+  base_domain: tail.lab
+  override_local_dns: false
+  nameservers:
+    global: []
+";
+
 /// A running headscale with one user.
 #[derive(Debug)]
 pub struct Headscale {
@@ -52,7 +61,11 @@ impl Headscale {
             std::fs::write(&map, relay::map(relays))?;
             paths = format!("[{}]", map.display());
         }
-        let text = configuration(&host.dir.display().to_string(), relays.is_empty(), &paths);
+        let mut text = configuration(&host.dir.display().to_string(), relays.is_empty(), &paths);
+        // A key may stand but once.
+        if !more.starts_with("dns:") {
+            text.push_str(DNS);
+        }
         std::fs::write(&config, text + more)?;
         let process = serve(&host, &config)?;
         let mut started = Self { process, host, config, user: 0 };
@@ -280,12 +293,6 @@ log:
   level: info
 policy:
   mode: database
-dns:
-  magic_dns: true
-  base_domain: tail.lab
-  override_local_dns: false
-  nameservers:
-    global: []
 unix_socket: {dir}/headscale.sock
 unix_socket_permission: "0700"
 logtail:

@@ -59,6 +59,8 @@ pub enum Need {
     WireguardGo,
     /// A port mapper for the lab's routers.
     Miniupnpd,
+    /// A real name server.
+    Unbound,
     /// The program that speaks to x_tables, and the one that speaks to nf_tables in its language.
     Iptables,
 }
@@ -134,6 +136,7 @@ pub fn missing(needs: &[Need]) -> Option<String> {
             .or_else(|| absent(&Flavour::Go.cli(), "cargo xtask peers")),
         Need::Incumbent => absent(&Flavour::Incumbent.daemon(), "cargo xtask peers --incumbent"),
         Need::Miniupnpd => absent(Path::new(MINIUPNPD), "apt-get install miniupnpd-nftables"),
+        Need::Unbound => absent(Path::new("/usr/sbin/unbound"), "apt-get install unbound"),
         Need::Iptables => absent(Path::new("/usr/sbin/iptables-legacy"), "apt-get install iptables")
             .or_else(|| absent(Path::new("/usr/sbin/nft"), "apt-get install nftables")),
         Need::WireguardGo => absent(&wireguard_go(), "cargo xtask peers"),
