@@ -52,7 +52,7 @@ pub(crate) fn run(nightly: bool, filter: Option<&str>) -> Result<ExitCode> {
     }
     if nightly && filter.is_none() {
         run.part("packet line speed", |run| {
-            let words = ["run", "--quiet", "--release", "--package", "engine", "--example", "aead_ratio"];
+            let words = ["run", "--quiet", "--release", "--package", "datapath", "--example", "aead_ratio"];
             let mut command = cargo_with(&words);
             command.args(["--", "--check"]);
             run.command("packet line speed", command)

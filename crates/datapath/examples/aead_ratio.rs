@@ -1,18 +1,18 @@
 //! How much of ring's bare speed the lines keep: `seal_batch` and `open_batch` beside the same cipher on a plain
 //! buffer, interleaved in one run, so that whatever else the machine does hurts both alike.
 //!
-//! `cargo run --release -p engine --example aead_ratio [-- --check]`; with `--check` the exit status is 1 when a
+//! `cargo run --release -p datapath --example aead_ratio [-- --check]`; with `--check` the exit status is 1 when a
 //! ratio at 1280 bytes is below 0.8.
 #![allow(clippy::print_stdout, reason = "it prints a table")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
-use engine::drop::DropCounters;
-use engine::lines::batch::{Batch, Packet};
-use engine::lines::open::{RecvSession, SessionTable};
-use engine::lines::seal::SendSession;
-use engine::session::SessionKeys;
-use engine::slot::PeerSlot;
-use engine::time::Tick;
+use datapath::drop::DropCounters;
+use datapath::lines::batch::{Batch, Packet};
+use datapath::lines::open::{RecvSession, SessionTable};
+use datapath::lines::seal::SendSession;
+use datapath::session::SessionKeys;
+use datapath::slot::PeerSlot;
+use datapath::time::Tick;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use std::process::ExitCode;
 use std::time::Instant;
