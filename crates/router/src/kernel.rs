@@ -33,6 +33,7 @@ const GET_RULE: u16 = 34;
 
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_GSO_MAX_SIZE: u16 = 41;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const RTA_DST: u16 = 1;
@@ -60,6 +61,8 @@ pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) mtu: u32,
     pub(crate) up: bool,
+    /// Bytes of large packets; 0 = the kernel does not tell.
+    pub(crate) large: u32,
 }
 
 /// An address as bytes on the stack, without a case for each family at the caller.
@@ -102,11 +105,11 @@ pub(crate) fn link(netlink: &mut Netlink, name: &str) -> Result<Option<Link>, Er
     let mut found = None;
     let asked = netlink.request(GET_LINK, body, &mut |_, payload| {
         let Ok(head) = LinkHeader::parse(payload) else { return };
-        let mut link = Link { index: head.index, mtu: 0, up: head.flags.contains(LinkFlags::Up) };
-        attributes(payload, LINK_HEADER, &mut |kind, value| {
-            if let (IFLA_MTU, Some(mtu)) = (kind, number(value)) {
-                link.mtu = mtu;
-            }
+        let mut link = Link { index: head.index, mtu: 0, up: head.flags.contains(LinkFlags::Up), large: 0 };
+        attributes(payload, LINK_HEADER, &mut |kind, value| match (kind, number(value)) {
+            (IFLA_MTU, Some(mtu)) => link.mtu = mtu,
+            (IFLA_GSO_MAX_SIZE, Some(bytes)) => link.large = bytes,
+            _ => {}
         });
         found = Some(link);
     });
@@ -281,6 +284,13 @@ fn link_body(index: u32, mtu: u32, up: bool) -> Body {
         body.add(IFLA_MTU, &mtu.to_ne_bytes());
     }
     body
+}
+
+/// Has the interface hand over large packets of at most `bytes` bytes.
+pub(crate) fn limit_large(netlink: &mut Netlink, index: u32, bytes: u32) -> Result<(), Errno> {
+    let mut body = Body::new(&LinkHeader { index, ..LinkHeader::default() });
+    body.add(IFLA_GSO_MAX_SIZE, &bytes.to_ne_bytes());
+    netlink.request(NEW_LINK, body, &mut |_, _| {})
 }
 
 fn address(index: u32, net: IpNet) -> Body {

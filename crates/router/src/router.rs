@@ -23,6 +23,8 @@ pub struct Router {
     interface: String,
     /// The interface as it was found.
     found: Link,
+    /// Large packets have been limited.
+    limited: bool,
     /// Addresses in these are ours even if this run has not set them.
     ranges: Vec<IpNet>,
     /// Addresses this run has set.
@@ -47,6 +49,7 @@ impl Router {
             netlink,
             interface: interface.to_owned(),
             found,
+            limited: false,
             ranges: ranges.to_vec(),
             set: Vec::new(),
             ipv6: ipv6_works(interface),
@@ -63,6 +66,14 @@ impl Router {
     /// Whether the interface can have IPv6; if not, that half of a configuration is left out.
     pub const fn has_ipv6(&self) -> bool {
         self.ipv6
+    }
+
+    /// Has the kernel hand over large packets (`Tun::ask_for_large`) of at most `bytes` bytes with their headers; false
+    /// where it does not let itself be told, and goes on with up to 64 KiB.
+    pub fn limit_large(&mut self, bytes: u32) -> bool {
+        self.limited =
+            self.found.large != 0 && kernel::limit_large(&mut self.netlink, self.found.index, bytes).is_ok();
+        self.limited
     }
 
     /// Where [`Layout::Auto`] puts routes; `None` before the first of them.
@@ -102,6 +113,10 @@ impl Router {
     /// goes with the process, harmless then but for policy rules, which stay.
     pub fn close(mut self) -> Vec<Error> {
         self.in_force = None;
+        if self.limited {
+            // Whoever made a device that stays may not have a use for the limit.
+            let _ = kernel::limit_large(&mut self.netlink, self.found.index, self.found.large);
+        }
         let left = Config { mtu: self.found.mtu, up: self.found.up, ..Config::default() };
         self.apply(&left)
     }

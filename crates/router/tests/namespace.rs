@@ -66,6 +66,27 @@ fn there_and_back() {
     });
 }
 
+/// What is set of the limit on large packets.
+fn limit(host: &Host) -> String {
+    let text = host.run(&["ip", "-d", "-j", "link", "show", "tun7"]).expect("ip");
+    let (_, rest) = text.split_once("\"gso_max_size\":").unwrap_or_default();
+    rest.split(',').next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn large_packets_are_limited_and_the_limit_is_taken_back() {
+    in_host(|host| {
+        host.run(&["ip", "tuntap", "add", "dev", "tun7", "mode", "tun", "vnet_hdr"]).expect("ip");
+        let before = limit(host);
+        let tun = Tun::open("tun7").expect("tun");
+        let mut router = Router::open(tun.name(), &ranges()).expect("router");
+        assert!(router.limit_large(60_000));
+        assert_eq!((limit(host).as_str(), before.as_str()), ("60000", "65536"));
+        assert_eq!(router.close(), []);
+        assert_eq!(limit(host), before);
+    });
+}
+
 #[test]
 fn a_device_that_stays_is_left_as_it_was() {
     in_host(|host| {

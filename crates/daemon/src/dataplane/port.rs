@@ -43,6 +43,10 @@ impl TunSource for Reader {
         self.packets.as_ref().map_or(0, Packets::mtu)
     }
 
+    fn in_large(&self) -> bool {
+        self.packets.as_ref().is_some_and(Packets::in_large)
+    }
+
     fn read(&mut self, room: &mut [u8]) -> Option<usize> {
         if !self.readable {
             return None;

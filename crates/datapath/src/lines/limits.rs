@@ -58,7 +58,8 @@ impl Default for Limits {
             handshakes: 4 << 10,
             disco: 6 << 10,
             stun: 1 << 10,
-            tx_arena: 48 << 10,
+            // All packets of one large one of the TUN, which leave as one datagram.
+            tx_arena: 68 << 10,
             rx_arena: 64 << 10,
             batch: 64,
             staging: 96 << 10,

@@ -31,6 +31,9 @@ use std::sync::Arc;
 /// handshakes.
 const ASK_AGAIN: u32 = 5_000;
 
+/// So many packets are a batch when the last of them ends a large one.
+const ENOUGH: u32 = 16;
+
 /// Where packets of this machine come from.
 pub trait TunSource {
     /// Bytes of the largest packet it may have.
@@ -39,6 +42,11 @@ pub trait TunSource {
     /// Reads one packet into `room`, which takes [`Self::largest`] bytes unless no arena is that large; `None` when
     /// there is none now.
     fn read(&mut self, room: &mut [u8]) -> Option<usize>;
+
+    /// Whether the next packet was cut out of the same large one as the last.
+    fn in_large(&self) -> bool {
+        false
+    }
 }
 
 impl TunSource for NoTun {
@@ -161,12 +169,14 @@ impl TxLine {
         TurnReport { packets, more, wake_control: std::mem::take(&mut self.desk.wake), wake_rx }
     }
 
-    /// Reads packets straight into the arena; returns how many, and whether there are no more.
+    /// Reads packets straight into the arena; returns how many, and whether there are no more. A large packet is read to
+    /// its end, and ends the batch when that is worth a call of its own: so its packets leave as one datagram.
     fn read(&mut self, tun: &mut dyn TunSource, most: u32) -> (u32, bool) {
         self.batch.clear();
         let largest = tun.largest().min(self.batch.largest());
         let mut taken = 0;
-        while taken < most
+        let mut cut = false;
+        while (taken < most || cut)
             && let Some(room) = self.batch.room(largest)
         {
             let Some(len) = tun.read(room).map(|len| len.min(largest)) else { return (taken, true) };
@@ -175,6 +185,10 @@ impl TxLine {
                 self.desk.drops.count(DropReason::TooShort);
             } else {
                 self.batch.commit(len, 0, record::FROM_TUN);
+            }
+            let was_cut = std::mem::replace(&mut cut, tun.in_large());
+            if was_cut && !cut && taken >= ENOUGH {
+                break;
             }
         }
         (taken, false)

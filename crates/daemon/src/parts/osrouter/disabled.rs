@@ -64,6 +64,11 @@ impl Packets {
     }
 
     /// Cannot be called.
+    pub fn in_large(&self) -> bool {
+        match *self {}
+    }
+
+    /// Cannot be called.
     pub fn read(&mut self, _room: &mut [u8]) -> std::io::Result<usize> {
         match *self {}
     }

@@ -19,6 +19,10 @@ pub const FEATURE: Option<&str> = Some("osrouter");
 /// Upstream's MTU: it fits every path that carries IPv6 at all.
 const MTU: u32 = 1280;
 
+/// Bytes of a large packet at most: what becomes of it, with 32 bytes around each of its packets and the same headers in
+/// front of all, fits into one datagram.
+const LARGEST: u32 = 60_000;
+
 /// Says where routes are put: `main`, `policy` or `auto`.
 const LAYOUT: &str = "TS_DEBUG_ROUTE_LAYOUT";
 
@@ -78,11 +82,14 @@ pub fn open(names: &[String]) -> Result<Option<(Interface, Packets)>, String> {
 fn open_one(name: &str) -> Result<(Interface, Packets), Error> {
     let mtu = mtu(std::env::var("TS_DEBUG_MTU").ok().as_deref());
     let tun = Arc::new(Tun::open(name)?);
-    let router = Router::open(tun.name(), &ranges())?;
+    let mut router = Router::open(tun.name(), &ranges())?;
     if !router.has_ipv6() {
         log::info!("this machine has no IPv6: {} gets IPv4 only", tun.name());
     }
     let (reader, writer) = (Reader::new(&tun), Writer::new(tun.takes_large()));
+    if reader.cuts() {
+        router.limit_large(LARGEST);
+    }
     let packets = Packets { tun: tun.clone(), mtu: mtu as usize, reader, writer };
     let mut interface = Interface { tun, router, rules: iptables::Rules::default(), mtu, applied: None };
     // Away with what a killed run may have left on an interface that outlived it.
@@ -199,6 +206,11 @@ impl Packets {
     /// What the kernel says; other than `WouldBlock` it means that the interface is gone.
     pub fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
         self.reader.read(&self.tun, room).map_err(Into::into)
+    }
+
+    /// Whether the next packet was cut out of the same large one as the last.
+    pub const fn in_large(&self) -> bool {
+        self.reader.in_large()
     }
 
     /// Writes packets, neighbours of one TCP stream as one; how many the kernel took.

@@ -20,6 +20,19 @@ impl Reader {
         Self { splitter: able.then(Splitter::default) }
     }
 
+    /// Whether the kernel hands over large packets.
+    pub(super) const fn cuts(&self) -> bool {
+        self.splitter.is_some()
+    }
+
+    /// Whether something is left of a large packet.
+    pub(super) const fn in_large(&self) -> bool {
+        match &self.splitter {
+            Some(splitter) => splitter.has_more(),
+            None => false,
+        }
+    }
+
     /// Reads one packet into `room`; zero bytes if it was none to go on with.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use std::io::IoSlice;
 
 /// Packets in one call at most; an arena holds hardly more large ones.
-const MOST: usize = 32;
+const MOST: usize = 56;
 
 /// Remembers whether the kernel takes large packets.
 #[derive(Clone)]

@@ -242,6 +242,50 @@ fn packets_of_a_tun_follow_the_injected_ones() {
     assert!(got == packets, "{} of {}", got.len(), packets.len());
 }
 
+/// Large packets of so many packets each.
+struct Large(std::collections::VecDeque<usize>, usize);
+
+impl TunSource for Large {
+    fn largest(&self) -> usize {
+        1280
+    }
+
+    fn read(&mut self, room: &mut [u8]) -> Option<usize> {
+        if self.1 == 0 {
+            self.1 = self.0.pop_front()?;
+        }
+        self.1 -= 1;
+        let packet = udp(1, 2, 1252);
+        room[..packet.len()].copy_from_slice(&packet);
+        Some(packet.len())
+    }
+
+    fn in_large(&self) -> bool {
+        self.1 > 0
+    }
+}
+
+/// Whatever the budget: a large packet is never torn, and only small ones share a call.
+#[test]
+fn the_packets_of_a_large_one_leave_together() {
+    struct Wire(Vec<usize>);
+    impl UdpSink for Wire {
+        fn send(&mut self, _: SocketAddr, run: batch::Run<'_>, _: &DropCounters) -> usize {
+            self.0.push(run.len());
+            run.len()
+        }
+    }
+    let (mut a, _) = joined();
+    a.control.set_path(slot(2), Path::Udp("192.0.2.7:41641".parse().expect("address")), false);
+    let mut tun = Large([49, 49, 17, 3, 3, 1, 1, 1, 48, 1, 1, 20, 49].into(), 0);
+    let mut wire = Wire(Vec::new());
+    while a.tx.turn_with(NOW, 40, &mut tun, &mut wire).more {}
+    // What small ones leave of the arena may not take the next large one: only that tears.
+    assert_eq!(wire.0[..3], [49, 49, 17]);
+    assert_eq!(wire.0.iter().sum::<usize>(), 243);
+    assert_eq!(wire.0.last(), Some(&49));
+}
+
 #[test]
 fn what_a_tun_may_not_send() {
     let (mut a, _) = joined();
@@ -284,15 +328,17 @@ fn bad_packets_from_inside() {
     for packet in [&[][..], &[0x45; 19], &[0x75; 40], &link_local] {
         a.control.inject_tx(packet, None).expect("room");
     }
-    a.control.inject_tx(&vec![0x45; 60_000], None).expect("room");
     a.control.inject_tx(&echo(1, 2), Some(PeerSlot::new(2, 2))).expect("room");
     a.turn(NOW);
     assert!(a.sent().is_empty());
     assert_eq!(a.dropped(DropReason::TooShort), 2);
     assert_eq!(a.dropped(DropReason::Malformed), 1);
     assert_eq!(a.dropped(DropReason::LinkLocal), 1);
-    assert_eq!(a.dropped(DropReason::TooLarge), 1);
     assert_eq!(a.dropped(DropReason::UnknownPeer), 1, "another generation");
+    let mut small = Node::bare(1, &Limits { tx_arena: 48 << 10, ..Limits::default() });
+    small.control.inject_tx(&vec![0x45; 60_000], None).expect("room");
+    small.turn(NOW);
+    assert_eq!(small.dropped(DropReason::TooLarge), 1);
 }
 
 #[test]
