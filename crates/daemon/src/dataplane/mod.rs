@@ -4,6 +4,7 @@
 //! takes (`looks`). Decides nothing.
 //! Leaves out: the decisions of the backend.
 
+mod bell;
 mod endpoints;
 mod looks;
 mod port;

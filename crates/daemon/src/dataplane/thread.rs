@@ -3,6 +3,7 @@
 //! A thread sleeps on its eventfd and on what its lines read (tx the TUN, rx the UDP sockets), works until nothing is
 //! left, and wakes the control thread by a byte in a pipe when a line has something for it or when the TUN is gone.
 
+use super::bell::Bell;
 use super::port::{self, Reader, Writer};
 use super::sockets::Sockets;
 use super::udp::{Receiver, Sender};
@@ -10,14 +11,14 @@ use crate::clock::Clock;
 use crate::parts::osrouter::Packets;
 use engine::lines::{RxLine, TxLine};
 use rtrb::{Consumer, Producer, RingBuffer};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd as _, BorrowedFd};
 use rustix::pipe::PipeFlags;
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 
@@ -33,7 +34,7 @@ const MTU: usize = 1280;
 /// The running threads; they end when this is dropped.
 pub(super) struct PacketThreads {
     /// Of tx and rx; one and the same where one thread drives both.
-    bells: [Arc<OwnedFd>; 2],
+    bells: [Arc<Bell>; 2],
     to_control: RefCell<pipe::Receiver>,
     signs: Arc<Signs>,
     /// New sockets for each thread.
@@ -47,12 +48,23 @@ struct Signs {
     tun_gone: AtomicBool,
     /// A byte in this pipe wakes control.
     to_control: OwnedFd,
+    /// Control has been rung for and has not come yet.
+    rung: AtomicBool,
 }
 
 impl Signs {
     /// A pipe that is full of bells needs no other.
     fn wake_control(&self) {
-        let _ = rustix::io::write(&self.to_control, &[1]);
+        fence(Ordering::SeqCst);
+        if !self.rung.swap(true, Ordering::SeqCst) {
+            let _ = rustix::io::write(&self.to_control, &[1]);
+        }
+    }
+
+    /// Control has come: what is told from now on rings anew, what was told before can be seen.
+    fn control_came(&self) {
+        self.rung.store(false, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
     }
 }
 
@@ -68,9 +80,9 @@ impl PacketThreads {
     ) -> io::Result<Self> {
         let (bell, tell) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let signs =
-            Signs { stop: AtomicBool::new(false), tun_gone: AtomicBool::new(false), to_control: tell };
-        let tx_bell = new_bell()?;
-        let rx_bell = if two { new_bell()? } else { tx_bell.clone() };
+            Signs { stop: false.into(), tun_gone: false.into(), to_control: tell, rung: false.into() };
+        let tx_bell = Arc::new(Bell::new()?);
+        let rx_bell = if two { Arc::new(Bell::new()?) } else { tx_bell.clone() };
         let mut started = Self {
             bells: [tx_bell.clone(), rx_bell.clone()],
             to_control: RefCell::new(pipe::Receiver::from_owned_fd(bell)?),
@@ -147,10 +159,10 @@ impl PacketThreads {
         let [tx_bell, rx_bell] = &self.bells;
         let one = Arc::ptr_eq(tx_bell, rx_bell);
         if tx || (rx && one) {
-            ring(tx_bell);
+            tx_bell.ring();
         }
         if rx && !one {
-            ring(rx_bell);
+            rx_bell.ring();
         }
     }
 
@@ -160,7 +172,10 @@ impl PacketThreads {
         let mut bells = [0; 64];
         match self.to_control.borrow_mut().read(&mut bells).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
+            _ => {
+                self.signs.control_came();
+                Ok(())
+            }
         }
     }
 }
@@ -182,7 +197,7 @@ struct Sending {
     had_tun: bool,
     udp: Sender,
     /// Of the other thread, if rx has one of its own.
-    rx_bell: Option<Arc<OwnedFd>>,
+    rx_bell: Option<Arc<Bell>>,
 }
 
 /// Line rx and what it reads and writes.
@@ -196,7 +211,7 @@ struct Receiving {
 
 /// A thread.
 struct Worker {
-    bell: Arc<OwnedFd>,
+    bell: Arc<Bell>,
     sending: Option<Sending>,
     receiving: Option<Receiving>,
     fresh: Consumer<Arc<Sockets>>,
@@ -206,12 +221,23 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        while !self.signs.stop.load(Ordering::Acquire) {
-            if self.sleep().is_err() {
+        let signs = self.signs.clone();
+        let ended = || signs.stop.load(Ordering::Acquire);
+        loop {
+            // Traffic that never pauses must not keep a node from ending.
+            while self.drive() && !ended() {}
+            self.bell.expect_rings();
+            while let Ok(sockets) = self.fresh.pop() {
+                self.take(sockets);
+            }
+            if ended() {
                 return;
             }
-            // Traffic that never pauses must not keep a node from ending.
-            while self.drive() && !self.signs.stop.load(Ordering::Acquire) {}
+            // What came before the rings were expected.
+            if self.drive() {
+                self.bell.be_awake();
+                continue;
+            }
             if let Some(sending) = &mut self.sending
                 && sending.had_tun
                 && sending.tun.fd().is_none()
@@ -220,6 +246,10 @@ impl Worker {
                 self.signs.tun_gone.store(true, Ordering::Release);
                 self.signs.wake_control();
             }
+            if self.sleep().is_err() {
+                return;
+            }
+            self.bell.be_awake();
         }
     }
 
@@ -237,7 +267,7 @@ impl Worker {
             wake |= report.wake_control;
             busy |= report.did_work() || tun.is_readable();
             if let Some(bell) = rx_bell.as_ref().filter(|_| report.wake_rx) {
-                ring(bell);
+                bell.ring();
             }
         }
         if wake {
@@ -266,10 +296,7 @@ impl Worker {
         }
         if rung {
             // Rings that come after this read wake again.
-            let _ = rustix::io::read(&self.bell, &mut [0; 8]);
-            while let Ok(sockets) = self.fresh.pop() {
-                self.take(sockets);
-            }
+            self.bell.silence();
         }
         Ok(())
     }
@@ -309,15 +336,6 @@ fn wait(files: [Option<BorrowedFd<'_>>; 4]) -> io::Result<[bool; 4]> {
     Ok(files.map(|file| file.is_some() && ready.next().unwrap_or_default()))
 }
 
-fn new_bell() -> io::Result<Arc<OwnedFd>> {
-    Ok(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
-}
-
-/// A bell that has been rung too often to count further is as good as rung.
-fn ring(bell: &OwnedFd) {
-    let _ = rustix::io::write(bell, &1_u64.to_ne_bytes());
-}
-
 /// Whether two threads are of use: `TS_PACKET_THREADS` says so, or there are two processors and not the slowest kind
 /// of them (ARMv5, which has no atomics of 64 bits).
 pub fn two_threads(variable: Option<&str>) -> bool {
@@ -346,11 +364,13 @@ mod tests {
 
     #[test]
     fn only_what_is_there_is_waited_for() {
-        let bells = [new_bell().expect("bell"), new_bell().expect("bell")];
+        let bells = [Bell::new().expect("bell"), Bell::new().expect("bell")];
         let [first, second] = bells.each_ref().map(|bell| Some(bell.as_fd()));
-        ring(&bells[1]);
+        bells[1].expect_rings();
+        bells[1].ring();
         assert_eq!(wait([first, None, second, None]).expect("wait"), [false, false, true, false]);
-        ring(&bells[0]);
+        bells[0].expect_rings();
+        bells[0].ring();
         assert_eq!(wait([first, second, None, None]).expect("wait"), [true, true, false, false]);
     }
 }
