@@ -8,6 +8,7 @@ mod bell;
 mod endpoints;
 mod looks;
 mod port;
+mod raw;
 mod serve;
 mod sockets;
 #[cfg(test)]
@@ -218,22 +219,6 @@ impl Dataplane {
                 }
                 tokio::task::yield_now().await;
             }
-        }
-    }
-
-    /// Whether disco is heard before the host's packet filter, by [`Self::hear_raw_disco`].
-    pub const fn hears_raw_disco(&self) -> bool {
-        self.raw_disco.is_some()
-    }
-
-    /// Listens to that for as long as the node runs.
-    pub async fn hear_raw_disco(self: Rc<Self>) {
-        if let Some(raw) = &self.raw_disco {
-            raw.hear(|from, message| {
-                self.engine.borrow_mut().handle_raw_disco(from, message, self.clock.mono());
-                self.pump();
-            })
-            .await;
         }
     }
 
