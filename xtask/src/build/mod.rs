@@ -176,7 +176,7 @@ pub(crate) fn binary(spec: &Spec<'_>) -> Result<Binary> {
     if fresh {
         write_program(&raw, &cut)?;
     }
-    let packed = pack::packed(&raw, &dir.join("packed"), fresh)?;
+    let packed = pack::packed(&raw, &dir.join("packed"), *target, fresh)?;
     let what = format!(
         "{}, static musl, {}{}",
         target.short(),

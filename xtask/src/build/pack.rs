@@ -3,6 +3,7 @@
 //! Owns: finding the packer, refusing others, and which method is used. Leaves out: whether an image carries the packed
 //! binary (`image`), and the measurements that decided (docs/size.md).
 
+use crate::target::Target;
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,19 +13,28 @@ use std::process::Command;
 const VERSION: &str = "4.2.4";
 
 /// How binaries are packed: smallest on flash (docs/size.md has the time it takes to start).
-const METHOD: [&str; 2] = ["--best", "--lzma"];
+///
+/// Beside the byte before, ARM's code says by a byte's place in its word of four what it may be; amd64's does not.
+const fn method(target: Target) -> &'static [&'static str] {
+    match target {
+        Target::Amd64 => &["--best", "--lzma", "--crp-lzma-lc=4"],
+        Target::Arm64 | Target::ArmV7 | Target::ArmV5 => {
+            &["--best", "--lzma", "--crp-lzma-lp=2", "--crp-lzma-lc=2"]
+        }
+    }
+}
 
-/// Packs `raw` to `to`, unless `fresh` is false and that is done already. Gives `raw` back where no packer is there.
+/// Packs `raw`, a program for `target`, to `to`, unless `fresh` is false and that is done already. Gives `raw` back where no packer is there.
 ///
 /// # Errors
 /// When the packer that is there is another version, or fails.
-pub(crate) fn packed(raw: &Path, to: &Path, fresh: bool) -> Result<PathBuf> {
+pub(crate) fn packed(raw: &Path, to: &Path, target: Target, fresh: bool) -> Result<PathBuf> {
     let Some(upx) = upx()? else {
         println!("no upx {VERSION} in PATH or in the cross toolchain: not packed");
         return Ok(raw.to_owned());
     };
     if fresh || !to.exists() {
-        pack_by(&upx, raw, to, &METHOD)?;
+        pack_by(&upx, raw, to, method(target))?;
     }
     Ok(to.to_owned())
 }

@@ -24,8 +24,12 @@ const FLAGS: &str = "-Crelocation-model=static -Cforce-unwind-tables=no";
 const OUTLINED: &str = "-Cllvm-args=-enable-machine-outliner=always";
 
 /// A panic stops the program at once, without a line and the code that would write it (docs/size.md has the bytes, and
-/// docs/DEVELOPMENT.md how to find the place). Needs the standard library from source.
-const SILENT: &str = "-Zunstable-options -Cpanic=immediate-abort";
+/// docs/DEVELOPMENT.md how to find the place), nor is the place passed around. Needs the standard library from source.
+/// What derives `Debug` shows its name only: no message of ours is made of more (docs/DEVELOPMENT.md).
+const SILENT: &str = "-Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none -Zfmt-debug=shallow";
+
+/// The same for C: on 32-bit ARM a single table links the whole unwinder, and with it what formats its complaints.
+const C_FLAGS: &str = "-fno-unwind-tables -fno-asynchronous-unwind-tables -fno-exceptions";
 
 /// A way to build.
 pub(super) struct Toolchain {
@@ -104,6 +108,9 @@ impl Toolchain {
                 command.env(linker, "rust-lld");
             }
         }
+        let own = format!("CFLAGS_{lower}");
+        let wanted = std::env::var(&own).unwrap_or_default();
+        command.env(own, format!("{C_FLAGS} {wanted}").trim_end());
         command.env("RUSTFLAGS", flags);
         command.env_remove("CARGO").env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN");
         command.current_dir(lab::workspace_root());
