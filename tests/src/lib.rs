@@ -8,6 +8,7 @@ pub mod chatter;
 pub mod container;
 pub mod conversation;
 pub mod direct;
+pub mod dump;
 pub mod flows;
 pub mod guest;
 mod local;

@@ -1,9 +1,10 @@
 //! The kernel's TUN: real programs of the hosts talk through the relay, and the namespace is left as it was found.
 
 use anyhow::{Context, Result, ensure};
+use blackbox::dump::routing as dump;
 use blackbox::traffic::{BLOCK, addresses, echo, transfer, tunnelled};
 use blackbox::{EVERYTHING, complete, count, number, quiet_enough, scenario};
-use lab::{Flavour, Host, Need, Ping};
+use lab::{Flavour, Need, Ping};
 use std::time::Duration;
 
 #[test]
@@ -44,27 +45,6 @@ fn programs_of_three_hosts_talk_in_all_directions() {
         ensure!(status["TUN"] == true, "TUN in {status}");
         Ok(())
     });
-}
-
-/// What `ip` shows of addresses and routes, without what moves by itself.
-fn dump(host: &Host) -> Result<String> {
-    let mut text = String::new();
-    for words in [
-        &["ip", "-o", "addr", "show", "scope", "global"][..],
-        &["ip", "route", "show", "table", "all"],
-        &["ip", "-6", "route", "show", "table", "all"],
-        &["ip", "rule"],
-    ] {
-        for line in host.run(words)?.lines() {
-            // The number of an interface changes with every start, its name does not.
-            let line = line.split_once(": ").filter(|(n, _)| n.parse::<u32>().is_ok()).map_or(line, |l| l.1);
-            if !line.contains("fe80::") && !line.contains("ff00::") {
-                text.push_str(line.trim_end());
-                text.push('\n');
-            }
-        }
-    }
-    Ok(text)
 }
 
 #[test]
