@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 use blackbox::site::{forwards, legacy_programs};
-use blackbox::{EVERYTHING, scenario};
-use lab::{Flavour, Headscale, Host, Lab, Node};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicU32, Ordering};
+use blackbox::{EVERYTHING, count, number, scenario};
+use lab::{Capture, Flavour, Headscale, Host, Lab, Node, Sent};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Where the world listens: not in a network that anybody else is in, because exit nodes keep others out of theirs.
@@ -124,6 +124,104 @@ fn through(lab: &Lab, by: Flavour, of: Flavour) -> Result<()> {
     world.sees(&user.host, Some(&carrier.host)).context("after the exit node is back")?;
     user.tailscale(&["set", "--exit-node="])?.ok()?;
     world.sees(&user.host, Some(&user.host)).context("without an exit node")
+}
+
+/// What a node with an exit node may send by its plain uplink: what belongs to the tailnet itself, DNS, and what finds
+/// neighbours.
+fn belongs(packet: &Sent, headscale: &Headscale, carrier: &Host) -> bool {
+    let neighbours = |to: IpAddr| match to {
+        IpAddr::V4(to) => to.is_multicast(),
+        IpAddr::V6(to) => to.is_multicast() || to.is_unicast_link_local(),
+    };
+    let is = |host: &Host| packet.to == host.ipv4 || host.ipv6.is_some_and(|six| packet.to == six);
+    let kind = packet.bytes.get(40).copied().unwrap_or(0);
+    match packet.protocol {
+        // Control and relay, STUN, WireGuard and disco; what is asked of name servers and of routers that map ports.
+        6 => is(&headscale.host) && packet.ports[1] == 443,
+        17 => {
+            is(&headscale.host) && packet.ports[1] == 3478
+                || is(carrier)
+                || matches!(packet.ports[1], 53 | 5351 | 1900)
+        }
+        // Neighbours of IPv6, and who listens to which of their groups.
+        58 => (133..=137).contains(&kind) || kind == 143,
+        0 => neighbours(packet.to),
+        _ => false,
+    }
+}
+
+/// A program that never gives up: datagrams, echoes and connections to the world by both families.
+fn insist(user: &Host, stop: &AtomicBool) -> Result<u32> {
+    user.inside(|| {
+        let sockets =
+            [UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?, UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?];
+        let mut rounds = 0;
+        while !stop.load(Ordering::Relaxed) {
+            for (socket, far) in sockets.iter().zip(FAR) {
+                let at = SocketAddr::new(far.parse()?, PORT + 1);
+                let _ = socket.send_to(b"secret", at);
+                let _ = TcpStream::connect_timeout(&at, Duration::from_millis(5));
+            }
+            rounds += 1;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(rounds)
+    })?
+}
+
+#[test]
+fn nothing_leaks_while_the_exit_node_is_gone() {
+    scenario(EVERYTHING, |lab| {
+        let headscale = lab.headscale()?;
+        let mut carrier = exit(lab, &headscale, "exit", Flavour::Go)?;
+        let mut user = node(lab, &headscale, "user", Flavour::Ours)?;
+        user.wait_peer(&carrier)?;
+        let world = lab.host("world")?;
+        let world = World::new(&world, &[&carrier.host, &user.host])?;
+        // The sniffer sees what leaves when nothing holds it.
+        let capture = Capture::new(&user.host)?;
+        world.sees(&user.host, Some(&user.host))?;
+        let seen = capture.end();
+        for far in FAR {
+            let far: IpAddr = far.parse()?;
+            ensure!(seen.iter().any(|packet| packet.to == far), "{far} was not seen among {}", seen.len());
+        }
+        user.tailscale(&["set", &format!("--exit-node={}", carrier.ipv4()?)])?.ok()?;
+        world.sees(&user.host, Some(&carrier.host))?;
+
+        let stop = AtomicBool::new(false);
+        let capture = Capture::new(&user.host)?;
+        let rounds = std::thread::scope(|scope| {
+            let program = scope.spawn(|| insist(&user.host, &stop));
+            let mut body = || -> Result<()> {
+                world.sees(&user.host, Some(&carrier.host))?;
+                carrier.kill();
+                world.sees(&user.host, None)?;
+                std::thread::sleep(Duration::from_secs(u64::from(count(5, 150))));
+                // It changes its mind about paths, and settings are changed around it.
+                for setting in ["--exit-node-allow-lan-access", "--exit-node-allow-lan-access=false"] {
+                    user.tailscale(&["set", setting])?.ok()?;
+                }
+                carrier.start()?;
+                carrier.wait_running()?;
+                world.sees(&user.host, Some(&carrier.host)).context("after the exit node is back")
+            };
+            let result = body();
+            stop.store(true, Ordering::Relaxed);
+            let rounds = program.join().unwrap_or_else(|_| anyhow::bail!("panic"));
+            result.and(rounds)
+        })?;
+        let sent = capture.end();
+        let leaked: Vec<_> =
+            sent.iter().filter(|packet| !belongs(packet, &headscale, &carrier.host)).collect();
+        number(
+            "packets by the uplink while the exit node comes and goes",
+            format!("{} in {rounds} rounds of a program, {} leaked", sent.len(), leaked.len()),
+        );
+        ensure!(leaked.is_empty(), "{} leaked: {:?}", leaked.len(), leaked.first());
+        ensure!(rounds > 50 && sent.len() > 50, "{rounds} rounds, {} packets: no traffic", sent.len());
+        user.stop()
+    });
 }
 
 #[test]

@@ -26,6 +26,7 @@
 //! ```
 
 mod ca;
+mod capture;
 mod command;
 mod headscale;
 mod host;
@@ -42,6 +43,7 @@ mod router;
 mod wait;
 
 pub use ca::{Authority, Certificate};
+pub use capture::{Capture, Sent};
 pub use command::{Outcome, run};
 pub use headscale::Headscale;
 pub use host::Host;
