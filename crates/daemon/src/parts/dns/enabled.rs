@@ -71,7 +71,7 @@ impl Dns {
             clock,
             inputs,
             resolver: RefCell::default(),
-            forwarder: RefCell::new(Rc::new(Forwarder::new(Sockets, true))),
+            forwarder: RefCell::new(Rc::new(Forwarder::new(Sockets::default(), true))),
             tcp: Cell::new(true),
             excepted: RefCell::default(),
             machine: RefCell::new(Machine::new(interface, quad100)),
@@ -116,7 +116,7 @@ impl Dns {
         let Wanted { config, tcp, excepted } = facts::wanted(backend, now);
         let inner = &self.0;
         if inner.tcp.replace(tcp) != tcp {
-            *inner.forwarder.borrow_mut() = Rc::new(Forwarder::new(Sockets, tcp));
+            *inner.forwarder.borrow_mut() = Rc::new(Forwarder::new(Sockets::default(), tcp));
         }
         *inner.excepted.borrow_mut() = DnsConfig { exit_node_filtered_set: excepted, ..DnsConfig::default() };
         if *inner.resolver.borrow().config() == config {

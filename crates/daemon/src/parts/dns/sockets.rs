@@ -10,7 +10,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// Real sockets.
-pub(super) struct Sockets;
+#[derive(Default)]
+pub(super) struct Sockets(peerapiclient::Client);
 
 impl Net for Sockets {
     fn udp(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<Box<dyn Datagrams>> {
@@ -25,7 +26,7 @@ impl Net for Sockets {
 
     fn post(&self, url: &str, _: Vec<IpAddr>, message: Vec<u8>) -> Pending<io::Result<Vec<u8>>> {
         if url.starts_with("http://") {
-            return peerapiclient::post(url, message);
+            return self.0.post(url, message);
         }
         // Who is asked by UDP as well is asked so at once.
         Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })

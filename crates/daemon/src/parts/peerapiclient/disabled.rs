@@ -26,9 +26,15 @@ pub fn ping(_at: SocketAddr) -> dial::LocalFuture<'static, io::Result<()>> {
 }
 
 /// Asks nobody.
-///
-/// # Errors
-/// Always.
-pub fn post(_url: &str, _message: Vec<u8>) -> dial::LocalFuture<'static, io::Result<Vec<u8>>> {
-    Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+#[derive(Clone, Default)]
+pub struct Client;
+
+impl Client {
+    /// Asks nobody.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn post(&self, _url: &str, _message: Vec<u8>) -> dial::LocalFuture<'static, io::Result<Vec<u8>>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
 }
