@@ -460,7 +460,8 @@ impl Node {
                     let input = Input::RouterProblems(problems);
                     shared.backend.borrow_mut().handle(input, &self.store, shared.now());
                     // Now that the addresses are there.
-                    let own: Vec<_> = config.addresses.iter().map(netmap::IpNet::addr).collect();
+                    let own = config.addresses.iter().map(netmap::IpNet::addr);
+                    let own: Vec<_> = own.filter(|ip| ip.is_ipv4() || interface.has_ipv6()).collect();
                     let input = Input::PeerApi(self.peerapi.apply(&shared, &own, interface.name()));
                     shared.backend.borrow_mut().handle(input, &self.store, shared.now());
                 }

@@ -4,7 +4,8 @@
 
 use super::visit::Visit;
 use crate::node::Shared;
-use std::cell::Cell;
+use netmap::NodeId;
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -15,8 +16,9 @@ use tokio::task::JoinHandle;
 /// The name of the feature, if it is in this build.
 pub const FEATURE: Option<&str> = Some("peerapiserver");
 
-/// Visits at once, of all nodes together.
-const MOST: u32 = 64;
+/// Visits at once, of all nodes together and of one: its DNS questions come by a few.
+const MOST: usize = 64;
+const MOST_OF_ONE: usize = 8;
 
 /// Connections that the kernel may hold for us.
 const BACKLOG: u32 = 16;
@@ -39,7 +41,7 @@ const REST: Duration = Duration::from_millis(200);
 #[derive(Default)]
 pub struct PeerApi {
     listeners: Vec<Listener>,
-    visits: Rc<Cell<u32>>,
+    visits: Visits,
     /// What kept us from listening, as it was told.
     problem: Option<String>,
 }
@@ -118,28 +120,43 @@ fn listen(ip: IpAddr, device: &str) -> io::Result<(SocketAddr, TcpListener)> {
     Err(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
 }
 
-/// One of the places that there are.
-struct Place(Rc<Cell<u32>>);
+/// Who is here, once for each connection.
+type Visits = Rc<RefCell<Vec<NodeId>>>;
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
+/// One of the places that there are.
+struct Place(Visits, NodeId);
+
+impl Place {
+    fn take(visits: &Visits, id: NodeId) -> Option<Self> {
+        let mut all = visits.borrow_mut();
+        let free = all.len() < MOST && all.iter().filter(|other| **other == id).count() < MOST_OF_ONE;
+        free.then(|| {
+            all.push(id);
+            Self(visits.clone(), id)
+        })
     }
 }
 
-async fn welcome(shared: Rc<Shared>, listener: TcpListener, visits: Rc<Cell<u32>>) {
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut all = self.0.borrow_mut();
+        if let Some(at) = all.iter().position(|id| *id == self.1) {
+            all.swap_remove(at);
+        }
+    }
+}
+
+async fn welcome(shared: Rc<Shared>, listener: TcpListener, visits: Visits) {
     loop {
         let Ok((stream, from)) = listener.accept().await else {
             tokio::time::sleep(REST).await;
             continue;
         };
         let Ok(to) = stream.local_addr() else { continue };
-        if visits.get() >= MOST {
-            continue;
-        }
         let Some(visit) = Visit::new(shared.clone(), from.ip().to_canonical(), to) else { continue };
-        visits.set(visits.get() + 1);
-        dial::spawn(serve(stream, visit, Place(visits.clone())));
+        if let Some(place) = Place::take(&visits, visit.id()) {
+            dial::spawn(serve(stream, visit, place));
+        }
     }
 }
 
@@ -164,6 +181,17 @@ mod tests {
             let ip = ip.parse().expect("address");
             assert_eq!([0, 1, 2].map(|attempt| port(ip, attempt)), ports, "{ip}");
         }
+    }
+
+    #[test]
+    fn one_node_does_not_take_all_places() {
+        let visits = Visits::default();
+        let mut places: Vec<_> = (0..20).filter_map(|_| Place::take(&visits, NodeId(1))).collect();
+        assert_eq!(places.len(), MOST_OF_ONE);
+        places.extend((0..100).filter_map(|n| Place::take(&visits, NodeId(2 + n))));
+        assert_eq!(places.len(), MOST);
+        places.clear();
+        assert!(visits.borrow().is_empty() && Place::take(&visits, NodeId(1)).is_some());
     }
 
     #[tokio::test]

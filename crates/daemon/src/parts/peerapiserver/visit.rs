@@ -48,6 +48,11 @@ impl Visit {
         Some(Self { shared, id, from, to })
     }
 
+    /// Whose it is.
+    pub(super) const fn id(&self) -> NodeId {
+        self.id
+    }
+
     /// Whether the request names us as its host, as the visitor knows us.
     fn names_us(&self, node: &Node, host: &str) -> bool {
         if host == "peer" {
