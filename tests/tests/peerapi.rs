@@ -151,6 +151,17 @@ fn name(query: &[u8]) -> Option<(String, usize)> {
 
 /// A joined node with a kernel interface, whose machine asks `server` for names.
 fn node(lab: &Lab, headscale: &Headscale, name: &str, flavour: Flavour, server: &Host) -> Result<Node> {
+    node_of(lab, headscale, name, flavour, server, &headscale.auth_key()?)
+}
+
+fn node_of(
+    lab: &Lab,
+    headscale: &Headscale,
+    name: &str,
+    flavour: Flavour,
+    server: &Host,
+    key: &str,
+) -> Result<Node> {
     let mut node = lab.node(name, flavour)?;
     node.tun = "tailscale0".to_owned();
     // Go's node asks the program of this name.
@@ -161,7 +172,8 @@ fn node(lab: &Lab, headscale: &Headscale, name: &str, flavour: Flavour, server: 
     }
     std::fs::write(node.host.etc().join("resolv.conf"), format!("nameserver {}\n", server.ipv4))?;
     node.start()?;
-    node.join(headscale)?;
+    node.up(headscale, key)?;
+    node.wait_running()?;
     Ok(node)
 }
 
@@ -297,7 +309,9 @@ fn names_through(lab: &Lab, by: Flavour, of: Flavour) -> Result<()> {
     let world_host = lab.host("world")?;
     let world = World::new(&world_host)?;
     let carrier = exit(lab, &headscale, by, &world_host)?;
-    let user = node(lab, &headscale, "user", of, &world_host)?;
+    // Of somebody else: who may use the exit node may ask it, whosever it is.
+    let key = headscale.key_of(headscale.add_user("guest")?)?;
+    let user = node_of(lab, &headscale, "user", of, &world_host, &key)?;
     user.wait_peer(&carrier)?;
     until_answered(&user.host, "before.example.org", ANSWER)?;
     let near = IpAddr::V4(user.host.ipv4);
