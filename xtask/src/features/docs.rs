@@ -76,9 +76,12 @@ pub(super) fn page(graph: &Graph, bytes: &BTreeMap<String, i64>) -> String {
     let one_of: Vec<_> = graph.one_of.iter().map(|name| format!("`{name}`")).collect();
     let _ = writeln!(
         out,
-        "One of {} must be in, or nothing carries packets: `cargo xtask build` refuses such a choice; a plain cargo build of \
+        "{} must be in, or nothing carries packets: `cargo xtask build` refuses such a choice; a plain cargo build of \
          it\nstarts, joins and says so.",
-        one_of.join(" and ")
+        match one_of.as_slice() {
+            [one] => one.clone(),
+            all => format!("One of {}", all.join(" and ")),
+        }
     );
     out.push_str("\n## What upstream has and this product leaves out\n\n| upstream's feature | why it is not here |\n|---|---|\n");
     for (name, why) in &graph.absent {
