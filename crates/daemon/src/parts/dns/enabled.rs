@@ -24,7 +24,7 @@ use netmap::DnsConfig;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 /// The name of the feature, if it is in this build.
 pub const FEATURE: Option<&str> = Some("dns");
@@ -57,6 +57,8 @@ struct Inner {
     /// Names that exit-node clients are not answered; nothing else of it is set.
     excepted: RefCell<DnsConfig>,
     machine: RefCell<Machine>,
+    /// There may be something to look after now.
+    watched: Notify,
     /// Nobody answered the last query that was forwarded.
     failing: Cell<bool>,
     /// Why the machine could not be told, as the backend knows it.
@@ -75,6 +77,7 @@ impl Dns {
             tcp: Cell::new(true),
             excepted: RefCell::default(),
             machine: RefCell::new(Machine::new(interface, quad100)),
+            watched: Notify::new(),
             failing: Cell::new(false),
             problem: RefCell::default(),
         }));
@@ -182,17 +185,21 @@ impl Inner {
         };
         let (resolver, os) = config.compile(&base);
         *self.resolver.borrow_mut() = resolver;
+        if unread.is_some() {
+            machine.try_again();
+        }
         let problem = unread.or_else(|| machine.set(os).err());
         drop(machine);
+        self.watched.notify_one();
         self.tell_problem(problem.map(|error| error.to_string()));
     }
 
     /// Looks whether somebody else has written the machine's file.
-    fn look(&self) -> std::time::Duration {
+    fn look(&self) -> Option<std::time::Duration> {
         let now = self.clock.mono().since(engine::time::Mono::ZERO);
         let looked = self.machine.borrow_mut().look(now);
         match looked {
-            Ok(false) => {}
+            Ok(false) => self.tell_problem(None),
             Ok(true) => {
                 let resolver = std::mem::take(&mut *self.resolver.borrow_mut());
                 self.compile(resolver.into_config());
@@ -229,8 +236,10 @@ impl Inner {
 /// Looks after the machine's file for as long as the process lives.
 async fn watch(inner: Rc<Inner>) {
     loop {
-        let pause = inner.look();
-        tokio::time::sleep(pause).await;
+        match inner.look() {
+            Some(pause) => tokio::time::sleep(pause).await,
+            None => inner.watched.notified().await,
+        }
     }
 }
 

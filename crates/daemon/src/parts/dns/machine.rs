@@ -78,9 +78,14 @@ impl Machine {
         }
     }
 
-    /// When to look again.
-    pub(super) fn pause(&self) -> Duration {
-        self.file.pause()
+    /// When to look again; never, while there is nothing of ours to look after.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        (self.failed || !self.told.is_empty()).then(|| self.file.pause())
+    }
+
+    /// What there was before us could not be read, so that it is all to be tried again.
+    pub(super) const fn try_again(&mut self) {
+        self.failed = true;
     }
 
     /// Brings back the original.
