@@ -1,7 +1,8 @@
-//! A table of names and their addresses, both ways, in four allocations.
+//! A table of names and their addresses, both ways, in three allocations.
 //!
-//! A tailnet may have ten thousand nodes and the machine few megabytes: a name and its two addresses take some ninety
-//! bytes here. It never changes; a new netmap makes a new table.
+//! A tailnet may have ten thousand nodes and the machine few megabytes: a name and its two addresses take some eighty
+//! bytes here. It never changes; a new netmap makes a new table, and a login makes one while everybody waits: so rows are
+//! sorted by a number and not by text, and whoever asks for an address's name has all addresses looked at.
 
 use crate::name;
 use std::net::IpAddr;
@@ -11,16 +12,15 @@ use std::net::IpAddr;
 pub struct Hosts {
     /// All names, one behind the other.
     text: Box<str>,
-    /// Sorted by name.
+    /// Sorted by hash; those of one hash by name.
     rows: Box<[Row]>,
-    /// All addresses, those of one name together.
+    /// All addresses, in the order of the rows.
     addresses: Box<[IpAddr]>,
-    /// Indices of `addresses` with their rows, sorted by address.
-    reverse: Box<[(u32, u32)]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Row {
+    hash: u32,
     start: u32,
     first: u32,
     count: u16,
@@ -62,14 +62,18 @@ impl Builder {
         self.addresses.extend(addresses.take(usize::from(u16::MAX)));
         let count = (self.addresses.len() - first) as u16;
         self.text.push_str(&name);
-        self.rows.push(Row { start, first: first as u32, count, len: name.len() as u8, subdomains });
+        let (hash, len) = (hash(name.as_bytes()), name.len() as u8);
+        self.rows.push(Row { hash, start, first: first as u32, count, len, subdomains });
     }
 
     /// The table.
     pub fn finish(self) -> Hosts {
         let Self { text, mut rows, addresses } = self;
         let text = text.into_boxed_str();
-        rows.sort_unstable_by(|a, b| name_of(&text, a).cmp(name_of(&text, b)).then(a.start.cmp(&b.start)));
+        rows.sort_unstable_by(|a, b| {
+            let by_name = || name_of(&text, a).cmp(name_of(&text, b)).then(a.start.cmp(&b.start));
+            a.hash.cmp(&b.hash).then_with(by_name)
+        });
         let mut all = Vec::with_capacity(addresses.len());
         let mut merged: Vec<Row> = Vec::with_capacity(rows.len());
         for row in rows {
@@ -83,17 +87,7 @@ impl Builder {
             }
             all.extend_from_slice(own);
         }
-        let mut reverse: Vec<(u32, u32)> = Vec::with_capacity(all.len());
-        for (index, row) in merged.iter().enumerate() {
-            reverse.extend((row.first..row.first + u32::from(row.count)).map(|at| (at, index as u32)));
-        }
-        reverse.sort_unstable_by_key(|(at, row)| (all.get(*at as usize).copied(), *row));
-        Hosts {
-            text,
-            rows: merged.into_boxed_slice(),
-            addresses: all.into_boxed_slice(),
-            reverse: reverse.into_boxed_slice(),
-        }
+        Hosts { text, rows: merged.into_boxed_slice(), addresses: all.into_boxed_slice() }
     }
 }
 
@@ -107,24 +101,31 @@ fn of<'a>(addresses: &'a [IpAddr], row: &Row) -> &'a [IpAddr] {
     addresses.get(first..first + usize::from(row.count)).unwrap_or_default()
 }
 
+/// FNV-1a. Names come from control: whoever can make them collide can only make a table slow to make.
+fn hash(name: &[u8]) -> u32 {
+    name.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
 impl Hosts {
     /// What a name has.
     pub fn find(&self, name: &[u8]) -> Option<Host<'_>> {
-        let at = self.rows.binary_search_by(|row| name_of(&self.text, row).as_bytes().cmp(name)).ok()?;
+        let hash = hash(name);
+        let order =
+            |row: &Row| row.hash.cmp(&hash).then_with(|| name_of(&self.text, row).as_bytes().cmp(name));
+        let at = self.rows.binary_search_by(order).ok()?;
         let row = self.rows.get(at)?;
         Some(Host { addresses: of(&self.addresses, row), subdomains: row.subdomains })
     }
 
     /// The name that has an address; of several the first by alphabet.
     pub fn name_of(&self, address: IpAddr) -> Option<&str> {
-        let value = |index: u32| self.addresses.get(index as usize).copied();
-        let at = self.reverse.partition_point(|(index, _)| value(*index) < Some(address));
-        let (index, row) = *self.reverse.get(at)?;
-        (value(index) == Some(address))
-            .then(|| self.rows.get(row as usize).map(|row| name_of(&self.text, row)))?
+        let all = self.addresses.iter().zip(0u32..).filter(|(one, _)| **one == address);
+        let row =
+            |at: u32| self.rows.get(self.rows.partition_point(|row| row.first + u32::from(row.count) <= at));
+        all.filter_map(|(_, at)| row(at)).map(|row| name_of(&self.text, row)).min()
     }
 
-    /// All names, sorted.
+    /// All names, in no order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.rows.iter().map(|row| name_of(&self.text, row))
     }
