@@ -39,13 +39,16 @@ struct World {
 }
 
 impl World {
-    /// `near` know the way there.
-    fn new(host: &Host, near: &[&Host]) -> Result<Self> {
+    /// `near` know the way there, and nothing else lies that way for `behind`.
+    fn new(host: &Host, near: &[&Host], behind: &[&Host]) -> Result<Self> {
         let next = [host.ipv4.to_string(), host.ipv6.context("no IPv6")?.to_string()];
         for (far, next) in FAR.iter().zip(&next) {
             host.run(&["ip", "addr", "add", far, "dev", "lo"])?;
             for near in near {
                 near.run(&["ip", "route", "add", far, "via", next])?;
+            }
+            for behind in behind {
+                behind.run(&["ip", "route", "replace", "default", "via", next])?;
             }
         }
         let open = |at: &str| {
@@ -91,13 +94,33 @@ impl World {
     }
 }
 
-fn through(lab: &Lab, by: Flavour, of: Flavour) -> Result<()> {
+/// How the user's kernel is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kernel {
+    Usual,
+    /// Takes policy rules and does not follow them, and drops what answers would not leave by.
+    NoRules,
+}
+
+/// How strictly the uplink of `host` judges where packets come from.
+fn strictness(host: &Host) -> Result<String> {
+    host.run(&["sysctl", "-n", "net.ipv4.conf.eth0.rp_filter"])
+}
+
+fn through(lab: &Lab, by: Flavour, of: Flavour, kernel: Kernel) -> Result<()> {
     let headscale = lab.headscale()?;
     let mut carrier = exit(lab, &headscale, "exit", by)?;
     let user = node(lab, &headscale, "user", of)?;
     user.wait_peer(&carrier)?;
     let world = lab.host("world")?;
-    let world = World::new(&world, &[&carrier.host, &user.host])?;
+    let world = World::new(&world, &[&carrier.host], &[&user.host])?;
+    if kernel == Kernel::NoRules {
+        for family in ["-4", "-6"] {
+            user.host.run(&["ip", family, "rule", "add", "pref", "100", "lookup", "main"])?;
+        }
+        user.host.run(&["sysctl", "-qw", "net.ipv4.conf.eth0.rp_filter=1"])?;
+    }
+    let strict = strictness(&user.host)?;
     world.sees(&user.host, Some(&user.host))?;
 
     let listed = lab::until("the exit node to be listed", Duration::from_secs(20), || {
@@ -110,6 +133,13 @@ fn through(lab: &Lab, by: Flavour, of: Flavour) -> Result<()> {
     world.sees(&user.host, Some(&carrier.host))?;
     let used = user.tailscale(&["exit-node", "list"])?.ok()?.stdout;
     ensure!(used.contains("selected"), "{used}");
+    if kernel == Kernel::NoRules {
+        let routes = user.host.run(&["ip", "route", "show", "dev", "tailscale0"])?;
+        ensure!(routes.contains("128.0.0.0/1"), "{routes}");
+        let status = user.status()?;
+        ensure!(!status["Health"].to_string().contains("exit node is not used"), "{}", status["Health"]);
+        user.wait_ping(lab::Ping::Disco, &address, Duration::from_secs(20))?;
+    }
 
     // Nobody carries it any more: then nothing leaves, and the node itself is still there.
     carrier.kill();
@@ -123,7 +153,9 @@ fn through(lab: &Lab, by: Flavour, of: Flavour) -> Result<()> {
     carrier.wait_running()?;
     world.sees(&user.host, Some(&carrier.host)).context("after the exit node is back")?;
     user.tailscale(&["set", "--exit-node="])?.ok()?;
-    world.sees(&user.host, Some(&user.host)).context("without an exit node")
+    world.sees(&user.host, Some(&user.host)).context("without an exit node")?;
+    ensure!(strictness(&user.host)? == strict, "rp_filter was not given back");
+    user.wait_ping(lab::Ping::Disco, &address, Duration::from_secs(20))
 }
 
 /// What a node with an exit node may send by its plain uplink: what belongs to the tailnet itself, DNS, and what finds
@@ -226,10 +258,15 @@ fn nothing_leaks_while_the_exit_node_is_gone() {
 
 #[test]
 fn a_go_client_through_ours() {
-    scenario(EVERYTHING, |lab| through(lab, Flavour::Ours, Flavour::Go));
+    scenario(EVERYTHING, |lab| through(lab, Flavour::Ours, Flavour::Go, Kernel::Usual));
 }
 
 #[test]
 fn ours_through_a_go_exit_node() {
-    scenario(EVERYTHING, |lab| through(lab, Flavour::Go, Flavour::Ours));
+    scenario(EVERYTHING, |lab| through(lab, Flavour::Go, Flavour::Ours, Kernel::Usual));
+}
+
+#[test]
+fn ours_where_policy_rules_are_not_followed() {
+    scenario(EVERYTHING, |lab| through(lab, Flavour::Go, Flavour::Ours, Kernel::NoRules));
 }

@@ -18,7 +18,7 @@ mod verify;
 mod wall;
 
 pub use dialer::{Dialer, Options};
-pub use mark::mark;
+pub use mark::{mark, set_uplinks};
 pub use race::plain;
 pub use roots::Error;
 pub use running::{Running, spawn};

@@ -45,7 +45,9 @@ pub fn plain(to: SocketAddr) -> LocalFuture<'static, io::Result<BoxStream>> {
 
 async fn open(to: SocketAddr) -> io::Result<TcpStream> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    crate::mark(&socket);
+    if !to.ip().is_loopback() {
+        crate::mark(&socket);
+    }
     socket.connect(to).await
 }
 

@@ -4,9 +4,9 @@
 //! ([`crate::plan`]) and what is done about refusals ([`crate::Router`]).
 
 use crate::attributes::{Body, attributes, number};
-use crate::layout::{BYPASS_MARK, MAIN, MARK_MASK, TABLE, rules};
+use crate::layout::{BYPASS_MARK, MAIN, MARK_MASK, RULES, TABLE};
 use crate::netlink::{Message, Netlink};
-use crate::plan::{Op, Route, Rule};
+use crate::plan::{Marked, Op, Route, Rule};
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::AddressFamily;
@@ -38,6 +38,7 @@ const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
 const RTA_TABLE: u16 = 15;
 const RTA_MARK: u16 = 16;
 const FRA_PRIORITY: u16 = 6;
@@ -49,6 +50,8 @@ const FRA_PROTOCOL: u16 = 21;
 /// What a rule does: ask a table, or say that there is no way.
 const TO_TABLE: u8 = 1;
 const UNREACHABLE: u8 = 7;
+/// `FIB_RULE_INVERT`: for all packets that the rest of the rule does not mean.
+const INVERT: u32 = 2;
 
 const LINK_HEADER: usize = 16;
 const ADDRESS_HEADER: usize = 8;
@@ -140,31 +143,32 @@ pub(crate) fn addresses(netlink: &mut Netlink, index: u32) -> Result<Vec<IpNet>,
     Ok(all)
 }
 
-/// Our routes: those to the interface `index` (0: to none), and those that lead around it.
+/// Our routes: those to the interface `index` (0: to none), and those that lead past it.
 pub(crate) fn routes(netlink: &mut Netlink, index: u32) -> Result<Vec<Route>, Errno> {
     let mut all = Vec::new();
     for (v6, wanted) in [(false, MAIN), (false, TABLE), (true, MAIN), (true, TABLE)] {
-        let head = RouteHeader { address_family: family(v6), table: wanted, ..RouteHeader::default() };
-        let mut request = Body::new(&head);
-        if wanted == MAIN {
-            request.add(RTA_OIF, &index.to_ne_bytes());
-        }
-        let asked = netlink.dump(GET_ROUTE, request, &mut |_, payload| {
+        let protocol = RouteProtocol::Other(PROTOCOL);
+        let head =
+            RouteHeader { address_family: family(v6), table: wanted, protocol, ..RouteHeader::default() };
+        let asked = netlink.dump(GET_ROUTE, Body::new(&head), &mut |_, payload| {
             let Ok(head) = RouteHeader::parse(payload) else { return };
-            let (mut to, mut table, mut dst) = (None, Some(u32::from(head.table)), None);
+            let (mut to, mut table, mut dst, mut router) = (None, Some(u32::from(head.table)), None, None);
             attributes(payload, ROUTE_HEADER, &mut |kind, value| match kind {
                 RTA_OIF => to = number(value),
+                RTA_GATEWAY => router = addr(value),
                 RTA_TABLE => table = number(value),
                 RTA_DST => dst = addr(value),
                 _ => {}
             });
             let throw = head.kind == RouteType::Throw;
-            let ours = throw && wanted == TABLE || head.kind == RouteType::Unicast && to == Some(index);
+            let via = to.zip(router);
+            let unicast = head.kind == RouteType::Unicast && (to == Some(index) || via.is_some());
+            let ours = throw && wanted == TABLE || unicast;
             if ours && table == Some(wanted.into()) && u8::from(head.protocol) == PROTOCOL {
                 let all_of_family =
                     if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
                 let net = IpNet::new(dst.unwrap_or(all_of_family), head.destination_prefix_length);
-                all.extend(net.ok().map(|net| Route { table: wanted, net, throw }));
+                all.extend(net.ok().map(|net| Route { table: wanted, net, throw, via }));
             }
         });
         match asked {
@@ -202,14 +206,26 @@ pub(crate) fn rules_there(netlink: &mut Netlink) -> Result<Vec<Rule>, Errno> {
             });
             let action = payload.get(7).copied().unwrap_or_default();
             let [priority, mark, mask, table] = found;
-            let marked = (mark, mask) == (BYPASS_MARK, MARK_MASK);
-            let ours = rules(v6).into_iter().find(|rule| {
+            let inverted = payload.get(8..).and_then(number).is_some_and(|flags| flags & INVERT != 0);
+            let marked = match (mark, mask, inverted) {
+                (0, _, false) => Marked::Any,
+                (BYPASS_MARK, MARK_MASK, false) => Marked::Ours,
+                (BYPASS_MARK, MARK_MASK, true) => Marked::Others,
+                _ => return,
+            };
+            let mut rules = RULES.iter().map(|&(_, priority, marked, table)| Rule {
+                v6,
+                priority,
+                marked,
+                table,
+                protocol,
+            });
+            let ours = rules.find(|rule| {
                 (rule.priority, rule.marked) == (priority, marked)
-                    && marked == (mark != 0)
                     && action == action_of(rule)
                     && (rule.table == 0 || u32::from(rule.table) == table)
             });
-            all.extend(ours.filter(|_| !others).map(|rule| Rule { protocol, ..rule }));
+            all.extend(ours.filter(|_| !others));
         });
         match asked {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::AFNOSUPPORT) => {}
@@ -217,6 +233,23 @@ pub(crate) fn rules_there(netlink: &mut Netlink) -> Result<Vec<Rule>, Errno> {
         }
     }
     Ok(all)
+}
+
+/// Whether mwan3 has rules for its uplinks here: marks of any kind at these places (upstream's way to tell).
+pub(crate) fn mwan3_rules(netlink: &mut Netlink) -> bool {
+    let mut any = false;
+    let mut head = [0; RULE_HEADER];
+    head[0] = u8::from(family(false));
+    let asked = netlink.dump(GET_RULE, Body(head.to_vec()), &mut |_, payload| {
+        let (mut priority, mut mark) = (0, 0);
+        attributes(payload, RULE_HEADER, &mut |kind, value| match kind {
+            FRA_PRIORITY => priority = number(value).unwrap_or_default(),
+            FRA_FWMARK => mark = number(value).unwrap_or_default(),
+            _ => {}
+        });
+        any |= matches!(priority, 2001..=2004) && mark != 0;
+    });
+    asked.is_ok() && any
 }
 
 /// By which interface the kernel sends what carries `mark` to `to`; `None` if by none.
@@ -307,19 +340,22 @@ fn address(index: u32, net: IpNet) -> Body {
     body
 }
 
-fn route(index: u32, Route { table, net, throw }: Route) -> Body {
+fn route(index: u32, Route { table, net, throw, via }: Route) -> Body {
     let mut body = Body::new(&RouteHeader {
         address_family: family(is_v6(&net)),
         destination_prefix_length: net.prefix_len(),
         table,
         protocol: RouteProtocol::Other(PROTOCOL),
-        scope: if is_v6(&net) || throw { RouteScope::Universe } else { RouteScope::Link },
+        scope: if is_v6(&net) || throw || via.is_some() { RouteScope::Universe } else { RouteScope::Link },
         kind: if throw { RouteType::Throw } else { RouteType::Unicast },
         ..RouteHeader::default()
     });
     add_address(&mut body, RTA_DST, net.network());
     if !throw {
-        body.add(RTA_OIF, &index.to_ne_bytes());
+        body.add(RTA_OIF, &via.map_or(index, |(index, _)| index).to_ne_bytes());
+    }
+    if let Some((_, router)) = via {
+        add_address(&mut body, RTA_GATEWAY, router);
     }
     body
 }
@@ -332,9 +368,12 @@ fn rule_body(rule: &Rule) -> Body {
     let mut head = [0; RULE_HEADER];
     head[0] = u8::from(family(rule.v6));
     (head[4], head[7]) = (rule.table, action_of(rule));
+    if rule.marked == Marked::Others {
+        head[8..].copy_from_slice(&INVERT.to_ne_bytes());
+    }
     let mut body = Body(head.to_vec());
     body.add(FRA_PRIORITY, &rule.priority.to_ne_bytes());
-    if rule.marked {
+    if rule.marked != Marked::Any {
         body.add(FRA_FWMARK, &BYPASS_MARK.to_ne_bytes());
         body.add(FRA_FWMASK, &MARK_MASK.to_ne_bytes());
     }

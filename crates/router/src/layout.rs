@@ -7,8 +7,9 @@
 //! take the rules and do not follow them (RouterOS 7.22 and later); there only the main table works.
 
 use crate::kernel::PROTOCOL;
-use crate::plan::{Route, Rule, State};
+use crate::plan::{Marked, Route, Rule, State};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::net::IpAddr;
 
 /// Our table.
 pub const TABLE: u8 = 52;
@@ -34,6 +35,19 @@ pub enum Layout {
     Policy,
 }
 
+/// Whose policy rules ours stand among; upstream makes other ones then (protocol reference §8.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Neighbour {
+    /// Nobody's.
+    #[default]
+    Nobody,
+    /// mwan3's (OpenWrt), which decide from priority 2001 on: ours stand before them.
+    Mwan3,
+    /// Those of Ubiquiti's routers, whose tables for several uplinks our marked packets have to reach: one rule, for all
+    /// packets that are not marked.
+    Ubnt,
+}
+
 /// What the caller wants of one interface, whole.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Config {
@@ -49,15 +63,36 @@ pub struct Config {
     pub shut: Vec<IpNet>,
     /// Prefixes that go past the interface although a wider route leads to it.
     pub around: Vec<IpNet>,
+    /// Prefixes behind the router of their family in `routers`, although a wider route leads to the interface.
+    pub beyond: Vec<IpNet>,
+    /// The routers for `beyond`: number of the interface that they are behind, and address.
+    pub routers: Vec<(u32, IpAddr)>,
+    /// Whose policy rules there are besides ours.
+    pub neighbour: Neighbour,
     /// Where the routes are put.
     pub layout: Layout,
 }
 
+/// Every rule that we ever make.
+pub(crate) const RULES: [(Neighbour, u32, Marked, u8); 9] = [
+    (Neighbour::Nobody, 5210, Marked::Ours, MAIN),
+    (Neighbour::Nobody, 5230, Marked::Ours, DEFAULT),
+    (Neighbour::Nobody, 5250, Marked::Ours, 0),
+    (Neighbour::Nobody, 5270, Marked::Any, TABLE),
+    (Neighbour::Mwan3, 1310, Marked::Ours, MAIN),
+    (Neighbour::Mwan3, 1330, Marked::Ours, DEFAULT),
+    (Neighbour::Mwan3, 1350, Marked::Ours, 0),
+    (Neighbour::Mwan3, 1370, Marked::Any, TABLE),
+    (Neighbour::Ubnt, 5270, Marked::Others, TABLE),
+];
+
 /// The rules of one family, in the order they are asked: what we marked goes by the machine's own tables or nowhere,
 /// the rest by ours first.
-pub(crate) fn rules(v6: bool) -> [Rule; 4] {
-    let rule = |priority, marked, table| Rule { v6, priority, marked, table, protocol: PROTOCOL };
-    [rule(5210, true, MAIN), rule(5230, true, DEFAULT), rule(5250, true, 0), rule(5270, false, TABLE)]
+fn rules(among: Neighbour, v6: bool) -> impl Iterator<Item = Rule> {
+    RULES
+        .into_iter()
+        .filter(move |(whose, ..)| *whose == among)
+        .map(move |(_, priority, marked, table)| Rule { v6, priority, marked, table, protocol: PROTOCOL })
 }
 
 /// What the kernel is to have for `config`. `Layout::Auto` counts as policy rules. Without `ipv6`, that half of the
@@ -67,7 +102,13 @@ pub fn lay_out(config: &Config, ipv6: bool) -> State {
     let mut state = State { mtu: config.mtu, up: config.up, ..State::default() };
     state.addresses = config.addresses.iter().filter(known).copied().collect();
     let routes = &mut state.routes;
-    let mut put = |net: IpNet, table, throw| routes.push(Route { table, net: net.trunc(), throw });
+    let own = if config.layout == Layout::Main { MAIN } else { TABLE };
+    for net in config.beyond.iter().filter(known) {
+        let via = config.routers.iter().copied().find(|(_, router)| router.is_ipv4() == net.addr().is_ipv4());
+        // Without a router it goes where everything goes.
+        routes.extend(via.map(|via| Route { table: own, net: net.trunc(), throw: false, via: Some(via) }));
+    }
+    let mut put = |net: IpNet, table, throw| routes.push(Route { table, net: net.trunc(), throw, via: None });
     if config.layout == Layout::Main {
         // The other interfaces' prefixes are in this table too, so `around` needs nothing. What must win against a
         // route of the same length comes in halves, which are longer.
@@ -82,9 +123,9 @@ pub fn lay_out(config: &Config, ipv6: bool) -> State {
         let all = config.routes.iter().chain(&config.shut).filter(known);
         all.for_each(|net| put(*net, TABLE, false));
         if !state.routes.is_empty() {
-            state.rules.extend(rules(false));
+            state.rules.extend(rules(config.neighbour, false));
             if ipv6 {
-                state.rules.extend(rules(true));
+                state.rules.extend(rules(config.neighbour, true));
             }
         }
     }
@@ -159,6 +200,42 @@ mod tests {
             "8000::/1",
         ];
         assert_eq!(texts, want);
+    }
+
+    #[test]
+    fn what_lies_behind_a_router_goes_past_the_interface() {
+        let router = (7, "192.0.2.1".parse().expect("address"));
+        for layout in [Layout::Main, Layout::Policy] {
+            let config = Config {
+                beyond: nets(&["100.64.0.7/32", "fd7a:115c:a1e0::7/128", "192.168.7.0/24"]),
+                routers: vec![router],
+                around: Vec::new(),
+                ..exit(layout)
+            };
+            let state = lay_out(&config, true);
+            let past: Vec<String> =
+                state.routes.iter().filter(|route| route.via.is_some()).map(ToString::to_string).collect();
+            let table = if layout == Layout::Main { "" } else { " in table 52" };
+            // The one that leads into the tunnel has given way; IPv6 has no router.
+            let want = ["100.64.0.7/32 via 192.0.2.1", "192.168.7.0/24 via 192.0.2.1"]
+                .map(|text| text.to_owned() + table);
+            assert_eq!(past, want);
+            assert!(state.routes.iter().all(|route| route.net != config.beyond[1]));
+        }
+    }
+
+    #[test]
+    fn rules_among_others() {
+        let texts = |neighbour| {
+            let state = lay_out(&Config { neighbour, ..exit(Layout::Policy) }, false);
+            state.rules.iter().map(|rule| (rule.priority, rule.marked, rule.table)).collect::<Vec<_>>()
+        };
+        let (ours, all) = (Marked::Ours, Marked::Any);
+        assert_eq!(
+            texts(Neighbour::Mwan3),
+            [(1310, ours, MAIN), (1330, ours, DEFAULT), (1350, ours, 0), (1370, all, TABLE)]
+        );
+        assert_eq!(texts(Neighbour::Ubnt), [(5270, Marked::Others, TABLE)]);
     }
 
     #[test]

@@ -21,9 +21,9 @@ mod tun;
 
 pub use error::Error;
 pub use kernel::PROTOCOL;
-pub use layout::{BYPASS_MARK, Config, Layout, MARK_MASK, TABLE, lay_out};
+pub use layout::{BYPASS_MARK, Config, Layout, MARK_MASK, Neighbour, TABLE, lay_out};
 pub use netfilter::rules::{FORWARDED_MARK, Firewall, Mode};
 pub use netfilter::{Kind, Netfilter, cleanup_rules};
-pub use plan::{Op, Route, Rule, State, plan};
+pub use plan::{Marked, Op, Route, Rule, State, plan};
 pub use router::{Router, cleanup};
 pub use tun::Tun;

@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Netlink {
     socket: Socket,
+    port: u32,
     sequence: u32,
 }
 
@@ -40,12 +41,17 @@ fn errno(error: &std::io::Error) -> Errno {
 impl Netlink {
     pub(crate) fn open(protocol: isize) -> Result<Self, Errno> {
         let mut socket = Socket::new(protocol).map_err(|error| errno(&error))?;
-        socket.bind_auto().map_err(|error| errno(&error))?;
+        let port = socket.bind_auto().map_err(|error| errno(&error))?.port_number();
         socket.connect(&SocketAddr::new(0, 0)).map_err(|error| errno(&error))?;
         // Kernels before 4.20 filter nothing; what they send in excess is sorted out by the reader.
         let _ = socket.set_netlink_get_strict_chk(true);
         set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
-        Ok(Self { socket, sequence: 0 })
+        Ok(Self { socket, port, sequence: 0 })
+    }
+
+    /// Who we are to others that the kernel tells of our changes.
+    pub(crate) const fn port(&self) -> u32 {
+        self.port
     }
 
     /// How many messages have been sent.

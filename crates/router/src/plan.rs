@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 use std::fmt;
+use std::net::IpAddr;
 
 /// What of ours is in the kernel, or is to be.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,6 +28,19 @@ pub struct Route {
     pub net: IpNet,
     /// Not to the interface: the search goes on in the tables behind this one.
     pub throw: bool,
+    /// Not to the interface but to the router with this address behind the interface of this number.
+    pub via: Option<(u32, IpAddr)>,
+}
+
+/// For which packets a policy rule is, by their marks under [`crate::MARK_MASK`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marked {
+    /// For all.
+    Any,
+    /// Only for those that carry [`crate::BYPASS_MARK`].
+    Ours,
+    /// Only for those that do not.
+    Others,
 }
 
 /// A policy rule.
@@ -36,8 +50,8 @@ pub struct Rule {
     pub v6: bool,
     /// Rules with lower numbers are asked first.
     pub priority: u32,
-    /// Only for packets that carry [`crate::BYPASS_MARK`].
-    pub marked: bool,
+    /// For which packets.
+    pub marked: Marked,
     /// The table to be asked; 0 = there is no way.
     pub table: u8,
     /// Who has made it, as the kernel knows: other nodes make the same rules, which do as well.
@@ -72,6 +86,9 @@ impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let around = if self.throw { "around " } else { "" };
         write!(f, "{around}{}", self.net)?;
+        if let Some((_, router)) = self.via {
+            write!(f, " via {router}")?;
+        }
         if self.table == crate::layout::MAIN { Ok(()) } else { write!(f, " in table {}", self.table) }
     }
 }
@@ -94,6 +111,13 @@ impl fmt::Display for Op {
     }
 }
 
+impl Route {
+    /// Whether it leads past the interface.
+    const fn leads_past(&self) -> bool {
+        self.throw || self.via.is_some()
+    }
+}
+
 impl Rule {
     /// Whether it does the same.
     fn is(&self, other: &Self) -> bool {
@@ -105,7 +129,8 @@ impl Rule {
 impl State {
     /// Puts routes in order, one for each prefix in each table; what goes around the interface wins.
     pub(crate) fn sort(&mut self) {
-        self.routes.sort_unstable_by(|a, b| (a.table, a.net, b.throw).cmp(&(b.table, b.net, a.throw)));
+        let key = |a: &Route, b: &Route| (a.table, a.net, b.leads_past());
+        self.routes.sort_unstable_by(|a, b| key(a, b).cmp(&key(b, a)));
         self.routes.dedup_by_key(|route| (route.table, route.net));
     }
 
@@ -129,8 +154,8 @@ pub fn plan(old: &State, new: &State) -> Vec<Op> {
         ops.push(link);
     }
     ops.extend(missing(&new.addresses, &old.addresses).map(Op::AddAddress));
-    for throw in [true, false] {
-        for route in new.routes.iter().filter(|route| route.throw == throw) {
+    for past in [true, false] {
+        for route in new.routes.iter().filter(|route| route.leads_past() == past) {
             match old.route(route) {
                 Some(same) if same == route => continue,
                 // The kernel has one for each prefix.
@@ -144,8 +169,8 @@ pub fn plan(old: &State, new: &State) -> Vec<Op> {
     ops.extend(fresh.map(|rule| Op::AddRule(*rule)));
     let stale = old.rules.iter().rev().filter(|rule| !new.rules.iter().any(|new| new.is(rule)));
     ops.extend(stale.map(|rule| Op::DeleteRule(*rule)));
-    for throw in [false, true] {
-        let gone = old.routes.iter().filter(|route| route.throw == throw && new.route(route).is_none());
+    for past in [false, true] {
+        let gone = old.routes.iter().filter(|route| route.leads_past() == past && new.route(route).is_none());
         ops.extend(gone.map(|route| Op::DeleteRoute(*route)));
     }
     ops.extend(missing(&old.addresses, &new.addresses).map(Op::DeleteAddress));

@@ -1,7 +1,7 @@
 //! The executor: what the kernel has, what it should have, and the difference carried out and read back.
 
 use crate::kernel::{self, Link};
-use crate::layout::{BYPASS_MARK, Config, Layout, lay_out};
+use crate::layout::{BYPASS_MARK, Config, Layout, Neighbour, lay_out};
 use crate::netlink::{Message, Netlink};
 use crate::plan::{Route, State};
 use crate::{Error, Op, plan};
@@ -34,6 +34,8 @@ pub struct Router {
     in_force: Option<State>,
     /// What `Layout::Auto` stands for here, once that is known.
     chosen: Option<Layout>,
+    /// How much has been changed so far.
+    changes: u32,
 }
 
 impl Router {
@@ -55,6 +57,7 @@ impl Router {
             ipv6: ipv6_works(interface),
             in_force: None,
             chosen: None,
+            changes: 0,
         })
     }
 
@@ -81,6 +84,16 @@ impl Router {
         self.chosen
     }
 
+    /// The kernel's number for the sender of our changes, by which those who listen tell them from other people's.
+    pub const fn port(&self) -> u32 {
+        self.netlink.port()
+    }
+
+    /// How many changes have been asked of the kernel so far.
+    pub const fn changes(&self) -> u32 {
+        self.changes
+    }
+
     /// How many netlink messages have been sent so far.
     pub const fn messages(&self) -> u32 {
         self.netlink.sent()
@@ -96,6 +109,9 @@ impl Router {
         let undecided = config.layout == Layout::Auto && self.chosen.is_none();
         if config.layout == Layout::Auto {
             config.layout = self.chosen.unwrap_or(Layout::Policy);
+        }
+        if config.layout == Layout::Policy {
+            config.neighbour = neighbour(&mut self.netlink);
         }
         let problems = self.bring_to(&config);
         if !undecided || config.routes.is_empty() {
@@ -140,6 +156,7 @@ impl Router {
             let Some(now) = now else { return Err(Error::NoInterface(self.interface.clone())) };
             ops = plan(&now, wanted);
         }
+        self.changes = self.changes.wrapping_add(ops.len() as u32);
         for ops in ops.chunks(BATCH) {
             let from = problems.len();
             change(&mut self.netlink, self.found.index, ops, problems)?;
@@ -185,7 +202,7 @@ impl Router {
     /// An address in the first of `nets` that this machine can have a way to.
     fn probe_of<'a>(&self, nets: impl Iterator<Item = &'a IpNet>, config: &Config) -> Option<IpAddr> {
         let mut usable = nets.filter(|net| self.ipv6 || matches!(net, IpNet::V4(_))).map(probe);
-        usable.find(|addr| !config.around.iter().any(|net| net.contains(addr)))
+        usable.find(|addr| !config.around.iter().chain(&config.beyond).any(|net| net.contains(addr)))
     }
 
     /// Reads new routes back: that they are there, and that packets take them.
@@ -193,7 +210,9 @@ impl Router {
         let added: Vec<(Route, IpAddr)> = ops
             .iter()
             .filter_map(|op| match op {
-                Op::AddRoute(route) if !route.throw && !problems.iter().any(|p| p.is_about(op)) => {
+                Op::AddRoute(route)
+                    if !route.throw && route.via.is_none() && !problems.iter().any(|p| p.is_about(op)) =>
+                {
                     Some((*route, self.probe_of([&route.net].into_iter(), config)?))
                 }
                 _ => None,
@@ -216,6 +235,18 @@ impl Router {
             });
         }
         Ok(())
+    }
+}
+
+/// Whose policy rules there are besides ours, told as upstream tells it.
+fn neighbour(netlink: &mut Netlink) -> Neighbour {
+    let there = |path: &str| std::path::Path::new(path).exists();
+    if there("/usr/bin/ubnt-device-info") {
+        Neighbour::Ubnt
+    } else if there("/etc/config/mwan3") && kernel::mwan3_rules(netlink) {
+        Neighbour::Mwan3
+    } else {
+        Neighbour::Nobody
     }
 }
 

@@ -17,6 +17,7 @@ fn exit_node(layout: Layout) -> Config {
         shut: nets(&["198.51.100.0/24"]),
         around: nets(&["203.0.113.0/24", "2001:db8::/64"]),
         layout,
+        ..Config::default()
     }
 }
 

@@ -174,6 +174,12 @@ async fn initial(shared: &Shared, wanted: u64, chunks: &mpsc::Sender<Bytes>) -> 
         if wanted & mask::INITIAL_HEALTH_STATE != 0 {
             notify.health = Some(crate::backend::convert::health(&backend.health(shared.now())));
         }
+        if wanted & mask::INITIAL_SUGGESTED_EXIT_NODE != 0
+            && let Ok(node) = backend.suggest(backend.suggested(), 0)
+        {
+            notify.suggested_exit_node =
+                Some(node.map(|node| node.stable_id.to_string()).unwrap_or_default());
+        }
         if wanted & mask::INITIAL_CLIENT_VERSION != 0 {
             let map = backend.netmap();
             let version = map.and_then(|map| map.client_version.as_ref());

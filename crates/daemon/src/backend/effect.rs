@@ -80,6 +80,8 @@ pub struct RouterConfig {
     pub routes: Vec<IpNet>,
     /// Networks of other interfaces that are reached as ever, although a route of ours covers them.
     pub around: Vec<IpNet>,
+    /// Networks behind routers near us that are reached as ever, although a route of ours covers them.
+    pub behind: Vec<IpNet>,
     /// Networks of other interfaces that are not to be reached any more.
     pub shut: Vec<IpNet>,
     /// What is asked of the system's packet filter.

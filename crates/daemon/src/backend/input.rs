@@ -59,8 +59,13 @@ pub enum Input {
     Dns(dns::Finding),
     /// Where our PeerAPI listens now.
     PeerApi(Vec<SocketAddr>),
-    /// What of routes and packet filter could not be set; empty when all is well.
-    RouterProblems(Vec<String>),
+    /// Routes and packet filter have been set or looked at.
+    Router {
+        /// What could not be set; empty when all is well.
+        problems: Vec<String>,
+        /// The packet filter that is used, in upstream's words.
+        firewall: &'static str,
+    },
     /// The store was written, or why not.
     Saved(Result<(), String>),
     /// The moment of [`super::Backend::poll_timeout`] has come.

@@ -106,6 +106,8 @@ pub struct Backend {
     home: RegionId,
     endpoints: Vec<control::Endpoint>,
     looked: report::Looked,
+    /// Id of the exit node that the bus was told of as the best one; empty = none.
+    suggested: String,
     /// Addresses of the other interfaces of this machine.
     interfaces: Vec<netmap::IpNet>,
     /// What keeps this machine from forwarding packets.
@@ -174,6 +176,7 @@ impl Backend {
             home: RegionId::NONE,
             endpoints: Vec::new(),
             looked: report::Looked::default(),
+            suggested: String::new(),
             interfaces: Vec::new(),
             not_forwarding: None,
             peerapi: Vec::new(),
@@ -221,9 +224,13 @@ impl Backend {
             }
             Input::Dns(finding) => self.dns_found(finding, now),
             Input::PeerApi(at) => self.peerapi_listens(at),
-            Input::RouterProblems(problems) if problems.is_empty() => self.health.clear(Warnable::Router),
-            Input::RouterProblems(problems) => {
-                self.health.set(Warnable::Router, problems.join("; "), now.mono, now.wall);
+            Input::Router { problems, firewall } => {
+                if problems.is_empty() {
+                    self.health.clear(Warnable::Router);
+                } else {
+                    self.health.set(Warnable::Router, problems.join("; "), now.mono, now.wall);
+                }
+                self.firewall_chosen(firewall);
             }
             Input::Saved(result) => self.saved(result, now),
             Input::Timeout => self.handle_timeout(now),
@@ -292,6 +299,11 @@ impl Backend {
     /// Whether the profile has a node key.
     pub fn have_node_key(&self) -> bool {
         self.profiles.persist().is_some_and(|p| !p.private_node_key.is_zero())
+    }
+
+    /// Id of the exit node that suited best the last time that was asked; empty = none.
+    pub fn suggested(&self) -> &str {
+        &self.suggested
     }
 
     /// Our home DERP region.

@@ -89,7 +89,8 @@ impl Backend {
         let Looked { net_info, mapping, .. } = &self.looked;
         let portmapper::Mapping { external, pmp, pcp, upnp } = *mapping;
         let (have_port_map, preferred_derp) = (external.is_some(), self.home.0);
-        NetInfo { have_port_map, pmp, pcp, upnp, preferred_derp, ..net_info.clone() }
+        let firewall_mode = self.looked.firewall.to_owned();
+        NetInfo { have_port_map, pmp, pcp, upnp, preferred_derp, firewall_mode, ..net_info.clone() }
     }
 
     /// The network has been looked at: home may be another region, and control is told what is new.
@@ -130,6 +131,18 @@ impl Backend {
         if !same && !moved {
             self.report();
         }
+        self.suggest_anew();
+    }
+
+    /// The system's packet filter is spoken to in this way.
+    pub(super) fn firewall_chosen(&mut self, name: &'static str) {
+        if self.looked.firewall != name {
+            self.looked.firewall = name;
+            // It is told with the rest; before there is a home there is no rest.
+            if !self.home.is_none() {
+                self.report();
+            }
+        }
     }
 
     /// How many seconds a relay region is away, as far as is known.
@@ -155,6 +168,8 @@ pub(super) struct Looked {
     /// As far as it follows from reports.
     net_info: NetInfo,
     mapping: portmapper::Mapping,
+    /// How the system's packet filter is spoken to.
+    firewall: &'static str,
 }
 
 /// By length of the prefix, then address, each once.

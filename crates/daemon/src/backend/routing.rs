@@ -5,7 +5,7 @@
 
 use super::{Backend, Effect, Firewall, Moment, RouterConfig, TAILNET, default_routes};
 use crate::parts::{advertiseexitnode, advertiseroutes, netstack, useexitnode, useroutes};
-use localapi::types::{Addr, OptBool, Prefs};
+use localapi::types::{Addr, Notify, OptBool, Prefs};
 use netmap::{Changes, IpNet, Node, RegionId};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -60,15 +60,19 @@ impl Backend {
         }
         routes.sort_unstable();
         routes.dedup();
-        let (mut around, mut shut) = (Vec::new(), Vec::new());
+        let (mut around, mut shut, mut behind) = (Vec::new(), Vec::new(), Vec::new());
         if useexitnode::in_use(prefs) {
             // Both families, whatever the exit node offers: what it does not carry must not leave past it.
             routes.extend(default_routes());
             let lan = if prefs.exit_node_allow_lan_access { &mut around } else { &mut shut };
             lan.extend(self.interfaces.iter().map(IpNet::trunc).filter(is_network));
+            if prefs.exit_node_allow_lan_access {
+                // Others come here to get there.
+                behind = advertiseroutes::networks(prefs);
+            }
         }
         let firewall = self.firewall();
-        RouterConfig { addresses, routes, around, shut, firewall }
+        RouterConfig { addresses, routes, around, behind, shut, firewall }
     }
 
     fn firewall(&self) -> Firewall {
@@ -87,9 +91,23 @@ impl Backend {
         }
     }
 
-    /// A map message has come: routes and exit node may follow from it. Patches change neither.
+    /// Tells the bus which exit node suits best, if that is another one now.
+    pub(super) fn suggest_anew(&mut self) {
+        let Ok(found) = self.suggest(&self.suggested, 0) else { return };
+        let id = found.map(|node| node.stable_id.to_string()).unwrap_or_default();
+        if id != self.suggested {
+            self.suggested.clone_from(&id);
+            self.notify(Notify { suggested_exit_node: Some(id), ..Notify::default() });
+        }
+    }
+
+    /// A map message has come: routes and exit node may follow from it. Patches change neither, but whom to suggest.
     pub(super) fn follow_peers(&mut self, changes: &Changes, now: Moment) {
-        if changes.changed.len() > changes.patches.len() || !changes.removed.is_empty() {
+        let whole = changes.changed.len() > changes.patches.len() || !changes.removed.is_empty();
+        if whole || !changes.patches.is_empty() {
+            self.suggest_anew();
+        }
+        if whole {
             let prefs = self.prefs();
             self.router_stale |= self.tun && useroutes::accepts(prefs);
             self.follow_exit_node(now);
@@ -170,7 +188,8 @@ impl Backend {
         if !advertiseexitnode::networks(self.prefs()).is_empty() {
             self.effects.push_back(Effect::Configure);
         }
-        self.router_stale |= self.tun && useexitnode::in_use(self.prefs());
+        // What is near us and which way leads out may decide where routes go.
+        self.router_stale |= self.tun;
     }
 }
 

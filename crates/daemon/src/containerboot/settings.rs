@@ -104,6 +104,7 @@ pub(super) fn read(
     let mut up = settings.clone();
     up.extend(reading.login_server(&extra).map(|url| format!("--login-server={url}")));
     up.extend(extra);
+    reading.owner();
     let once = reading.switch("TS_AUTH_ONCE", false);
     let health = reading.health();
     let (daemon, flags) = reading.daemon(&Surroundings {
@@ -168,6 +169,13 @@ impl<'a> Reading<'a> {
             self.refuse(format!("TS_EXTRA_ARGS: {word}: write --accept-dns=true or --accept-dns=false"));
             accept
         })
+    }
+
+    /// The daemon reads it itself, and would be started in vain again and again.
+    fn owner(&mut self) {
+        if let Some(owner) = self.set("TS_OWNER").filter(|owner| *owner != "routeros") {
+            self.refuse(format!("TS_OWNER={owner:?} is unknown; write routeros, or leave it out"));
+        }
     }
 
     /// Empty means: no routes any more.

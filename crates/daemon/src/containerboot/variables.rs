@@ -74,6 +74,7 @@ const KNOWN: &[(&str, Use)] = &[
     ("TS_NETSTACK_KEEPALIVE_INTERVAL", Use::Passed),
     ("TS_NO_LOGS_NO_SUPPORT", Use::Passed),
     ("TS_OUTBOUND_HTTP_PROXY_LISTEN", Use::Lacking(PROXY)),
+    ("TS_OWNER", Use::Read),
     ("TS_PACKET_THREADS", Use::Passed),
     ("TS_PARENT_DEATH_FD", Use::Passed),
     ("TS_PERMIT_CERT_UID", Use::Passed),

@@ -434,6 +434,11 @@ impl Dataplane {
         self.look_anew();
     }
 
+    /// Has the sockets there are leave by what `dial::set_uplinks` says now.
+    pub fn mark_sockets(&self) {
+        self.sockets.borrow().mark();
+    }
+
     /// Connects to the relays as configured.
     pub fn relays(&self, config: &RelayConfig<'_>) {
         self.rebind(if config.random_port { 0 } else { self.wanted_port.0 });

@@ -96,6 +96,11 @@ impl Sockets {
         .map_err(reason)
     }
 
+    /// Marks both anew.
+    pub(super) fn mark(&self) {
+        [&self.v4, &self.v6].into_iter().flatten().for_each(dial::mark);
+    }
+
     /// The port; 0 without sockets.
     pub(super) const fn port(&self) -> u16 {
         self.port

@@ -5,6 +5,8 @@
 mod addresses;
 mod monitor;
 mod state;
+mod uplink;
 
-pub use monitor::Monitor;
+pub use monitor::{Heard, Monitor};
 pub use state::State;
+pub use uplink::{Uplink, Uplinks};

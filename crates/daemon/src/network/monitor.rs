@@ -1,7 +1,8 @@
-//! Changes of links, addresses and routes, by netlink multicast.
+//! Changes of links, addresses, routes and policy rules, by netlink multicast.
 //!
-//! Nothing is asked and nothing is polled: the kernel wakes us when something changes. Our own interface and what does
-//! not concern the way to other machines is passed over. Changes come in bursts (a link goes up, gets its addresses,
+//! Nothing is asked and nothing is polled: the kernel wakes us when something changes. Two things are heard: that the way
+//! to other machines may be another one, and that somebody else has removed what is ours. Our own doings, which the
+//! kernel tells with the number of the socket that they were asked by, are passed over. Changes come in bursts (a link goes up, gets its addresses,
 //! then routes): they are told once, when a burst has ended or has lasted for long.
 
 use rustix::net::netlink::SocketAddrNetlink;
@@ -16,8 +17,8 @@ const QUIET: Duration = Duration::from_millis(250);
 /// … and is told after this in any case.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Groups of the kernel: links, addresses and routes of both families.
-const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
+/// Groups of the kernel: links, addresses, routes and rules of both families.
+const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x4_0000;
 
 const NEW_LINK: u16 = 16;
 const DELETE_LINK: u16 = 17;
@@ -25,46 +26,84 @@ const NEW_ADDRESS: u16 = 20;
 const DELETE_ADDRESS: u16 = 21;
 const NEW_ROUTE: u16 = 24;
 const DELETE_ROUTE: u16 = 25;
+const DELETE_RULE: u16 = 33;
+
+/// Who has made a route: number of our own protocol (protocol reference §8).
+const PROTOCOL: u8 = 52;
+
+/// What has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Heard {
+    /// The way to other machines, perhaps.
+    pub network: bool,
+    /// Somebody else has removed something that may be ours.
+    pub ours: bool,
+}
+
+impl Heard {
+    const ALL: Self = Self { network: true, ours: true };
+
+    const fn or(self, other: Self) -> Self {
+        Self { network: self.network | other.network, ours: self.ours | other.ours }
+    }
+
+    const fn any(self) -> bool {
+        self.network || self.ours
+    }
+}
+
+/// Our own interface.
+#[derive(Debug, Clone, Copy)]
+struct Own {
+    /// Its number.
+    index: u32,
+    /// As whom the kernel tells of changes that we ask for.
+    sender: u32,
+}
 
 /// What the kernel tells.
 #[derive(Debug)]
 pub struct Monitor {
     socket: AsyncFd<std::os::fd::OwnedFd>,
-    /// Number of our own interface.
-    own: Option<u32>,
+    own: Option<Own>,
+    heard: Heard,
     /// Since when there is a change that has not been told.
     since: Option<Instant>,
 }
 
 impl Monitor {
-    /// Listens. Changes of the interface called `own` are not told.
+    /// Listens. `own` names our interface and says as whom changes are asked for there.
     ///
     /// # Errors
     /// When the system refuses: changes are noticed only by what no longer works then.
-    pub fn open(own: Option<&str>) -> io::Result<Self> {
+    pub fn open(own: Option<(&str, u32)>) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         // Protocol 0 of this family is routing.
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
         bind(&socket, &SocketAddrNetlink::new(0, GROUPS))?;
-        let own = own.and_then(|name| rustix::net::netdevice::name_to_index(&socket, name).ok());
+        let own = own.and_then(|(name, sender)| {
+            let index = rustix::net::netdevice::name_to_index(&socket, name).ok()?;
+            Some(Own { index, sender })
+        });
         #[expect(
             deprecated,
             reason = "its successor is `unsafe`, and an owned descriptor fulfils what that asks for"
         )]
         let socket = AsyncFd::with_interest(socket, tokio::io::Interest::READABLE)?;
-        Ok(Self { socket, own, since: None })
+        Ok(Self { socket, own, heard: Heard::default(), since: None })
     }
 
     /// Resolves after a change. Dropped before that, it loses nothing.
     ///
     /// # Errors
     /// When the system does not tell any more.
-    pub async fn changed(&mut self) -> io::Result<()> {
+    pub async fn changed(&mut self) -> io::Result<Heard> {
         let since = loop {
             if let Some(since) = self.since {
                 break since;
             }
-            if self.burst().await? {
+            self.burst().await?;
+            if self.heard.any() {
                 self.since = Some(Instant::now());
             }
         };
@@ -72,52 +111,74 @@ impl Monitor {
         loop {
             let quiet = Instant::now() + QUIET;
             match timeout_at(quiet.min(end), self.burst()).await {
-                Ok(result) => drop(result?),
+                Ok(result) => result?,
                 Err(_) => {
                     self.since = None;
-                    return Ok(());
+                    return Ok(std::mem::take(&mut self.heard));
                 }
             }
         }
     }
 
-    /// Waits for messages and takes them; true if one concerns us.
-    async fn burst(&self) -> io::Result<bool> {
+    /// Waits for messages and takes them.
+    async fn burst(&mut self) -> io::Result<()> {
         let mut ready = self.socket.readable().await?;
         let mut room = [0; 4096];
-        match ready.try_io(|socket| Ok(recv(socket.get_ref(), &mut room, RecvFlags::DONTWAIT)?)) {
-            Ok(Ok((len, _))) => Ok(concerns(room.get(..len).unwrap_or_default(), self.own)),
+        let heard = match ready.try_io(|socket| Ok(recv(socket.get_ref(), &mut room, RecvFlags::DONTWAIT)?)) {
+            Ok(Ok((len, _))) => judge(room.get(..len).unwrap_or_default(), self.own),
             // More has happened than fits into the socket.
             Ok(Err(error)) if error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) => {
-                Ok(true)
+                Heard::ALL
             }
-            Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
-            Ok(Err(error)) => Err(error),
-            Err(_would_block) => Ok(false),
-        }
+            Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Ok(Err(error)) => return Err(error),
+            Err(_would_block) => return Ok(()),
+        };
+        drop(ready);
+        self.heard = self.heard.or(heard);
+        Ok(())
     }
 }
 
-/// Whether a message among `datagram` tells of a change that concerns us.
-fn concerns(datagram: &[u8], own: Option<u32>) -> bool {
-    let mut rest = datagram;
+/// What the messages in `datagram` say.
+fn judge(datagram: &[u8], own: Option<Own>) -> Heard {
+    let (mut rest, mut heard) = (datagram, Heard::default());
     while let Some((head, _)) = rest.split_first_chunk::<16>() {
-        let [a, b, c, d, e, f, ..] = *head;
+        let [a, b, c, d, e, f, _, _, _, _, _, _, sender @ ..] = *head;
         let len = u32::from_ne_bytes([a, b, c, d]) as usize;
-        let Some(body) = rest.get(16..len) else { return false };
-        let one = match u16::from_ne_bytes([e, f]) {
-            NEW_LINK | DELETE_LINK | NEW_ADDRESS | DELETE_ADDRESS => {
-                number(body, 4).is_some_and(|at| Some(at) != own)
-            }
-            NEW_ROUTE | DELETE_ROUTE => route(body).is_some_and(|out| own.is_none() || out != own),
-            _ => false,
-        };
-        if one {
-            return true;
-        }
+        let Some(body) = rest.get(16..len) else { break };
+        let own = own.map(|own| (own.index, own.sender == u32::from_ne_bytes(sender)));
+        heard = heard.or(judge_one(u16::from_ne_bytes([e, f]), body, own));
         rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
     }
-    false
+    heard
+}
+
+/// What one message says; `own` is the number of our interface and whether the message tells of our own doing.
+fn judge_one(kind: u16, body: &[u8], own: Option<(u32, bool)>) -> Heard {
+    let on_own = |at: Option<u32>| own.is_some_and(|(index, _)| at == Some(index));
+    let by_others = own.is_some_and(|(_, by_us)| !by_us);
+    let network = |network| Heard { network, ours: false };
+    match kind {
+        NEW_LINK | DELETE_LINK | NEW_ADDRESS | DELETE_ADDRESS => {
+            let Some(at) = number(body, 4) else { return Heard::default() };
+            if !on_own(Some(at)) {
+                return network(true);
+            }
+            let down = kind == NEW_LINK && number(body, 8).is_some_and(|flags| flags & 1 == 0);
+            Heard { network: false, ours: by_others && (down || kind == DELETE_ADDRESS) }
+        }
+        NEW_ROUTE | DELETE_ROUTE => {
+            let made_by_us = body.get(5) == Some(&PROTOCOL);
+            match route(body) {
+                _ if made_by_us => Heard { network: false, ours: by_others && kind == DELETE_ROUTE },
+                Some(out) => network(!on_own(out)),
+                None => Heard::default(),
+            }
+        }
+        DELETE_RULE => Heard { network: false, ours: by_others },
+        _ => Heard::default(),
+    }
 }
 
 fn number(bytes: &[u8], at: usize) -> Option<u32> {
@@ -162,8 +223,8 @@ mod tests {
         [&[0; 4][..], &index.to_ne_bytes(), &[0; 8]].concat()
     }
 
-    fn a_route(kind: u8, flags: u32, out: u32) -> Vec<u8> {
-        let mut body = vec![2, 0, 0, 0, 254, 0, 0, kind];
+    fn a_route(protocol: u8, kind: u8, flags: u32, out: u32) -> Vec<u8> {
+        let mut body = vec![2, 0, 0, 0, 254, protocol, 0, kind];
         body.extend_from_slice(&flags.to_ne_bytes());
         body.extend_from_slice(&[6, 0, 1, 0, 9, 9, 0, 0]);
         body.extend_from_slice(&[8, 0, 4, 0]);
@@ -171,22 +232,54 @@ mod tests {
         body
     }
 
+    const OWN: Option<Own> = Some(Own { index: 7, sender: 99 });
+
+    fn network(datagram: &[u8], own: Option<Own>) -> bool {
+        let heard = judge(datagram, own);
+        assert!(!heard.ours, "nobody has removed anything");
+        heard.network
+    }
+
     #[test]
-    fn what_concerns_us() {
-        let own = Some(7);
-        assert!(concerns(&message(NEW_LINK, &link(3)), own));
-        assert!(!concerns(&message(NEW_LINK, &link(7)), own));
-        assert!(concerns(&message(NEW_LINK, &link(7)), None));
-        assert!(!concerns(&message(99, &link(3)), own));
-        assert!(concerns(&message(NEW_ROUTE, &a_route(1, 0, 3)), own));
-        assert!(!concerns(&message(NEW_ROUTE, &a_route(1, 0, 7)), own));
-        assert!(!concerns(&message(NEW_ROUTE, &a_route(5, 0, 3)), own), "multicast");
-        assert!(!concerns(&message(NEW_ROUTE, &a_route(1, 0x200, 3)), own), "a cached one");
+    fn what_concerns_the_network() {
+        assert!(network(&message(NEW_LINK, &link(3)), OWN));
+        assert!(network(&message(NEW_LINK, &link(7)), None));
+        assert!(!network(&message(99, &link(3)), OWN));
+        assert!(network(&message(NEW_ROUTE, &a_route(3, 1, 0, 3)), OWN));
+        assert!(!network(&message(NEW_ROUTE, &a_route(3, 1, 0, 7)), OWN));
+        assert!(!network(&message(NEW_ROUTE, &a_route(3, 5, 0, 3)), OWN), "multicast");
+        assert!(!network(&message(NEW_ROUTE, &a_route(3, 1, 0x200, 3)), OWN), "a cached one");
+        assert!(!network(&message(NEW_ROUTE, &a_route(PROTOCOL, 1, 0, 3)), OWN), "ours, past the tunnel");
         let two = [message(NEW_ADDRESS, &link(7)), message(DELETE_ADDRESS, &link(3))].concat();
-        assert!(concerns(&two, own));
+        assert!(network(&two, OWN));
         for cut in 0..two.len() {
-            assert!(!concerns(&two[..cut], own), "{cut}");
+            assert!(!network(&two[..cut], OWN), "{cut}");
         }
+    }
+
+    #[test]
+    fn what_others_have_removed_of_ours() {
+        let by = |sender: u32, mut message: Vec<u8>| {
+            message[12..16].copy_from_slice(&sender.to_ne_bytes());
+            judge(&message, OWN)
+        };
+        let mut up = link(7);
+        up[8] = 1;
+        for (gone, message) in [
+            (true, message(DELETE_ADDRESS, &link(7))),
+            (true, message(DELETE_ROUTE, &a_route(PROTOCOL, 1, 0, 7))),
+            (true, message(DELETE_ROUTE, &a_route(PROTOCOL, 9, 0, 0))),
+            (true, message(DELETE_RULE, &[])),
+            (true, message(NEW_LINK, &link(7))),
+            (false, message(NEW_LINK, &up)),
+            (false, message(NEW_ADDRESS, &link(7))),
+            (false, message(NEW_ROUTE, &a_route(PROTOCOL, 1, 0, 7))),
+            (false, message(DELETE_ROUTE, &a_route(3, 1, 0, 7))),
+        ] {
+            assert_eq!(by(5, message.clone()), Heard { network: false, ours: gone });
+            assert_eq!(by(99, message), Heard::default(), "our own doing");
+        }
+        assert!(!judge(&message(DELETE_RULE, &[]), None).ours, "we have none");
     }
 
     proptest! {
@@ -197,7 +290,7 @@ mod tests {
                 bytes[..4].copy_from_slice(&u32::from(len).to_ne_bytes());
                 bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
             }
-            let _ = concerns(&bytes, Some(1));
+            let _ = judge(&bytes, Some(Own { index: 1, sender: 1 }));
         }
     }
 }

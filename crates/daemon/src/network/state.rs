@@ -16,13 +16,13 @@ pub struct State {
 }
 
 impl State {
-    /// The present one.
-    pub fn read() -> Self {
+    /// The present one; routes to our own interface do not count.
+    pub fn read(own: Option<&str>) -> Self {
         let mut addresses = addresses();
         addresses.retain(|address| !is_tailnet(address.ip) && !address.ip.is_loopback());
         addresses.sort_unstable_by_key(|address| (address.ip, address.prefix));
-        let mut ways = defaults(&table("/proc/net/route"), 1);
-        ways.extend(defaults(&table("/proc/net/ipv6_route"), 0));
+        let mut ways = defaults(&table("/proc/net/route"), 1, own);
+        ways.extend(defaults(&table("/proc/net/ipv6_route"), 0, own));
         Self { addresses, ways }
     }
 
@@ -52,7 +52,8 @@ fn is_tailnet(ip: IpAddr) -> bool {
     }
 }
 
-fn table(path: &str) -> String {
+/// The text of a table of routes.
+pub(super) fn table(path: &str) -> String {
     let mut text = String::new();
     if let Ok(file) = std::fs::File::open(path) {
         // What is cut off in the middle of a line is one line less.
@@ -63,7 +64,7 @@ fn table(path: &str) -> String {
 
 /// The lines of a table whose destination, in column `column`, is everything: interface and gateway. Counters and
 /// lifetimes that change by themselves are left out.
-fn defaults(table: &str, column: usize) -> Vec<String> {
+fn defaults(table: &str, column: usize, own: Option<&str>) -> Vec<String> {
     let lines = table.lines().filter_map(|line| {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let destination = *words.get(column)?;
@@ -71,11 +72,16 @@ fn defaults(table: &str, column: usize) -> Vec<String> {
             return None;
         }
         Some(match column {
-            // Interface, destination, gateway, flags.
-            1 => words.get(..4)?.join(" "),
+            // Interface, destination, gateway, flags; further on the mask.
+            1 if words.get(7) == Some(&"00000000") && words.first().copied() != own => {
+                words.get(..4)?.join(" ")
+            }
             // Destination and source with their lengths, next hop, and at the end the interface. Only what leads
             // somewhere: `lo` holds the place of the routes that are not there.
-            _ if words.get(1) == Some(&"00") && words.get(9) != Some(&"lo") => {
+            0 if words.get(1) == Some(&"00")
+                && words.get(9) != Some(&"lo")
+                && words.get(9).copied() != own =>
+            {
                 format!("{} {}", words.get(4)?, words.get(9)?)
             }
             _ => return None,
@@ -90,8 +96,12 @@ mod tests {
 
     #[test]
     fn only_default_routes() {
-        let v4 = "Iface\tDestination\tGateway\tFlags\tRefCnt\neth0\t00000000\t0101A8C0\t0003\t0\neth0\t0001A8C0\t0\t1\t0\n";
-        assert_eq!(defaults(v4, 1), ["eth0 00000000 0101A8C0 0003"]);
+        let v4 = "Iface Destination Gateway Flags RefCnt Use Metric Mask\n\
+                  eth0 00000000 0101A8C0 0003 0 0 0 00000000\n\
+                  tun0 00000000 00000000 0001 0 0 0 00000000\n\
+                  eth1 00000000 00000000 0001 0 0 0 00000080\n\
+                  eth0 0001A8C0 0 1 0 0 0 00FFFFFF\n";
+        assert_eq!(defaults(v4, 1, Some("tun0")), ["eth0 00000000 0101A8C0 0003"]);
         let none = "0".repeat(32);
         let lo = format!("{none} 00 {none} 00 {none} ffffffff 00000001 00000000 00200200       lo\n");
         let hop = format!("fe80{}1", "0".repeat(27));
@@ -100,13 +110,14 @@ mod tests {
             "2001{} 40 {none} 00 {none} 00000100 00000001 00000000 00000001     eth0\n",
             "0".repeat(28)
         );
-        assert_eq!(defaults(&(lo + &eth + &net), 0), [format!("{hop} eth0")]);
-        assert_eq!(defaults("\n00000000\nx 00000000", 1), [""; 0]);
+        assert_eq!(defaults(&(lo + &eth + &net), 0, None), [format!("{hop} eth0")]);
+        assert_eq!(defaults(&eth, 0, Some("eth0")), [""; 0]);
+        assert_eq!(defaults("\n00000000\nx 00000000", 1, None), [""; 0]);
     }
 
     #[test]
     fn the_same_machine_twice() {
-        assert_eq!(State::read(), State::read());
+        assert_eq!(State::read(None), State::read(None));
         let at = |all: &[&str]| State {
             addresses: all.iter().map(|ip| Address { ip: ip.parse().expect("ip"), prefix: 24 }).collect(),
             ways: Vec::new(),

@@ -4,6 +4,7 @@
 //! Leaves out: deciding (`backend`), packets (`dataplane`), answering the LocalAPI (`api`).
 
 mod control;
+mod mending;
 
 use crate::api::Api;
 use crate::backend::HostFacts;
@@ -12,9 +13,9 @@ use crate::clock::Clock;
 use crate::config;
 use crate::dataplane::{self, Dataplane, News, Ways};
 use crate::flags::{Flags, StatePlace};
-use crate::network::{self, Monitor};
+use crate::network::{self, Heard, Monitor};
 use crate::parts::dns::{self, Dns};
-use crate::parts::osrouter::{Interface, Packets};
+use crate::parts::osrouter::{Bind, Interface, Packets};
 use crate::parts::peerapiserver::PeerApi;
 use crate::parts::portmapper::PortMapper;
 use crate::parts::{advertiseroutes, ipnbus, netstack, unixsocketidentity};
@@ -23,6 +24,7 @@ use anyhow::{Context as _, Result};
 use control::ControlTask;
 use keys::DiscoPrivate;
 use localapi::types::{Notify, State, mask};
+use mending::Mending;
 use rand_core::RngCore as _;
 use std::cell::{OnceCell, RefCell};
 use std::path::Path;
@@ -78,11 +80,14 @@ struct Node {
     control: Option<ControlTask>,
     interface: Option<Interface>,
     peerapi: PeerApi,
+    /// What could not be set there.
+    problems: Vec<String>,
     /// What keeps this machine from forwarding packets.
     not_forwarding: Option<String>,
     /// None at the end.
     port_mapper: Option<PortMapper>,
     monitor: Option<Monitor>,
+    mending: Mending,
     /// The network as it was last looked at.
     network: network::State,
     /// How the clocks stood to each other.
@@ -263,7 +268,9 @@ impl Node {
             let inputs = inputs.clone();
             dial::spawn(async move { drop(inputs.send(Input::PortMapping(mapping)).await) });
         });
-        let monitor = Monitor::open(interface.as_ref().map(Interface::name));
+        let own = interface.as_ref().map(Interface::name);
+        let network = network::State::read(own);
+        let monitor = Monitor::open(own.zip(interface.as_ref().map(Interface::port)));
         let monitor = monitor
             .inspect_err(|error| log::warn!("changes of the network are noticed late: no netlink ({error})"));
         Ok(Self {
@@ -273,10 +280,12 @@ impl Node {
             control: None,
             interface,
             peerapi: PeerApi::default(),
+            problems: Vec::new(),
             not_forwarding: None,
             port_mapper: Some(port_mapper),
             monitor: monitor.ok(),
-            network: network::State::read(),
+            mending: Mending::default(),
+            network,
             clocks: None,
             force_noise_443,
             told: None,
@@ -324,6 +333,9 @@ impl Node {
                 log::info!("the clock has jumped: this machine was asleep, or somebody has set it");
                 self.network_changed();
             }
+            if self.mending.is_time(self.shared.now().mono) {
+                self.mend();
+            }
             let due = self.next_timeout();
             tokio::select! {
                 event = ControlTask::next(&mut self.control) => self.control_event(event).await,
@@ -351,13 +363,22 @@ impl Node {
     }
 
     /// The kernel has told of a change, or tells of none any more.
-    async fn kernel_told(&mut self, heard: std::io::Result<()>) {
-        if let Err(error) = heard {
-            log::warn!("changes of the network are noticed late from now on: {error}");
-            self.monitor = None;
-            return;
+    async fn kernel_told(&mut self, heard: std::io::Result<Heard>) {
+        match heard {
+            Ok(heard) => {
+                // Where one thing was changed another may have been: a firewall is loaded anew when a link comes up.
+                self.mending.hear();
+                if !heard.network {
+                    return;
+                }
+            }
+            Err(error) => {
+                log::warn!("changes of the network are noticed late from now on: {error}");
+                self.monitor = None;
+                return;
+            }
         }
-        let network = network::State::read();
+        let network = network::State::read(self.interface.as_ref().map(Interface::name));
         if network != self.network {
             log::info!("the network has changed");
             let lost = network.has_lost_of(&self.network);
@@ -388,8 +409,10 @@ impl Node {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        let at =
-            [self.shared.plane.poll_timeout(), self.shared.backend.borrow().poll_timeout(self.shared.now())];
+        let backend = self.shared.backend.borrow().poll_timeout(self.shared.now());
+        // Nobody removes what is not there.
+        let mending = self.mending.due().filter(|_| self.interface.is_some());
+        let at = [self.shared.plane.poll_timeout(), backend, mending];
         at.into_iter().flatten().min().map(|at| self.shared.clock.instant(at).into())
     }
 
@@ -452,16 +475,13 @@ impl Node {
                 shared.plane.configure(config);
             }
             Effect::Router => {
-                if let Some(interface) = &mut self.interface {
-                    let mut config = shared.backend.borrow().router_config();
-                    config.firewall.port = shared.plane.port();
-                    let problems = interface.apply(&config);
-                    problems.iter().for_each(|problem| log::error!("{problem}"));
-                    let input = Input::RouterProblems(problems);
-                    shared.backend.borrow_mut().handle(input, &self.store, shared.now());
-                    // Now that the addresses are there.
-                    let own = config.addresses.iter().map(netmap::IpNet::addr);
-                    let own: Vec<_> = own.filter(|ip| ip.is_ipv4() || interface.has_ipv6()).collect();
+                let mut config = shared.backend.borrow().router_config();
+                config.firewall.port = shared.plane.port();
+                self.with_interface(&mut |interface, bind| interface.apply(&config, bind));
+                if let Some(interface) = &self.interface {
+                    // Now that the addresses are there, unless another machine has them.
+                    let own = if interface.forwards_own_address() { &[][..] } else { &config.addresses };
+                    let own: Vec<_> = own.iter().map(netmap::IpNet::addr).filter(|ip| ip.is_ipv4() || interface.has_ipv6()).collect();
                     let input = Input::PeerApi(self.peerapi.apply(&shared, &own, interface.name()));
                     shared.backend.borrow_mut().handle(input, &self.store, shared.now());
                 }
@@ -487,6 +507,43 @@ impl Node {
                 publish(&shared, *notify);
             }
         }
+    }
+
+    /// Has the interface do something, and tells the backend how it went.
+    fn with_interface(&mut self, work: &mut dyn FnMut(&mut Interface, Bind<'_>) -> Vec<String>) {
+        let shared = self.shared.clone();
+        let Some(interface) = &mut self.interface else { return };
+        let mut rebound = false;
+        let problems = work(interface, &mut |names| {
+            if dial::set_uplinks(names) {
+                rebound = true;
+                shared.plane.mark_sockets();
+            }
+        });
+        let firewall = interface.firewall();
+        if problems != self.problems {
+            problems.iter().for_each(|problem| log::error!("{problem}"));
+            self.problems.clone_from(&problems);
+        }
+        let input = Input::Router { problems, firewall };
+        shared.backend.borrow_mut().handle(input, &self.store, shared.now());
+        if rebound {
+            // What is connected already would be led another way now.
+            shared.plane.close_relays();
+            shared.plane.relays(&shared.backend.borrow().relay_config());
+            self.network_changed();
+        }
+    }
+
+    /// Puts back what others have removed.
+    fn mend(&mut self) {
+        let mut found = false;
+        self.with_interface(&mut |interface, bind| {
+            let (changed, problems) = interface.mend(bind);
+            found = changed;
+            problems
+        });
+        self.mending.looked(self.shared.now().mono, found);
     }
 
     async fn sync_peers(&mut self, peers: PeerSet) {
@@ -518,7 +575,10 @@ impl Node {
     /// Whether what is advertised can be forwarded.
     fn look_at_forwarding(&mut self) {
         let shared = &self.shared;
-        let routes = shared.backend.borrow().advertised();
+        let mut routes = shared.backend.borrow().advertised();
+        if self.interface.as_ref().is_some_and(Interface::forwards_own_address) {
+            routes.extend(shared.backend.borrow().router_config().addresses);
+        }
         let problem = self.interface.as_ref().and_then(|_| advertiseroutes::forwarding_problem(&routes));
         if problem != self.not_forwarding {
             self.not_forwarding.clone_from(&problem);
@@ -554,7 +614,7 @@ impl Node {
 }
 
 /// Resolves when the network has changed; never, where nobody tells.
-async fn changed(monitor: &mut Option<Monitor>) -> std::io::Result<()> {
+async fn changed(monitor: &mut Option<Monitor>) -> std::io::Result<Heard> {
     match monitor {
         Some(monitor) => monitor.changed().await,
         None => std::future::pending().await,

@@ -31,12 +31,44 @@ pub enum Kind {
 #[derive(Debug, Default)]
 pub struct Netfilter {
     chosen: Option<Kind>,
+    why: Why,
+    changes: u32,
+}
+
+/// Why a way to the kernel was chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Why {
+    /// Somebody said so.
+    #[default]
+    Forced,
+    /// Others use it, and only it.
+    InUse,
+    /// The kernel has it.
+    There,
 }
 
 impl Netfilter {
     /// Which way to the kernel is in use; `None` while none is.
     pub const fn kind(&self) -> Option<Kind> {
         self.chosen
+    }
+
+    /// The way in use and why, in the words by which upstream tells control; empty while there is none.
+    pub const fn name(&self) -> &'static str {
+        match (self.chosen, self.why) {
+            (None, _) => "",
+            (Some(Kind::Legacy), Why::Forced) => "ipt-forced",
+            (Some(Kind::Legacy), Why::InUse) => "ipt-inuse",
+            (Some(Kind::Legacy), Why::There) => "ipt",
+            (_, Why::Forced) => "nft-forced",
+            (_, Why::InUse) => "nft-inuse",
+            (_, Why::There) => "nft",
+        }
+    }
+
+    /// How many tables have been changed so far.
+    pub const fn changes(&self) -> u32 {
+        self.changes
     }
 
     /// Brings the rules to `firewall`, as far as they differ from what is there. Goes on after a refusal; what is
@@ -46,70 +78,82 @@ impl Netfilter {
         let kind = match firewall.kind {
             _ if firewall.mode == Mode::Off => None,
             // What has been chosen stays: our own rules would tip the balance.
-            Kind::Auto => self.chosen.or_else(|| choose(nft.as_mut())),
-            kind => Some(kind),
+            Kind::Auto => self.chosen.or_else(|| {
+                let (kind, why) = choose(nft.as_mut())?;
+                self.why = why;
+                Some(kind)
+            }),
+            kind => {
+                self.why = Why::Forced;
+                Some(kind)
+            }
         };
         let known = std::mem::replace(&mut self.chosen, kind).is_some();
-        let problems = set(firewall, kind, nft.as_mut());
+        let problems = self.set(firewall, kind, nft.as_mut());
         // A kernel may have nf_tables and lack what translates addresses there.
         let doubtful = firewall.kind == Kind::Auto && kind == Some(Kind::NfTables) && !known;
         if problems.is_empty() || !doubtful || !legacy::works() {
             return problems;
         }
         self.chosen = Some(Kind::Legacy);
-        if set(firewall, self.chosen, nft.as_mut()).is_empty() {
+        if self.set(firewall, self.chosen, nft.as_mut()).is_empty() {
+            self.why = Why::There;
             return Vec::new();
         }
         self.chosen = kind;
-        set(firewall, kind, nft.as_mut())
+        self.set(firewall, kind, nft.as_mut())
     }
 
     /// Removes everything of ours.
     pub fn close(mut self) -> Vec<Error> {
         self.apply(&Firewall::default())
     }
+
+    /// Sets the rules by one way and removes those that were set by the other.
+    fn set(&mut self, firewall: &Firewall, kind: Option<Kind>, mut nft: Option<&mut nft::Nft>) -> Vec<Error> {
+        let mut problems = Vec::new();
+        if firewall.mode != Mode::Off && kind.is_none() {
+            problems.push(Error::NoNetfilter);
+        }
+        for table in &TABLES {
+            for v6 in [false, true] {
+                let here = |this| {
+                    let mut wanted = wanted(firewall, table, v6);
+                    if kind != Some(this) {
+                        (wanted.chains, wanted.hooks) = (false, false);
+                        wanted.rules.clear();
+                    }
+                    wanted
+                };
+                let changes = &mut self.changes;
+                bring_to(here(Kind::Legacy), &mut legacy::apply, &mut problems, changes);
+                let apply: &mut Apply<'_> = match &mut nft {
+                    Some(nft) => &mut |wanted| nft.apply(wanted),
+                    None => &mut |wanted| if wanted.is_nothing() { Ok(false) } else { Err(Errno::OPNOTSUPP) },
+                };
+                bring_to(here(Kind::NfTables), apply, &mut problems, changes);
+            }
+        }
+        problems
+    }
 }
 
-/// Sets the rules by one way and removes those that were set by the other.
-fn set(firewall: &Firewall, kind: Option<Kind>, mut nft: Option<&mut nft::Nft>) -> Vec<Error> {
-    let mut problems = Vec::new();
-    if firewall.mode != Mode::Off && kind.is_none() {
-        problems.push(Error::NoNetfilter);
-    }
-    for table in &TABLES {
-        for v6 in [false, true] {
-            let here = |this| {
-                let mut wanted = wanted(firewall, table, v6);
-                if kind != Some(this) {
-                    (wanted.chains, wanted.hooks) = (false, false);
-                    wanted.rules.clear();
-                }
-                wanted
-            };
-            bring_to(here(Kind::Legacy), &mut legacy::apply, &mut problems);
-            let apply: &mut dyn FnMut(&Wanted<'_>) -> Result<(), Errno> = match &mut nft {
-                Some(nft) => &mut |wanted| nft.apply(wanted),
-                None => &mut |wanted| if wanted.is_nothing() { Ok(()) } else { Err(Errno::OPNOTSUPP) },
-            };
-            bring_to(here(Kind::NfTables), apply, &mut problems);
-        }
-    }
-    problems
-}
+/// Brings one table to what is wanted; whether that took a change.
+type Apply<'a> = dyn FnMut(&Wanted<'_>) -> Result<bool, Errno> + 'a;
 
 /// Carries it out, if need be without what needs connections to be tracked.
-fn bring_to(
-    mut wanted: Wanted<'_>,
-    apply: &mut dyn FnMut(&Wanted<'_>) -> Result<(), Errno>,
-    problems: &mut Vec<Error>,
-) {
-    let Err(errno) = apply(&wanted) else { return };
+fn bring_to(mut wanted: Wanted<'_>, apply: &mut Apply<'_>, problems: &mut Vec<Error>, changes: &mut u32) {
+    let errno = match apply(&wanted) {
+        Ok(changed) => return *changes = changes.wrapping_add(changed.into()),
+        Err(errno) => errno,
+    };
     let missing = matches!(errno, Errno::NOENT | Errno::INVAL | Errno::OPNOTSUPP);
     problems.push(refused(&wanted, errno));
     if missing && wanted.without_states() {
         // What is told then is that they are missing.
-        if let Err(errno) = apply(&wanted) {
-            problems.push(refused(&wanted, errno));
+        match apply(&wanted) {
+            Ok(changed) => *changes = changes.wrapping_add(changed.into()),
+            Err(errno) => problems.push(refused(&wanted, errno)),
         }
     }
 }
@@ -120,12 +164,13 @@ fn refused(wanted: &Wanted<'_>, errno: Errno) -> Error {
 }
 
 /// As others on this machine do.
-fn choose(nft: Option<&mut nft::Nft>) -> Option<Kind> {
+fn choose(nft: Option<&mut nft::Nft>) -> Option<(Kind, Why)> {
     let legacy = legacy::in_use();
-    if nft.is_some_and(|nft| !legacy || nft.in_use()) {
-        Some(Kind::NfTables)
-    } else {
-        (legacy || legacy::works()).then_some(Kind::Legacy)
+    match (legacy, nft.map(|nft| nft.in_use())) {
+        (false, Some(true)) => Some((Kind::NfTables, Why::InUse)),
+        (true, Some(true)) | (false, Some(false)) => Some((Kind::NfTables, Why::There)),
+        (true, _) => Some((Kind::Legacy, Why::InUse)),
+        (false, None) => legacy::works().then_some((Kind::Legacy, Why::There)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Plans carried out on a kernel without opinions.
 
 use super::*;
-use crate::layout::{Config, Layout, lay_out};
+use crate::layout::{Config, Layout, Neighbour, lay_out};
 use proptest::prelude::*;
 
 fn nets(texts: &[&str]) -> Vec<IpNet> {
@@ -63,7 +63,7 @@ fn order_of_the_kernel() {
 #[test]
 fn a_prefix_that_turns_around() {
     let one = |throw| {
-        let route = Route { table: 52, net: "10.0.0.0/8".parse().expect("prefix"), throw };
+        let route = Route { table: 52, net: "10.0.0.0/8".parse().expect("prefix"), throw, via: None };
         State { routes: vec![route], ..State::default() }
     };
     let want = ["remove route 10.0.0.0/8 in table 52", "add route around 10.0.0.0/8 in table 52"];
@@ -101,11 +101,16 @@ fn state() -> impl Strategy<Value = State> {
     let some = || proptest::collection::vec(net.clone(), 0..6);
     let layout = prop_oneof![Just(Layout::Auto), Just(Layout::Main), Just(Layout::Policy)];
     let mtu = prop_oneof![Just(1280_u32), Just(1500)];
-    (mtu, any::<bool>(), some(), some(), some(), some(), layout, any::<bool>()).prop_map(
-        |(mtu, up, mut addresses, routes, shut, around, layout, ipv6)| {
+    let neighbour = prop_oneof![Just(Neighbour::Nobody), Just(Neighbour::Mwan3), Just(Neighbour::Ubnt)];
+    let routers = proptest::collection::vec((1_u32..3, Just([192, 0, 2, 1].into())), 0..2);
+    let past = (some(), some(), routers);
+    (mtu, any::<bool>(), some(), some(), some(), past, layout, neighbour, any::<bool>()).prop_map(
+        |(mtu, up, mut addresses, routes, shut, (around, beyond, routers), layout, neighbour, ipv6)| {
             addresses.sort();
             addresses.dedup();
-            lay_out(&Config { mtu, up, addresses, routes, shut, around, layout }, ipv6)
+            let config =
+                Config { mtu, up, addresses, routes, shut, around, beyond, routers, neighbour, layout };
+            lay_out(&config, ipv6)
         },
     )
 }

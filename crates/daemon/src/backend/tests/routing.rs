@@ -157,8 +157,12 @@ fn who_advertises_must_forward() {
         edit(&mut node, |edit| (edit.prefs.no_snat, edit.mask.no_snat) = (true, true));
         assert!(node.health()[0].contains("--snat-subnet-routes"), "{:?}", node.health());
     }
-    node.input(Input::RouterProblems(vec!["a".to_owned(), "b".to_owned()]));
+    let router = |problems: &[&str]| Input::Router {
+        problems: problems.iter().map(|text| (*text).to_owned()).collect(),
+        firewall: "ipt",
+    };
+    node.input(router(&["a", "b"]));
     assert!(node.health().contains(&"a; b".to_owned()), "{:?}", node.health());
-    node.input(Input::RouterProblems(Vec::new()));
+    node.input(router(&[]));
     assert!(!node.health().contains(&"a; b".to_owned()));
 }

@@ -56,7 +56,7 @@ async fn open(listen: &Listen) -> io::Result<(UdpSocket, TcpListener)> {
 
 /// The subnet of an address of this machine, or the address alone.
 fn subnets(ip: IpAddr) -> Vec<IpNet> {
-    let mut nets = State::read().networks();
+    let mut nets = State::read(None).networks();
     nets.retain(|net| net.addr() == ip);
     nets.push(ip.into());
     nets.iter().map(IpNet::trunc).collect()

@@ -15,6 +15,16 @@ impl Rules {
         Vec::new()
     }
 
+    /// None.
+    pub fn name(&self) -> &'static str {
+        ""
+    }
+
+    /// None.
+    pub fn changes(&self) -> u32 {
+        0
+    }
+
     /// Does nothing.
     pub fn close(self) -> Vec<String> {
         Vec::new()

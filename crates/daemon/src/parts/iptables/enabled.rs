@@ -47,6 +47,16 @@ impl Rules {
         texts(problems)
     }
 
+    /// The way to the kernel that is in use, in upstream's words; empty while none is.
+    pub const fn name(&self) -> &'static str {
+        self.netfilter.name()
+    }
+
+    /// How many tables have been changed so far.
+    pub const fn changes(&self) -> u32 {
+        self.netfilter.changes()
+    }
+
     /// Removes them.
     pub fn close(self) -> Vec<String> {
         texts(self.netfilter.close())

@@ -1,5 +1,6 @@
 //! Without feature `osrouter` there is no kernel interface: the node starts and carries nothing through one.
 
+use super::Bind;
 use crate::backend::RouterConfig;
 use engine::lines::batch::Run;
 use std::os::fd::BorrowedFd;
@@ -42,7 +43,27 @@ impl Interface {
     }
 
     /// Cannot be called.
-    pub fn apply(&mut self, _config: &RouterConfig) -> Vec<String> {
+    pub fn port(&self) -> u32 {
+        match *self {}
+    }
+
+    /// Cannot be called.
+    pub fn forwards_own_address(&self) -> bool {
+        match *self {}
+    }
+
+    /// Cannot be called.
+    pub fn firewall(&self) -> &'static str {
+        match *self {}
+    }
+
+    /// Cannot be called.
+    pub fn apply(&mut self, _config: &RouterConfig, _bind: Bind<'_>) -> Vec<String> {
+        match *self {}
+    }
+
+    /// Cannot be called.
+    pub fn mend(&mut self, _bind: Bind<'_>) -> (bool, Vec<String>) {
         match *self {}
     }
 

@@ -72,14 +72,14 @@ fn read(socket: &OwnedFd, v6: bool, table: &str) -> Result<Blob, Errno> {
     Ok(blob)
 }
 
-/// Brings one table to what is `wanted` of ours in it.
-pub(super) fn apply(wanted: &Wanted<'_>) -> Result<(), Errno> {
+/// Brings one table to what is `wanted` of ours in it; whether that took a change.
+pub(super) fn apply(wanted: &Wanted<'_>) -> Result<bool, Errno> {
     let (v6, table) = (wanted.v6, wanted.table.name);
     if wanted.is_nothing() {
         // Asking for a table makes it; one that is not there has nothing of ours.
         let names = std::fs::read_to_string(family(v6).names).unwrap_or_default();
         if !names.lines().any(|name| name == table) {
-            return Ok(());
+            return Ok(false);
         }
     }
     let socket = open(v6)?;
@@ -89,7 +89,7 @@ pub(super) fn apply(wanted: &Wanted<'_>) -> Result<(), Errno> {
         match done {
             Err(Errno::AGAIN) => {}
             // A kernel without x_tables has nothing of ours.
-            Err(Errno::NOPROTOOPT) if wanted.is_nothing() => return Ok(()),
+            Err(Errno::NOPROTOOPT) if wanted.is_nothing() => return Ok(false),
             other => return other,
         }
     }
@@ -97,8 +97,8 @@ pub(super) fn apply(wanted: &Wanted<'_>) -> Result<(), Errno> {
 }
 
 /// Replaces the table `old`, if anything is to change. `AGAIN` when it is not that table any more.
-fn exchange(socket: &OwnedFd, wanted: &Wanted<'_>, old: &Blob) -> Result<(), Errno> {
-    let Some(new) = blob::rebuild(old, wanted)? else { return Ok(()) };
+fn exchange(socket: &OwnedFd, wanted: &Wanted<'_>, old: &Blob) -> Result<bool, Errno> {
+    let Some(new) = blob::rebuild(old, wanted)? else { return Ok(false) };
     let (level, blob) = (family(wanted.v6).level, &new.blob);
     let mut bytes = vec![0; REPLACE];
     put(&mut bytes, 0, wanted.table.name.as_bytes());
@@ -117,8 +117,8 @@ fn exchange(socket: &OwnedFd, wanted: &Wanted<'_>, old: &Blob) -> Result<(), Err
     bytes.extend_from_slice(&blob::counters(&new, &had));
     match socket::add_counters(socket, level, &bytes) {
         // Somebody without the lock has changed the table since; the counters are his now.
-        Err(Errno::INVAL) => Ok(()),
-        other => other,
+        Err(Errno::INVAL) => Ok(true),
+        other => other.map(|()| true),
     }
 }
 

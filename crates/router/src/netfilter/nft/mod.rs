@@ -93,8 +93,8 @@ impl Nft {
         self.netlink.dump(GET_RULE, body(0, ""), &mut |_, _| any = true).is_ok() && any
     }
 
-    /// Brings one table to what is `wanted` of ours in it.
-    pub(super) fn apply(&mut self, wanted: &Wanted<'_>) -> Result<(), Errno> {
+    /// Brings one table to what is `wanted` of ours in it; whether that took a change.
+    pub(super) fn apply(&mut self, wanted: &Wanted<'_>) -> Result<bool, Errno> {
         let there = There::look(&mut self.netlink, wanted)?;
         if wanted.is_nothing() {
             return self.remove(wanted, &there);
@@ -136,9 +136,9 @@ impl Nft {
     }
 
     /// Removes what is ours, and then what we made for it if nobody else uses that.
-    fn remove(&mut self, wanted: &Wanted<'_>, there: &There) -> Result<(), Errno> {
+    fn remove(&mut self, wanted: &Wanted<'_>, there: &There) -> Result<bool, Errno> {
         if there.table.is_none() {
-            return Ok(());
+            return Ok(false);
         }
         let family = family(wanted.v6);
         let mut messages = Vec::new();
@@ -153,7 +153,7 @@ impl Nft {
             let body = with(table(), RULE_CHAIN, &name(chain));
             messages.push(Message { kind: DELETE_RULE, flags: 0, body });
         }
-        self.transact(messages)?;
+        let changed = self.transact(messages)?;
         // One by one, as each may be in use by others: what is stays.
         let made = there.chains.iter().filter(|(_, made)| *made).map(|(chain, _)| chain.as_slice());
         for chain in own.map(|chain| chain.as_bytes()).chain(made) {
@@ -171,7 +171,7 @@ impl Nft {
                 let _ = self.transact(vec![message]);
             }
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// Whether somebody keeps sets or the like in a table.
@@ -186,10 +186,10 @@ impl Nft {
         any
     }
 
-    /// All of it or nothing.
-    fn transact(&mut self, messages: Vec<Message>) -> Result<(), Errno> {
+    /// All of it or nothing; whether there was anything.
+    fn transact(&mut self, messages: Vec<Message>) -> Result<bool, Errno> {
         if messages.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         // The last two bytes, in network order, say whose transaction it is.
         let edge = |kind| Message { kind, flags: 0, body: Body(vec![0, 0, 0, NF_TABLES as u8]) };
@@ -202,7 +202,7 @@ impl Nft {
             outcome = Err(errno);
             false
         })?;
-        outcome
+        outcome.map(|()| true)
     }
 }
 

@@ -1,0 +1,126 @@
+//! The ways out of this machine that are not the tunnel: interface and router of the default route of each family.
+//!
+//! Read from `/proc`, where what one asks for is not changed by policy rules and wider routes of our own.
+
+use super::state::table;
+use nix::net::if_::if_nametoindex;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Where a default route leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uplink {
+    /// The interface.
+    pub name: String,
+    /// The router behind it; `None` on a line that has but one other end.
+    pub router: Option<IpAddr>,
+}
+
+/// The default routes that lead elsewhere than to our own interface.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Uplinks {
+    /// Of IPv4.
+    pub v4: Option<Uplink>,
+    /// Of IPv6.
+    pub v6: Option<Uplink>,
+}
+
+/// `RTF_UP`, and `RTF_REJECT`.
+const UP: u32 = 0x1;
+const REJECT: u32 = 0x200;
+
+impl Uplinks {
+    /// The present ones; `own` is our interface.
+    pub fn read(own: &str) -> Self {
+        let v4 = best(&table("/proc/net/route"), own, &v4_line);
+        Self { v4, v6: best(&table("/proc/net/ipv6_route"), own, &v6_line) }
+    }
+
+    /// The interfaces that packets of IPv4 and of IPv6 leave by: a family without a default route has the other's, where
+    /// its neighbours are if it has any, and without both nothing leaves.
+    pub fn names(&self) -> [&str; 2] {
+        let v4 = self.v4.as_ref().or(self.v6.as_ref());
+        let v6 = self.v6.as_ref().or(self.v4.as_ref());
+        [v4, v6].map(|uplink| uplink.map_or("lo", |uplink| uplink.name.as_str()))
+    }
+
+    /// The routers, with the numbers of the interfaces that they are behind.
+    pub fn routers(&self) -> Vec<(u32, IpAddr)> {
+        let known = [&self.v4, &self.v6].into_iter().flatten();
+        known.filter_map(|uplink| Some((if_nametoindex(&*uplink.name).ok()?, uplink.router?))).collect()
+    }
+}
+
+/// A line of a table of routes: metric, interface, router. `None` if it is no default route that leads somewhere.
+type Line<'a> = (u32, &'a str, Option<IpAddr>);
+
+fn best(table: &str, own: &str, read: &dyn for<'a> Fn(&[&'a str]) -> Option<Line<'a>>) -> Option<Uplink> {
+    let lines = table.lines().filter_map(|line| {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        read(&words).filter(|(_, name, _)| *name != own && *name != "lo")
+    });
+    let (_, name, router) = lines.min_by_key(|(metric, ..)| *metric)?;
+    Some(Uplink { name: name.to_owned(), router })
+}
+
+fn hex(word: Option<&&str>) -> Option<u32> {
+    u32::from_str_radix(word?, 16).ok()
+}
+
+/// Interface, destination, gateway, flags, two counters, metric, mask.
+fn v4_line<'a>(words: &[&'a str]) -> Option<Line<'a>> {
+    let (all, flags, mask) = (hex(words.get(1))?, hex(words.get(3))?, hex(words.get(7))?);
+    // The bytes are as they lie in memory.
+    let router = Ipv4Addr::from(hex(words.get(2))?.to_ne_bytes());
+    let metric = words.get(6)?.parse().ok()?;
+    let leads = all == 0 && mask == 0 && flags & UP != 0 && flags & REJECT == 0;
+    leads.then_some((metric, words.first()?, (!router.is_unspecified()).then_some(router.into())))
+}
+
+/// Destination and source with their lengths, router, metric, two counters, flags, interface.
+fn v6_line<'a>(words: &[&'a str]) -> Option<Line<'a>> {
+    let (metric, flags) = (hex(words.get(5))?, hex(words.get(8))?);
+    let router = Ipv6Addr::from(u128::from_str_radix(words.get(4)?, 16).ok()?);
+    let everything = u128::from_str_radix(words.first()?, 16) == Ok(0) && words.get(1) == Some(&"00");
+    let leads = everything && words.get(3) == Some(&"00") && flags & UP != 0 && flags & REJECT == 0;
+    leads.then_some((metric, words.get(9)?, (!router.is_unspecified()).then_some(router.into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_out_that_is_not_ours() {
+        let v4 = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n\
+                  tailscale0 00000000 00000000 0001 0 0 0 00000080 0 0 0\n\
+                  tailscale0 00000000 00000000 0001 0 0 0 00000000 0 0 0\n\
+                  wan1 00000000 010012AC 0003 0 0 100 00000000 0 0 0\n\
+                  veth 00000000 0100A8C0 0003 0 0 5 00000000 0 0 0\n\
+                  veth 0000A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n";
+        let up = best(v4, "tailscale0", &v4_line).expect("an uplink");
+        let router: IpAddr =
+            if cfg!(target_endian = "little") { [192, 168, 0, 1].into() } else { [1, 0, 168, 192].into() };
+        assert_eq!((up.name.as_str(), up.router), ("veth", Some(router)));
+        let none = "0".repeat(32);
+        let gateway = format!("fd{}1", "0".repeat(29));
+        let v6 = format!(
+            "{none} 00 {none} 00 {none} ffffffff 00000001 00000000 00200200 lo\n\
+             {none} 00 {none} 00 {none} 00000001 00000001 00000000 00000001 tailscale0\n\
+             {none} 01 {none} 00 {none} 00000001 00000001 00000000 00000001 other\n\
+             {none} 00 {none} 00 {gateway} 00000400 00000001 00000000 00000003 veth\n"
+        );
+        let up = best(&v6, "tailscale0", &v6_line).expect("an uplink");
+        assert_eq!((up.name.as_str(), up.router), ("veth", "fd00::1".parse().ok()));
+        for broken in ["", "a b", "x 00000000 zz 0003 0 0 5 00000000"] {
+            assert!(best(broken, "", &v4_line).is_none() && best(broken, "", &v6_line).is_none());
+        }
+    }
+
+    #[test]
+    fn a_family_without_a_way_out_has_the_others() {
+        let uplink = |name: &str| Some(Uplink { name: name.to_owned(), router: None });
+        assert_eq!(Uplinks::default().names(), ["lo", "lo"]);
+        assert_eq!(Uplinks { v4: uplink("a"), v6: None }.names(), ["a", "a"]);
+        assert_eq!(Uplinks { v4: uplink("a"), v6: uplink("b") }.names(), ["a", "b"]);
+    }
+}

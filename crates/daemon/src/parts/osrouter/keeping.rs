@@ -1,0 +1,253 @@
+//! Keeping the TUN interface, its routes and the packet filter as the backend wants them.
+//!
+//! Owns: where routes are put, who has this node's address, how the daemon's own packets stay out of the tunnel, putting
+//! back what others have removed. Leaves out: how the kernel is told (`router`), when to look (`node`).
+
+use super::Bind;
+use super::owner::Owner;
+use super::switches::Switches;
+use crate::backend::RouterConfig;
+use crate::network::Uplinks;
+use crate::parts::iptables;
+use localapi::types::NetfilterMode;
+use router::{Config, Layout, Router, Tun};
+use std::sync::Arc;
+
+/// Says where routes are put: `main`, `policy` or `auto`.
+const LAYOUT: &str = "TS_DEBUG_ROUTE_LAYOUT";
+
+/// Lets the kernel judge by marks where answers would go (protocol reference §8.2).
+const SRC_VALID_MARK: &str = "net/ipv4/conf/all/src_valid_mark";
+
+/// The interface as the run loop has it.
+pub struct Interface {
+    tun: Arc<Tun>,
+    router: Router,
+    rules: iptables::Rules,
+    switches: Switches,
+    mtu: u32,
+    owner: Owner,
+    /// What is wanted, and what followed from it.
+    wanted: Option<Wanted>,
+}
+
+/// What is wanted.
+struct Wanted {
+    config: RouterConfig,
+    uplinks: Uplinks,
+    /// It was applied without a problem.
+    applied: bool,
+}
+
+/// The main table, which every kernel follows, unless an exit node needs more, or somebody says so.
+fn layout(wanted: Option<&str>, config: &RouterConfig) -> Layout {
+    match wanted {
+        Some("auto") => Layout::Auto,
+        Some("policy") => Layout::Policy,
+        Some("main") => Layout::Main,
+        _ if config.leads_out() => Layout::Auto,
+        _ => Layout::Main,
+    }
+}
+
+impl Interface {
+    pub(super) fn new(tun: Arc<Tun>, router: Router, mtu: u32, owner: Owner) -> Self {
+        let (rules, switches) = (iptables::Rules::default(), Switches::default());
+        let mut interface = Self { tun, router, rules, switches, mtu, owner, wanted: None };
+        // Away with what a killed run may have left on an interface that outlived it.
+        for problem in interface.apply(&RouterConfig::default(), &mut |_| {}) {
+            log::warn!("{problem}");
+        }
+        interface
+    }
+
+    /// As the system calls it.
+    pub fn name(&self) -> &str {
+        self.tun.name()
+    }
+
+    /// Whether it can have IPv6.
+    pub const fn has_ipv6(&self) -> bool {
+        self.router.has_ipv6()
+    }
+
+    /// As whom changes are asked of the kernel.
+    pub const fn port(&self) -> u32 {
+        self.router.port()
+    }
+
+    /// Whether even packets for this node itself have to be forwarded.
+    pub fn forwards_own_address(&self) -> bool {
+        self.owner == Owner::RouterOs
+    }
+
+    /// The packet filter in use, in upstream's words; empty: none.
+    pub fn firewall(&self) -> &'static str {
+        self.rules.name()
+    }
+
+    /// Brings addresses, routes and rules to `config`; what does not work is tried again next time, and returned.
+    pub fn apply(&mut self, config: &RouterConfig, bind: Bind<'_>) -> Vec<String> {
+        let needed = config.leads_out() || self.forwards_own_address();
+        let uplinks = if needed { Uplinks::read(self.tun.name()) } else { Uplinks::default() };
+        let same = |wanted: &Wanted| wanted.applied && wanted.config == *config && wanted.uplinks == uplinks;
+        if self.wanted.as_ref().is_some_and(same) {
+            return Vec::new();
+        }
+        let problems = self.bring_to(config, &uplinks, bind);
+        self.wanted = Some(Wanted { config: config.clone(), uplinks, applied: problems.is_empty() });
+        problems
+    }
+
+    /// Looks whether everything is there still and puts back what others have removed, or what could not be set the last
+    /// time. Whether there was something, and the problems.
+    pub fn mend(&mut self, bind: Bind<'_>) -> (bool, Vec<String>) {
+        let changes = |this: &Self| this.router.changes().wrapping_add(this.rules.changes());
+        let before = changes(self);
+        let Some(mut wanted) = self.wanted.take() else { return (false, Vec::new()) };
+        let problems = self.bring_to(&wanted.config, &wanted.uplinks, bind);
+        let changed = changes(self).wrapping_sub(before);
+        if changed != 0 && wanted.applied {
+            log::warn!(
+                "somebody had removed what belongs to {}: put back by {changed} changes of addresses, routes or rules",
+                self.tun.name()
+            );
+        }
+        wanted.applied = problems.is_empty();
+        self.wanted = Some(wanted);
+        (changed != 0, problems)
+    }
+
+    fn bring_to(&mut self, config: &RouterConfig, uplinks: &Uplinks, bind: Bind<'_>) -> Vec<String> {
+        let mut texts = Vec::new();
+        let mut wanted = Config {
+            mtu: self.mtu,
+            up: true,
+            addresses: config.addresses.clone(),
+            routes: config.routes.clone(),
+            shut: config.shut.clone(),
+            around: config.around.clone(),
+            routers: uplinks.routers(),
+            layout: layout(std::env::var(LAYOUT).ok().as_deref(), config),
+            ..Config::default()
+        };
+        let mut firewall = config.firewall.clone();
+        if self.forwards_own_address() {
+            hand_over(&mut wanted, &mut texts);
+            firewall.mode = NetfilterMode::Off;
+        }
+        let leads_out = config.leads_out();
+        if leads_out && wanted.layout == Layout::Auto && self.router.layout().is_none() {
+            // Before everything leads into the tunnel it must be known what keeps our own packets out of it.
+            let routes = config.routes.iter().filter(|net| net.prefix_len() != 0).copied().collect();
+            self.router.apply(&Config { routes, shut: Vec::new(), ..wanted.clone() });
+        }
+        if leads_out && wanted.layout == Layout::Auto && self.router.layout() == Some(Layout::Main) {
+            wanted.layout = Layout::Main;
+        }
+        let main = wanted.layout == Layout::Main;
+        // Those of other interfaces are in the main table themselves.
+        let behind = config.behind.iter().filter(|net| !config.around.iter().any(|near| near.contains(*net)));
+        if main { &mut wanted.beyond } else { &mut wanted.around }.extend(behind);
+        let names = uplinks.names();
+        let mut switches = Vec::new();
+        if leads_out && main {
+            bind(Some(names));
+            let [v4, _] = names;
+            let loose = format!("net/ipv4/conf/{v4}/rp_filter");
+            // It was strict, unless that is our doing; then it has to stay as it is.
+            if self.switches.is_strict(v4) || self.switches.holds(&loose) {
+                switches.push((loose, "2"));
+            }
+        } else if leads_out && firewall.mode == NetfilterMode::On {
+            switches.push((SRC_VALID_MARK.to_owned(), "1"));
+        }
+        let refused = self.switches.want(&switches);
+        if names.iter().any(|name| self.switches.is_strict(name)) && leads_out {
+            texts.extend(refused.iter().map(|text| {
+                format!("{text}; answers of peers are dropped while an exit node is in use: let it be set, or switch rp_filter off")
+            }));
+        }
+        texts.extend(self.router.apply(&wanted).iter().map(ToString::to_string));
+        if !(leads_out && main) {
+            bind(None);
+        }
+        let config =
+            RouterConfig { firewall, addresses: config.addresses.clone(), ..RouterConfig::default() };
+        texts.extend(self.rules.apply(self.tun.name(), self.router.has_ipv6(), &config));
+        texts
+    }
+
+    /// Removes what was set.
+    pub fn close(mut self) {
+        let name = self.tun.name();
+        let mut problems = self.rules.close();
+        problems.extend(self.router.close().iter().map(ToString::to_string));
+        problems.extend(self.switches.want(&[]));
+        for problem in problems {
+            log::warn!("{name}: {problem}");
+        }
+    }
+}
+
+/// The addresses of this node go to the router in front instead of the interface, as far as there is one.
+fn hand_over(wanted: &mut Config, texts: &mut Vec<String>) {
+    for address in std::mem::take(&mut wanted.addresses) {
+        let v4 = address.addr().is_ipv4();
+        if wanted.routers.iter().any(|(_, router)| router.is_ipv4() == v4) {
+            wanted.beyond.push(address);
+            continue;
+        }
+        wanted.addresses.push(address);
+        if v4 {
+            texts.push(format!(
+                "{}=routeros: there is no default route by which {} could be handed to the router; give the veth a gateway",
+                Owner::VARIABLE,
+                address.addr()
+            ));
+        } else {
+            log::info!("without a default route of IPv6 this machine keeps {} itself", address.addr());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ipnet::IpNet;
+
+    #[test]
+    fn where_routes_are_put() {
+        let plain = RouterConfig::default();
+        let out = RouterConfig { routes: vec!["::/0".parse().expect("net")], ..RouterConfig::default() };
+        for (text, layouts) in [
+            ("", [Layout::Main, Layout::Auto]),
+            ("x", [Layout::Main, Layout::Auto]),
+            ("main", [Layout::Main; 2]),
+            ("policy", [Layout::Policy; 2]),
+            ("auto", [Layout::Auto; 2]),
+        ] {
+            assert_eq!([&plain, &out].map(|config| layout(Some(text), config)), layouts, "{text}");
+        }
+        assert_eq!(layout(None, &out), Layout::Auto);
+    }
+
+    #[test]
+    fn addresses_are_handed_to_a_router_that_is_there() {
+        let nets = |texts: &[&str]| texts.iter().map(|net| net.parse().expect("net")).collect::<Vec<IpNet>>();
+        let own = nets(&["100.64.0.7/32", "fd7a:115c:a1e0::7/128"]);
+        let mut wanted = Config {
+            addresses: own.clone(),
+            routers: vec![(3, "172.18.0.1".parse().expect("address"))],
+            ..Config::default()
+        };
+        let mut texts = Vec::new();
+        hand_over(&mut wanted, &mut texts);
+        assert_eq!((&wanted.addresses[..], &wanted.beyond[..]), (&own[1..], &own[..1]));
+        assert!(texts.is_empty());
+        let mut lonely = Config { addresses: own.clone(), ..Config::default() };
+        hand_over(&mut lonely, &mut texts);
+        assert_eq!(lonely.addresses, own);
+        assert!(texts.len() == 1 && texts[0].contains("100.64.0.7"), "{texts:?}");
+    }
+}
