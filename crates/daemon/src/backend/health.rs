@@ -23,7 +23,26 @@ impl Backend {
         let home = self.region_code(self.home);
         let forwarding = self.not_forwarding.clone().filter(|_| active);
         let unmasked = advertiseexitnode::problem(prefs).filter(|_| active);
-        let judged: [(Warnable, bool, String); 7] = [
+        let (update, security) =
+            self.newer().map_or(
+                (None, None),
+                |(urgent, text)| {
+                    if urgent { (None, Some(text)) } else { (Some(text), None) }
+                },
+            );
+        let judged: [(Warnable, bool, String); 11] = [
+            (Warnable::UpdateAvailable, update.is_some(), update.unwrap_or_default()),
+            (Warnable::SecurityUpdateAvailable, security.is_some(), security.unwrap_or_default()),
+            (
+                Warnable::NetworkStatus,
+                self.network_down && !down,
+                "This machine has no network: no interface that is up has an address. Check its cable, Wi-Fi or veth.".to_owned(),
+            ),
+            (
+                Warnable::NoUdp4Bind,
+                self.no_udp4 && active,
+                "There is no UDP socket for IPv4, so peers are reached by relays only. The log has the reason.".to_owned(),
+            ),
             (Warnable::IpForwardingOff, forwarding.is_some(), forwarding.unwrap_or_default()),
             (Warnable::NoSnatExitNode, unmasked.is_some(), unmasked.unwrap_or_default().to_owned()),
             (Warnable::WantRunningFalse, down, "Tailscale is stopped.".to_owned()),
@@ -74,6 +93,20 @@ impl Backend {
             Some(text) => self.health.set(what, text, now.mono, now.wall),
             None => self.health.clear(what),
         }
+    }
+
+    /// Whether the newer version that control knows of is urgent, and what to say of it.
+    fn newer(&self) -> Option<(bool, String)> {
+        let version = self.netmap()?.client_version.as_ref()?;
+        let wanted = self.prefs().auto_update.check && !version.running_latest;
+        let latest = Some(&*version.latest_version).filter(|latest| wanted && !latest.is_empty())?;
+        let urgent = version.urgent_security_update;
+        let what = if urgent { "A security update" } else { "An update" };
+        let own = crate::version::SHORT;
+        Some((
+            urgent,
+            format!("{what} from version {own} to {latest} is available: replace the image or the program."),
+        ))
     }
 
     /// Tells the bus when what is visible has changed.

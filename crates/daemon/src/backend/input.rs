@@ -53,6 +53,8 @@ pub enum Input {
     PortMapping(portmapper::Mapping),
     /// The other interfaces of this machine have these addresses now, with the lengths of their prefixes.
     Interfaces(Vec<IpNet>),
+    /// Whether there is a UDP socket of IPv4.
+    Udp4(bool),
     /// What keeps this machine from forwarding packets, if anything.
     Forwarding(Option<String>),
     /// What DNS has found.

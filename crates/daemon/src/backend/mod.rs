@@ -110,6 +110,10 @@ pub struct Backend {
     suggested: String,
     /// Addresses of the other interfaces of this machine.
     interfaces: Vec<netmap::IpNet>,
+    /// No interface is up.
+    network_down: bool,
+    /// There is no UDP socket of IPv4.
+    no_udp4: bool,
     /// What keeps this machine from forwarding packets.
     not_forwarding: Option<String>,
     /// Where our PeerAPI listens.
@@ -178,6 +182,8 @@ impl Backend {
             looked: report::Looked::default(),
             suggested: String::new(),
             interfaces: Vec::new(),
+            network_down: false,
+            no_udp4: false,
             not_forwarding: None,
             peerapi: Vec::new(),
             live_peers: 0,
@@ -216,7 +222,14 @@ impl Backend {
             }
             Input::Looked(report) => self.looked(&report),
             Input::PortMapping(mapping) => self.port_mapping_changed(mapping),
-            Input::Interfaces(addresses) => self.interfaces_changed(addresses),
+            Input::Interfaces(addresses) => {
+                self.interfaces_changed(addresses);
+                self.judge_health(now);
+            }
+            Input::Udp4(there) => {
+                self.no_udp4 = !there;
+                self.judge_health(now);
+            }
             Input::Forwarding(problem) => {
                 self.not_forwarding = problem;
                 self.report();

@@ -184,6 +184,7 @@ impl Backend {
 
     /// The interfaces of this machine have other addresses now: with their prefix lengths, without the tunnel's.
     pub(super) fn interfaces_changed(&mut self, interfaces: Vec<IpNet>) {
+        self.network_down = interfaces.is_empty();
         self.interfaces = interfaces;
         if !advertiseexitnode::networks(self.prefs()).is_empty() {
             self.effects.push_back(Effect::Configure);

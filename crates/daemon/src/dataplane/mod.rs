@@ -434,6 +434,11 @@ impl Dataplane {
         self.look_anew();
     }
 
+    /// Whether peers can be reached by UDP over IPv4.
+    pub fn has_udp4(&self) -> bool {
+        self.sockets.borrow().families().0
+    }
+
     /// Has the sockets there are leave by what `dial::set_uplinks` says now.
     pub fn mark_sockets(&self) {
         self.sockets.borrow().mark();

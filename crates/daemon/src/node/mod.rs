@@ -334,7 +334,7 @@ impl Node {
                 self.network_changed();
             }
             if self.mending.is_time(self.shared.now().mono) {
-                self.mend();
+                self.mend().await;
             }
             let due = self.next_timeout();
             tokio::select! {
@@ -477,11 +477,17 @@ impl Node {
             Effect::Router => {
                 let mut config = shared.backend.borrow().router_config();
                 config.firewall.port = shared.plane.port();
-                self.with_interface(&mut |interface, bind| interface.apply(&config, bind));
+                if let Some(input) =
+                    self.with_interface(&mut |interface, bind| interface.apply(&config, bind))
+                {
+                    shared.backend.borrow_mut().handle(input, &self.store, shared.now());
+                }
                 if let Some(interface) = &self.interface {
                     // Now that the addresses are there, unless another machine has them.
-                    let own = if interface.forwards_own_address() { &[][..] } else { &config.addresses };
-                    let own: Vec<_> = own.iter().map(netmap::IpNet::addr).filter(|ip| ip.is_ipv4() || interface.has_ipv6()).collect();
+                    let all = config.addresses.as_slice();
+                    let own: &[_] = if interface.forwards_own_address() { &[] } else { all };
+                    let own = own.iter().map(netmap::IpNet::addr);
+                    let own: Vec<_> = own.filter(|ip| ip.is_ipv4() || interface.has_ipv6()).collect();
                     let input = Input::PeerApi(self.peerapi.apply(&shared, &own, interface.name()));
                     shared.backend.borrow_mut().handle(input, &self.store, shared.now());
                 }
@@ -490,13 +496,17 @@ impl Node {
             Effect::Dns => shared.dns.apply(&shared.backend.borrow(), shared.now()),
             Effect::SyncPeers(peers) => self.sync_peers(peers).await,
             Effect::Relays => {
-                let backend = shared.backend.borrow();
-                let config = backend.relay_config();
-                shared.plane.relays(&config);
-                if let Some(port_mapper) = &mut self.port_mapper {
-                    let port = if config.paused || !config.udp { 0 } else { shared.plane.port() };
-                    port_mapper.want(port, config.upnp);
+                {
+                    let backend = shared.backend.borrow();
+                    let config = backend.relay_config();
+                    shared.plane.relays(&config);
+                    if let Some(port_mapper) = &mut self.port_mapper {
+                        let port = if config.paused || !config.udp { 0 } else { shared.plane.port() };
+                        port_mapper.want(port, config.upnp);
+                    }
                 }
+                let input = Input::Udp4(shared.plane.has_udp4());
+                shared.backend.borrow_mut().handle(input, &self.store, shared.now());
             }
             Effect::Look => shared.plane.look(),
             Effect::PortMapping(at) => shared.plane.set_port_mapping(at.map(std::net::SocketAddr::V4)),
@@ -509,10 +519,13 @@ impl Node {
         }
     }
 
-    /// Has the interface do something, and tells the backend how it went.
-    fn with_interface(&mut self, work: &mut dyn FnMut(&mut Interface, Bind<'_>) -> Vec<String>) {
+    /// Has the interface do something; what the backend is to know of it.
+    fn with_interface(
+        &mut self,
+        work: &mut dyn FnMut(&mut Interface, Bind<'_>) -> Vec<String>,
+    ) -> Option<Input> {
         let shared = self.shared.clone();
-        let Some(interface) = &mut self.interface else { return };
+        let interface = self.interface.as_mut()?;
         let mut rebound = false;
         let problems = work(interface, &mut |names| {
             if dial::set_uplinks(names) {
@@ -525,25 +538,27 @@ impl Node {
             problems.iter().for_each(|problem| log::error!("{problem}"));
             self.problems.clone_from(&problems);
         }
-        let input = Input::Router { problems, firewall };
-        shared.backend.borrow_mut().handle(input, &self.store, shared.now());
         if rebound {
             // What is connected already would be led another way now.
             shared.plane.close_relays();
             shared.plane.relays(&shared.backend.borrow().relay_config());
             self.network_changed();
         }
+        Some(Input::Router { problems, firewall })
     }
 
     /// Puts back what others have removed.
-    fn mend(&mut self) {
+    async fn mend(&mut self) {
         let mut found = false;
-        self.with_interface(&mut |interface, bind| {
+        let input = self.with_interface(&mut |interface, bind| {
             let (changed, problems) = interface.mend(bind);
             found = changed;
             problems
         });
         self.mending.looked(self.shared.now().mono, found);
+        if let Some(input) = input {
+            self.take(input).await;
+        }
     }
 
     async fn sync_peers(&mut self, peers: PeerSet) {

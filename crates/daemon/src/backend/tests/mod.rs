@@ -248,6 +248,7 @@ fn news(notify: &Notify) -> Vec<String> {
     if !notify.user_profiles.is_empty() {
         told.push(format!("> users {:?}", notify.user_profiles.keys().collect::<Vec<_>>()));
     }
+    told.extend(notify.suggested_exit_node.as_ref().map(|id| format!("> suggests {id:?}")));
     told.extend(notify.browse_to_url.as_ref().map(|url| format!("> url {url}")));
     told.extend(
         notify

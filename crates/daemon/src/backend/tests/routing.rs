@@ -166,3 +166,45 @@ fn who_advertises_must_forward() {
     node.input(router(&[]));
     assert!(!node.health().contains(&"a; b".to_owned()));
 }
+
+#[test]
+fn the_bus_hears_whom_to_use_and_control_how_packets_are_filtered() {
+    let mut node = Fixture::running();
+    if useexitnode::FEATURE.is_some() {
+        let told = put(&mut node, router(2, &["0.0.0.0/0", "::/0"]));
+        assert!(told.contains(&"> suggests \"n2TEST\"".to_owned()), "{told:?}");
+        let told = put(&mut node, router(3, &["0.0.0.0/0", "::/0"]));
+        assert!(!told.iter().any(|word| word.contains("suggests")), "the first is as good: {told:?}");
+        let patch = ::netmap::PeerPatch { id: NodeId(2), online: Some(false), ..Default::default() };
+        let told = node.map(delta(Delta { patches: vec![patch], ..Delta::default() }), &[]);
+        assert!(told.contains(&"> suggests \"n3TEST\"".to_owned()), "{told:?}");
+    }
+    let mut told = |firewall| {
+        let input = Input::Router { problems: Vec::new(), firewall };
+        node.backend.handle(input, &node.store, node.now);
+        let mut mode = None;
+        while let Some(effect) = node.backend.poll_effect() {
+            if let Effect::Control(Told::Report(report)) = effect {
+                mode = report.hostinfo.net_info.as_ref().map(|info| info.firewall_mode.clone());
+            }
+        }
+        mode
+    };
+    assert_eq!(told("ipt-inuse").as_deref(), Some("ipt-inuse"));
+    assert_eq!(told("ipt-inuse"), None, "once");
+    assert_eq!(told("").as_deref(), Some(""));
+}
+
+#[test]
+fn a_machine_without_network_or_udp_says_so() {
+    let mut node = Fixture::running();
+    node.input(Input::Udp4(false));
+    assert!(node.health().iter().any(|text| text.contains("no UDP socket")), "{:?}", node.health());
+    node.input(Input::Interfaces(Vec::new()));
+    node.pass(6);
+    assert!(node.health().iter().any(|text| text.contains("no network")), "{:?}", node.health());
+    assert!(!node.health().iter().any(|text| text.contains("no UDP socket")), "the cause hides its effect");
+    node.input(Input::Interfaces(nets(&["192.168.7.2/24"])));
+    node.input(Input::Udp4(true));
+    assert_eq!(node.health(), [""; 0]);
+}

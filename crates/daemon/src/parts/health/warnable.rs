@@ -40,6 +40,8 @@ pub enum Warnable {
     ControlUnreachable,
     /// No interface is up.
     NetworkStatus,
+    /// There is no UDP socket of IPv4.
+    NoUdp4Bind,
     /// Control has not been reached for long.
     NotInMapPoll,
     /// The map stream is silent.
@@ -66,6 +68,8 @@ pub enum Warnable {
     NoSnatExitNode,
     /// A newer version exists.
     UpdateAvailable,
+    /// A newer version exists that mends a security problem.
+    SecurityUpdateAvailable,
 }
 
 /// The fixed facts of a [`Warnable`].
@@ -120,6 +124,9 @@ impl Warnable {
                 spec!("control-unreachable", "Coordination server unreachable", Medium, true, OFFLINE, 0)
             }
             Self::NetworkStatus => spec!("network-status", "Network down", Medium, true, DOWN, 5),
+            Self::NoUdp4Bind => {
+                spec!("no-udp4-bind", "NAT traversal setup failure", Medium, true, OFFLINE, 0)
+            }
             Self::NotInMapPoll => spec!("not-in-map-poll", "Out of sync", Medium, false, OFFLINE, 480),
             Self::MapResponseTimeout => {
                 spec!("mapresponse-timeout", "Network map response timeout", Medium, false, OFFLINE, 0)
@@ -149,6 +156,9 @@ impl Warnable {
                 spec!("nosnat-with-advertised-exit-node", "Exit node without SNAT", Medium, false, DOWN, 0)
             }
             Self::UpdateAvailable => spec!("update-available", "Update available", Low, false, DOWN, 0),
+            Self::SecurityUpdateAvailable => {
+                spec!("security-update-available", "Security update available", Medium, false, DOWN, 0)
+            }
         }
     }
 }
@@ -170,4 +180,36 @@ pub struct Unhealthy {
     pub depends_on: Vec<&'static str>,
     /// The node may be cut off because of it.
     pub impacts_connectivity: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    /// This file and the page for users, which are to name the same codes.
+    const SOURCE: &str = include_str!("warnable.rs");
+    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/troubleshooting.md");
+
+    /// The codes in quotation marks that follow `before`, and end with `after`.
+    fn quoted<'a>(text: &'a str, before: &str, after: &str) -> Vec<&'a str> {
+        let rest = text.split(before).skip(1);
+        rest.filter_map(|rest| rest.split_once(after)).map(|(code, _)| code).collect()
+    }
+
+    #[test]
+    fn every_code_has_a_row_in_the_docs() {
+        let page = std::fs::read_to_string(PAGE).expect("docs/troubleshooting.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+        let told: Vec<&str> = rows
+            .flat_map(|cell| cell.split('`').filter(|code| code.contains('-') || *code == "router"))
+            .collect();
+        let source = SOURCE.split("#[cfg(test)]").next().unwrap_or_default();
+        let mut known = quoted(source, "spec!(\"", "\"");
+        assert!(known.len() > 15, "{known:?}");
+        known.push("control-health.…");
+        for code in &known {
+            assert!(told.contains(code), "{code} has no row");
+        }
+        for code in &told {
+            assert!(known.contains(code), "{code} is told and never shown");
+        }
+    }
 }
