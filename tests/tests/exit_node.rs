@@ -209,7 +209,7 @@ fn nothing_leaks_while_the_exit_node_is_gone() {
         let mut user = node(lab, &headscale, "user", Flavour::Ours)?;
         user.wait_peer(&carrier)?;
         let world = lab.host("world")?;
-        let world = World::new(&world, &[&carrier.host, &user.host])?;
+        let world = World::new(&world, &[&carrier.host, &user.host], &[])?;
         // The sniffer sees what leaves when nothing holds it.
         let capture = Capture::new(&user.host)?;
         world.sees(&user.host, Some(&user.host))?;
