@@ -323,6 +323,7 @@ fn help_and_mistakes() {
               switch     Switch to a different account
               netcheck   Print what the network lets through and how far the relays are
               ip         Show Tailscale addresses
+              dns        Show how names are resolved, and ask for one
               status     Show the state of the node and its connections
               metrics    Print what the daemon counts, for Prometheus
               ping       Ping a node inside the tailnet and see the way it takes
@@ -438,6 +439,7 @@ fn help_and_mistakes() {
               switch     Switch to a different account
               netcheck   Print what the network lets through and how far the relays are
               ip         Show Tailscale addresses
+              dns        Show how names are resolved, and ask for one
               status     Show the state of the node and its connections
               metrics    Print what the daemon counts, for Prometheus
               ping       Ping a node inside the tailnet and see the way it takes

@@ -6,10 +6,11 @@
 use anyhow::{Context, Result, ensure};
 
 /// Licences from the cheapest on.
-const ORDER: [&str; 9] = [
+const ORDER: [&str; 10] = [
     "Apache-2.0",
     "MIT",
     "ISC",
+    "0BSD",
     "Zlib",
     "BSD-2-Clause",
     "BSD-3-Clause",

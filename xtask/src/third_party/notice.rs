@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// The first words of each licence whose text names its owner.
-const BEGINS: [(&str, &str); 6] = [
+const BEGINS: [(&str, &str); 7] = [
     ("MIT", "Permission is hereby granted, free of charge"),
     ("ISC", "Permission to use, copy, modify, and"),
+    ("0BSD", "Permission to use, copy, modify, and"),
     ("BSD-2-Clause", "Redistribution and use in source and binary forms"),
     ("BSD-3-Clause", "Redistribution and use in source and binary forms"),
     ("Zlib", "This software is provided 'as-is'"),

@@ -9,6 +9,7 @@ mod endpoints;
 mod looks;
 mod port;
 mod raw;
+mod relays;
 mod serve;
 mod sockets;
 #[cfg(test)]
@@ -19,7 +20,7 @@ mod udp;
 pub use endpoints::Found;
 pub use thread::two_threads;
 
-use crate::backend::{PeerView, RelayConfig};
+use crate::backend::PeerView;
 use crate::clock::Clock;
 use crate::parts::listenrawdisco::RawDisco;
 use crate::parts::netstack::{self, Services};
@@ -30,10 +31,11 @@ use engine::lines::{Limits, Path, demux};
 use engine::time::Mono;
 use engine::wireguard::Source;
 use engine::{DiscoPong, Engine, Output, PeerConfig, PingOutcome, PingRequest, SelfConfig};
-use keys::{DiscoPrivate, NodePublic};
+use keys::DiscoPrivate;
 use localapi::types::Time;
 use netmap::{DerpMap, Map, NodeId, RegionId};
 use rand_core::RngCore as _;
+use relays::RelaySink;
 use sockets::Sockets;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -111,37 +113,6 @@ pub struct Dataplane {
     busy: Cell<bool>,
     /// The engine's next timeout as the run loop was told last.
     due: Cell<Option<Mono>>,
-}
-
-/// Hands what relays deliver to the dataplane, which holds the relays itself.
-struct RelaySink(std::rc::Weak<Dataplane>);
-
-impl derp::Sink for RelaySink {
-    fn packet(&self, region: RegionId, src: &NodePublic, payload: &[u8]) {
-        if let Some(plane) = self.0.upgrade() {
-            let from = Source::Derp { region: region.0, peer: *src };
-            plane.engine.borrow_mut().handle_datagram(from, payload, plane.clock.mono());
-        }
-    }
-
-    fn flush(&self) {
-        if let Some(plane) = self.0.upgrade() {
-            plane.pump();
-        }
-    }
-
-    fn event(&self, event: derp::Event) {
-        if let Some(plane) = self.0.upgrade() {
-            match &event {
-                derp::Event::FrameAt { region } => plane.looks.heard_relay(*region, plane.clock.mono()),
-                derp::Event::Disconnected { home: true, error, .. } if !error.is_empty() => {
-                    plane.looks.home_lost(plane.clock.mono());
-                }
-                _ => {}
-            }
-            plane.tell(News::Relay(event));
-        }
-    }
 }
 
 impl Dataplane {
@@ -444,39 +415,6 @@ impl Dataplane {
         self.sockets.borrow().mark();
     }
 
-    /// Connects to the relays as configured.
-    pub fn relays(&self, config: &RelayConfig<'_>) {
-        self.rebind(if config.random_port { 0 } else { self.wanted_port.0 });
-        self.set_looks(config.home, config.udp, config.paused);
-        // The map is shared with the connections, so it is copied only when it has changed.
-        if **self.map.borrow() != *config.map {
-            *self.map.borrow_mut() = Rc::new(config.map.clone());
-        }
-        let map = self.map.borrow().clone();
-        if let Some(pool) = &*self.pool.borrow() {
-            pool.apply(derp::Config {
-                key: config.key.clone(),
-                map,
-                home: config.home,
-                paused: config.paused,
-            });
-        }
-    }
-
-    /// Has every relay prove that it is still there; one that is not is connected anew.
-    pub fn check_relays(&self) {
-        if let Some(pool) = &*self.pool.borrow() {
-            pool.check();
-        }
-    }
-
-    /// Closes the connections to all relays. Home comes back with the next [`Self::relays`].
-    pub fn close_relays(&self) {
-        if let Some(pool) = &*self.pool.borrow() {
-            pool.close_all();
-        }
-    }
-
     /// Dropped packets by reason, those that happened.
     pub fn drops(&self) -> Vec<(&'static str, u32)> {
         let engine = self.engine.borrow();
@@ -490,11 +428,6 @@ impl Dataplane {
         ];
         let relays = relays.map(|(text, count)| (text, u32::try_from(count).unwrap_or(u32::MAX)));
         counts.chain(relays).filter(|(_, count)| *count > 0).collect()
-    }
-
-    /// How many relays are connected.
-    pub fn connected_relays(&self) -> usize {
-        self.pool.borrow().as_ref().map_or(0, |pool| pool.stats().connected.len())
     }
 
     /// What the engine knows of a peer.

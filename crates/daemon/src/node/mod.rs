@@ -4,21 +4,22 @@
 //! Leaves out: deciding (`backend`), packets (`dataplane`), answering the LocalAPI (`api`).
 
 mod control;
+mod kernel;
 mod mending;
 
 use crate::api::Api;
 use crate::backend::HostFacts;
-use crate::backend::{Backend, Command, Effect, Input, Moment, PeerSet, Reply, Setup};
+use crate::backend::{Backend, Command, Effect, Input, Moment, Reply, Setup};
 use crate::clock::Clock;
 use crate::config;
 use crate::dataplane::{self, Dataplane, News, Ways};
 use crate::flags::{Flags, StatePlace};
 use crate::network::{self, Heard, Monitor};
 use crate::parts::dns::{self, Dns};
-use crate::parts::osrouter::{Bind, Interface, Packets};
+use crate::parts::osrouter::{Interface, Packets};
 use crate::parts::peerapiserver::PeerApi;
 use crate::parts::portmapper::PortMapper;
-use crate::parts::{advertiseroutes, ipnbus, netstack, unixsocketidentity};
+use crate::parts::{ipnbus, netstack, unixsocketidentity};
 use crate::state::{DirLock, Store, StoreError};
 use anyhow::{Context as _, Result};
 use control::ControlTask;
@@ -42,9 +43,6 @@ const GOODBYE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// The same when control was not to be reached before.
 const GOODBYE_IN_VAIN: std::time::Duration = std::time::Duration::from_millis(700);
-
-/// Peers given to the engine before others have their turn.
-const PEERS_A_TURN: usize = 64;
 
 /// What the run loop shares with the LocalAPI, all on one thread. The LocalAPI only reads it; what it wants
 /// changed goes through `inputs`.
@@ -474,25 +472,7 @@ impl Node {
                 let config = shared.backend.borrow().self_config();
                 shared.plane.configure(config);
             }
-            Effect::Router => {
-                let mut config = shared.backend.borrow().router_config();
-                config.firewall.port = shared.plane.port();
-                if let Some(input) =
-                    self.with_interface(&mut |interface, bind| interface.apply(&config, bind))
-                {
-                    shared.backend.borrow_mut().handle(input, &self.store, shared.now());
-                }
-                if let Some(interface) = &self.interface {
-                    // Now that the addresses are there, unless another machine has them.
-                    let all = config.addresses.as_slice();
-                    let own: &[_] = if interface.forwards_own_address() { &[] } else { all };
-                    let own = own.iter().map(netmap::IpNet::addr);
-                    let own: Vec<_> = own.filter(|ip| ip.is_ipv4() || interface.has_ipv6()).collect();
-                    let input = Input::PeerApi(self.peerapi.apply(&shared, &own, interface.name()));
-                    shared.backend.borrow_mut().handle(input, &self.store, shared.now());
-                }
-                self.look_at_forwarding();
-            }
+            Effect::Router => self.set_up_kernel(),
             Effect::Dns => shared.dns.apply(&shared.backend.borrow(), shared.now()),
             Effect::SyncPeers(peers) => self.sync_peers(peers).await,
             Effect::Relays => {
@@ -516,88 +496,6 @@ impl Node {
                 }
                 publish(&shared, *notify);
             }
-        }
-    }
-
-    /// Has the interface do something; what the backend is to know of it.
-    fn with_interface(
-        &mut self,
-        work: &mut dyn FnMut(&mut Interface, Bind<'_>) -> Vec<String>,
-    ) -> Option<Input> {
-        let shared = self.shared.clone();
-        let interface = self.interface.as_mut()?;
-        let mut rebound = false;
-        let problems = work(interface, &mut |names| {
-            if dial::set_uplinks(names) {
-                rebound = true;
-                shared.plane.mark_sockets();
-            }
-        });
-        let firewall = interface.firewall();
-        if problems != self.problems {
-            problems.iter().for_each(|problem| log::error!("{problem}"));
-            self.problems.clone_from(&problems);
-        }
-        if rebound {
-            // What is connected already would be led another way now.
-            shared.plane.close_relays();
-            shared.plane.relays(&shared.backend.borrow().relay_config());
-            self.network_changed();
-        }
-        Some(Input::Router { problems, firewall })
-    }
-
-    /// Puts back what others have removed.
-    async fn mend(&mut self) {
-        let mut found = false;
-        let input = self.with_interface(&mut |interface, bind| {
-            let (changed, problems) = interface.mend(bind);
-            found = changed;
-            problems
-        });
-        self.mending.looked(self.shared.now().mono, found);
-        if let Some(input) = input {
-            self.take(input).await;
-        }
-    }
-
-    async fn sync_peers(&mut self, peers: PeerSet) {
-        let shared = self.shared.clone();
-        let now = shared.now();
-        let ids: Vec<netmap::NodeId> = match peers {
-            PeerSet::All => {
-                let backend = shared.backend.borrow();
-                shared.plane.retain_peers(&|id| backend.peer_config(id, now).is_some());
-                backend.netmap().map(|map| map.peers().map(|peer| peer.id).collect()).unwrap_or_default()
-            }
-            PeerSet::Some(ids) => ids.into_iter().collect(),
-        };
-        for (n, id) in ids.into_iter().enumerate() {
-            if n % PEERS_A_TURN == PEERS_A_TURN - 1 {
-                // The packet thread takes them while there are few: what waits for it is kept twice.
-                shared.plane.pump();
-                tokio::task::yield_now().await;
-            }
-            let config = shared.backend.borrow().peer_config(id, now);
-            match config {
-                Some(config) => shared.plane.set_peer(config),
-                None => shared.plane.remove_peer(id),
-            }
-        }
-        shared.plane.commit();
-    }
-
-    /// Whether what is advertised can be forwarded.
-    fn look_at_forwarding(&mut self) {
-        let shared = &self.shared;
-        let mut routes = shared.backend.borrow().advertised();
-        if self.interface.as_ref().is_some_and(Interface::forwards_own_address) {
-            routes.extend(shared.backend.borrow().router_config().addresses);
-        }
-        let problem = self.interface.as_ref().and_then(|_| advertiseroutes::forwarding_problem(&routes));
-        if problem != self.not_forwarding {
-            self.not_forwarding.clone_from(&problem);
-            shared.backend.borrow_mut().handle(Input::Forwarding(problem), &self.store, shared.now());
         }
     }
 
