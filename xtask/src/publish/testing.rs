@@ -25,6 +25,11 @@ pub(super) struct Registry {
 impl Registry {
     /// Starts one; `locked` asks for user and password.
     pub(super) fn start(locked: bool) -> Self {
+        // Between our asking for a free port and its listening there, somebody else may have got the port.
+        (0..5).find_map(|_| Self::try_start(locked)).expect("docker-registry listens")
+    }
+
+    fn try_start(locked: bool) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let path = |name: &str| dir.path().join(name);
@@ -45,12 +50,15 @@ impl Registry {
         command.arg("serve").arg(path("config.yml")).env_remove("OTEL_TRACES_EXPORTER");
         let process = Process::spawn(command, "docker-registry", &path("log")).unwrap();
         let mut registry = Self { port, dir, process };
-        lab::until("docker-registry", Duration::from_secs(20), || {
-            anyhow::ensure!(registry.process.running(), "docker-registry ended: {}", registry.log());
-            Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok())
-        })
-        .unwrap();
-        registry
+        let listens = lab::until("docker-registry", Duration::from_secs(20), || {
+            if !registry.process.running() {
+                let log = registry.log();
+                assert!(log.contains("address already in use"), "docker-registry ended: {log}");
+                return Ok(Some(false));
+            }
+            Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok().then_some(true))
+        });
+        listens.unwrap().then_some(registry)
     }
 
     fn log(&self) -> String {
