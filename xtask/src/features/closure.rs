@@ -102,6 +102,28 @@ impl Graph {
         Ok(closure)
     }
 
+    /// What a build of `request` is made of: [`Self::close`], and where that carries no packets, what does.
+    ///
+    /// # Errors
+    /// Those of [`Self::close`].
+    pub(crate) fn buildable(&self, request: &Request) -> Result<Closure> {
+        let closure = self.close(request)?;
+        let carrier = self.one_of.iter().find(|one| !self.is_planned(one));
+        let Some(carrier) = carrier.filter(|_| self.carries_nothing(&closure).is_some()) else {
+            return Ok(closure);
+        };
+        let mut with = request.clone();
+        with.names.push(carrier.clone());
+        // It may be what somebody wants left out; then the refusal stands.
+        let Ok(mut with) = self.close(&with) else { return Ok(closure) };
+        let added =
+            with.reasons.iter_mut().find(|reason| reason.feature == *carrier && reason.needed_by.is_none());
+        if let Some(reason) = added {
+            "nothing else in this choice carries packets".clone_into(&mut reason.why);
+        }
+        Ok(with)
+    }
+
     /// Goes along all edges from `roots`, notes each, and gives what was reached.
     fn follow(&self, roots: Vec<Reason>, reasons: &mut Vec<Reason>) -> BTreeSet<String> {
         let mut known = BTreeSet::new();

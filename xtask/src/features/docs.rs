@@ -76,8 +76,8 @@ pub(super) fn page(graph: &Graph, bytes: &BTreeMap<String, i64>) -> String {
     let one_of: Vec<_> = graph.one_of.iter().map(|name| format!("`{name}`")).collect();
     let _ = writeln!(
         out,
-        "{} must be in, or nothing carries packets: `cargo xtask build` refuses such a choice; a plain cargo build of \
-         it\nstarts, joins and says so.",
+        "{} must be in, or nothing carries packets: `cargo xtask build` brings it along; a plain cargo build without it\n\
+         starts, joins and says so.",
         match one_of.as_slice() {
             [one] => one.clone(),
             all => format!("One of {}", all.join(" and ")),

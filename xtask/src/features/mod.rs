@@ -79,9 +79,9 @@ impl From<Profile> for Request {
 ///
 /// # Errors
 /// An unknown name, a feature that is not written yet asked for by its name, one removed that another needs, a choice
-/// that can carry no packets, and a graph that contradicts itself. Each says what to do.
+/// without all that could carry packets, and a graph that contradicts itself. Each says what to do.
 pub(crate) fn resolve(request: &Request) -> Result<Closure> {
-    let closure = Graph::load()?.close(request)?;
+    let closure = Graph::load()?.buildable(request)?;
     closure.check()?;
     Ok(closure)
 }
@@ -164,7 +164,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
         print!("{text}");
         return Ok(ExitCode::SUCCESS);
     }
-    let closure = graph.close(&request)?;
+    let closure = graph.buildable(&request)?;
     match json {
         true => println!("{:#}", print::closure_json(&closure)),
         false => print!("{}", print::closure(&graph, &closure, matches.get_flag("explain"))),

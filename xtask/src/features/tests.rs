@@ -181,7 +181,17 @@ fn a_build_needs_something_that_carries_packets() {
     assert_eq!(refusals(&["health", "osrouter"]), [""; 0]);
     let [refusal] = refusals(&["health"]).try_into().unwrap();
     assert!(refusal.contains("which takes osrouter") && refusal.ends_with("add osrouter"), "{refusal}");
-    assert!(resolve(&request(&["health"])).is_err());
+    // A build brings one along, unless that is to be left out.
+    let built = resolve(&request(&["exit-node"])).unwrap();
+    assert!(
+        ["osrouter", "netstack", "dns", "peerapiclient"]
+            .iter()
+            .all(|one| built.built.iter().any(|name| name == one))
+    );
+    let why = built.reasons.iter().find(|reason| reason.feature == "osrouter").unwrap();
+    assert_eq!(why.why, "nothing else in this choice carries packets");
+    let without = Request { remove: vec!["osrouter".to_owned()], ..request(&["health"]) };
+    assert!(resolve(&without).unwrap_err().to_string().ends_with("add osrouter"));
 }
 
 #[test]
