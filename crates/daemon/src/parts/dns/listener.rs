@@ -26,6 +26,7 @@ const MOST_STREAMS: usize = 16;
 
 /// Listens for as long as the process lives; waits for an address that is not there yet.
 pub(super) async fn serve(listen: Listen, dns: Dns) {
+    let mut told = String::new();
     loop {
         match open(&listen).await {
             Ok((udp, tcp)) => {
@@ -40,10 +41,14 @@ pub(super) async fn serve(listen: Listen, dns: Dns) {
                 return;
             }
             Err(error) => {
-                let at = listen.at;
-                log::warn!(
-                    "cannot listen for DNS at {at}: {error}; is it an address of this machine, and free?"
-                );
+                let problem = error.to_string();
+                if told != problem {
+                    let at = listen.at;
+                    log::warn!(
+                        "cannot listen for DNS at {at}: {problem}; is it an address of this machine, and free?"
+                    );
+                    told = problem;
+                }
             }
         }
         sleep(AGAIN).await;
