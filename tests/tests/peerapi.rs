@@ -1,8 +1,8 @@
 //! Quad-100 from the machine itself, and names through exit nodes: ours for a Go client, Go's for ours.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use blackbox::{EVERYTHING, scenario};
-use lab::{Flavour, Headscale, Host, Lab, Node};
+use lab::{Capture, Flavour, Headscale, Host, Lab, Node, Sent};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -297,11 +297,9 @@ fn the_machine_asks_quad100_in_every_way() {
     });
 }
 
-/// A capture of what a host sends to any name server outside the tunnel.
-fn leaks(host: &Host) -> Result<lab::Process> {
-    let mut command = host.command("tcpdump");
-    command.args(["-i", "eth0", "-n", "-l", "-U", "port", "53"]);
-    host.spawn(command, "leaks")
+/// What was sent to any name server outside the tunnel.
+fn questions(capture: Capture) -> Vec<Sent> {
+    capture.end().into_iter().filter(|packet| packet.ports[1] == 53).collect()
 }
 
 fn names_through(lab: &Lab, by: Flavour, of: Flavour) -> Result<()> {
@@ -313,17 +311,16 @@ fn names_through(lab: &Lab, by: Flavour, of: Flavour) -> Result<()> {
     let key = headscale.key_of(headscale.add_user("guest")?)?;
     let user = node_of(lab, &headscale, "user", of, &world_host, &key)?;
     user.wait_peer(&carrier)?;
+    let capture = Capture::new(&user.host)?;
     until_answered(&user.host, "before.example.org", ANSWER)?;
+    ensure!(!questions(capture).is_empty(), "the capture does not see what leaves the machine");
     let near = IpAddr::V4(user.host.ipv4);
     ensure!(world.askers("before.example.org").contains(&near), "the machine's own way is used first");
 
     user.tailscale(&["set", &format!("--exit-node={}", carrier.ipv4()?)])?.ok()?;
-    let mut captured = leaks(&user.host)?;
-    // The capture has begun when it says so.
-    lab::until("the capture", Duration::from_secs(10), || {
-        Ok(captured.log_text().contains("listening on").then_some(()))
-    })?;
+    // What was asked before may be asked once more for a moment.
     std::thread::sleep(Duration::from_millis(500));
+    let capture = Capture::new(&user.host)?;
     let carried = IpAddr::V4(carrier.host.ipv4);
     for n in 0..5 {
         let name = format!("after{n}.example.org");
@@ -336,12 +333,8 @@ fn names_through(lab: &Lab, by: Flavour, of: Flavour) -> Result<()> {
     until_answered(&user.host, "exit.tail.lab", there)?;
     let health = user.tailscale(&["status"])?.stdout;
     ensure!(!health.contains("names are still resolved"), "{health}");
-    let sent: Vec<String> =
-        captured.log_text().lines().filter(|line| line.contains("> ")).map(str::to_owned).collect();
-    captured.kill();
-    if !sent.is_empty() {
-        bail!("questions left the machine outside the tunnel: {sent:?}");
-    }
+    let sent = questions(capture);
+    ensure!(sent.is_empty(), "questions left the machine outside the tunnel: {sent:?}");
     user.tailscale(&["set", "--exit-node="])?.ok()?;
     lab::until("the machine's own way again", Duration::from_secs(20), || {
         let answer = ask(&user.host, quad100(false), "again.example.org", false);
