@@ -36,12 +36,13 @@ pub(super) const ARM64: Kernel = Kernel {
     options: "CONFIG_64BIT=y\nCONFIG_ARM64_64K_PAGES=y\nCONFIG_ARM64_VA_BITS_42=y\n",
 };
 
-/// 32-bit ARM.
+/// 32-bit ARM. musl calls what has times of 32 bits, as long as they fit.
 pub(super) const ARM: Kernel = Kernel {
     arch: "arm",
     tools: "arm-linux-gnueabihf-",
     image: "arch/arm/boot/zImage",
-    options: "CONFIG_MMU=y\nCONFIG_ARCH_MULTI_V7=y\nCONFIG_ARCH_VIRT=y\nCONFIG_AEABI=y\nCONFIG_VFP=y\nCONFIG_NEON=y\n",
+    options: "CONFIG_MMU=y\nCONFIG_ARCH_MULTI_V7=y\nCONFIG_ARCH_VIRT=y\nCONFIG_AEABI=y\nCONFIG_VFP=y\nCONFIG_NEON=y\n\
+              CONFIG_COMPAT_32BIT_TIME=y\n",
 };
 
 impl Kernel {
