@@ -234,7 +234,8 @@ fn name(pid: u32) -> Result<String> {
 fn assemble(root: &Path) -> Result<()> {
     let binary = Flavour::Ours.daemon();
     let changed = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
-    if let Some(image) = archive("amd64").filter(|image| changed(image) >= changed(&binary)) {
+    let image = archive("router", "amd64");
+    if image.exists() && changed(&image) >= changed(&binary) {
         return unpack(&image, root).with_context(|| image.display().to_string());
     }
     for folder in ["dev", "etc", "proc", "root", "run", "sys", "tmp", "usr/bin", "var/lib/tailscale"] {
@@ -249,14 +250,14 @@ fn assemble(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The router image's archive for `arch`, as `cargo xtask test` makes it; `None` where it was not made.
-///
-/// Where it is: `SMALLTAIL_DIST`, else `smalltail/dist` in the target directory.
-pub fn archive(arch: &str) -> Option<PathBuf> {
-    let dist = std::env::var_os("SMALLTAIL_DIST")
-        .map_or_else(|| lab::target_dir().join("smalltail/dist"), PathBuf::from);
-    let path = dist.join(format!("smalltail-{}-router-{arch}.tar", env!("CARGO_PKG_VERSION")));
-    path.exists().then_some(path)
+/// The folder that `cargo xtask test` makes images in: `SMALLTAIL_DIST`, else `smalltail/dist` in the target directory.
+pub fn dist() -> PathBuf {
+    std::env::var_os("SMALLTAIL_DIST").map_or_else(|| lab::target_dir().join("smalltail/dist"), PathBuf::from)
+}
+
+/// Where the archive of a flavour of image for `arch` is, once it was made.
+pub fn archive(flavour: &str, arch: &str) -> PathBuf {
+    dist().join(format!("smalltail-{}-{flavour}-{arch}.tar", env!("CARGO_PKG_VERSION")))
 }
 
 /// Unpacks a docker-archive of one layer.

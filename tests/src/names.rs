@@ -139,7 +139,11 @@ fn read(bytes: &[u8]) -> Result<String> {
     Ok(out)
 }
 
-fn name(bytes: &[u8], mut at: usize) -> Result<(String, usize)> {
+/// The name at `at` of a message, with its final dot, and where it ends there.
+///
+/// # Errors
+/// When it is cut off, or leads to itself.
+pub fn name(bytes: &[u8], mut at: usize) -> Result<(String, usize)> {
     let (mut text, mut end, mut hops) = (String::new(), None, 0);
     loop {
         let length = usize::from(*bytes.get(at).context("cut")?);

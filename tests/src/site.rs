@@ -32,6 +32,19 @@ pub fn legacy_programs(host: &Host) -> Result<()> {
     Ok(())
 }
 
+/// A joined node with a kernel interface, of either kind, with the packet filter that both find.
+///
+/// # Errors
+/// When it does not start or join.
+pub fn node(lab: &Lab, headscale: &Headscale, name: &str, flavour: Flavour) -> Result<Node> {
+    let mut node = lab.node(name, flavour)?;
+    node.tun = "tailscale0".to_owned();
+    legacy_programs(&node.host)?;
+    node.start()?;
+    node.join(headscale)?;
+    Ok(node)
+}
+
 /// Lets a host forward by both families.
 ///
 /// # Errors

@@ -2,9 +2,10 @@
 //! nf_tables on both, 128 MB, and a clock that starts in 1970. `cargo xtask test --nightly`.
 
 use anyhow::{Result, ensure};
+use blackbox::container::archive;
 use blackbox::guest::{ARM64, ARMV7, Guest, HOST};
 use blackbox::{number, skip};
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 use testcontrol::{Options, Server};
 
@@ -25,7 +26,7 @@ fn the_image_joins_on_32_bit_arm() {
 
 /// What the machine said; nothing when it cannot run here.
 fn booted(guest: Guest) -> Option<String> {
-    let archive = archive(&guest);
+    let archive = archive("router-shell", guest.arch);
     let missing =
         guest.missing().or_else(|| (!archive.exists()).then(|| format!("no {}", archive.display())));
     if let Some(missing) = missing {
@@ -35,14 +36,9 @@ fn booted(guest: Guest) -> Option<String> {
     Some(joins(guest, &archive).expect("the image starts, joins and sets up its interface"))
 }
 
-fn archive(guest: &Guest) -> PathBuf {
-    let name = format!("smalltail-{}-router-shell-{}.tar", env!("CARGO_PKG_VERSION"), guest.arch);
-    lab::target_dir().join("smalltail/dist").join(name)
-}
-
 /// The image's own entry point, set by environment alone, joins as a subnet router; everything that follows is asked of
 /// the machine from inside.
-fn joins(guest: Guest, archive: &std::path::Path) -> Result<String> {
+fn joins(guest: Guest, archive: &Path) -> Result<String> {
     let server = Server::start(Options::default())?;
     let port = server.url().rsplit_once(':').map_or_else(String::new, |(_, port)| port.to_owned());
     let script = format!(

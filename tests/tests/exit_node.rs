@@ -1,7 +1,7 @@
 //! Exit nodes: ours for a Go client, Go's for ours, and what happens to packets when the exit node is gone.
 
 use anyhow::{Context, Result, ensure};
-use blackbox::site::{forwards, legacy_programs};
+use blackbox::site::{forwards, node};
 use blackbox::{EVERYTHING, count, number, scenario};
 use lab::{Capture, Flavour, Headscale, Host, Lab, Node, Sent};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
@@ -11,16 +11,6 @@ use std::time::Duration;
 /// Where the world listens: not in a network that anybody else is in, because exit nodes keep others out of theirs.
 const FAR: [&str; 2] = ["192.0.2.77", "2001:db8:77::77"];
 const PORT: u16 = 7007;
-
-/// A joined node with a kernel interface.
-fn node(lab: &Lab, headscale: &Headscale, name: &str, flavour: Flavour) -> Result<Node> {
-    let mut node = lab.node(name, flavour)?;
-    node.tun = "tailscale0".to_owned();
-    legacy_programs(&node.host)?;
-    node.start()?;
-    node.join(headscale)?;
-    Ok(node)
-}
 
 /// A node that headscale lets carry everybody's traffic.
 fn exit(lab: &Lab, headscale: &Headscale, name: &str, flavour: Flavour) -> Result<Node> {

@@ -4,6 +4,7 @@
 //! Everything else about images is tested beside the code that makes them (`xtask/src/image/tests.rs`), with small binaries.
 
 use anyhow::{Context, Result, bail, ensure};
+use blackbox::container::{self, dist};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -15,14 +16,9 @@ use std::time::Duration;
 /// How long podman may take for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The folder that `cargo xtask test` has made images in.
-fn dist() -> PathBuf {
-    std::env::var_os("SMALLTAIL_DIST").map_or_else(|| lab::target_dir().join("smalltail/dist"), PathBuf::from)
-}
-
 /// The archive of a flavour of image for `arch`; `None` where it was not made.
 fn archive(flavour: &str, arch: &str) -> Option<PathBuf> {
-    let path = dist().join(format!("smalltail-{}-{flavour}-{arch}.tar", env!("CARGO_PKG_VERSION")));
+    let path = container::archive(flavour, arch);
     if !path.exists() {
         blackbox::skip(&format!("{} is missing: `cargo xtask image --dist …` makes it", path.display()));
         return None;

@@ -2,7 +2,7 @@
 //! run, and what one more costs.
 
 use anyhow::{Context, Result, ensure};
-use blackbox::site::{legacy_programs, set};
+use blackbox::site::{forwards, node, set};
 use blackbox::{EVERYTHING, number, quiet_enough, scenario};
 use lab::{Flavour, Headscale, Host, Lab, Node};
 use std::time::Duration;
@@ -14,13 +14,10 @@ fn network(n: u16) -> String {
     format!("10.{}.{}.0/24", 128 + (n >> 8), n & 255)
 }
 
-fn node(lab: &Lab, headscale: &Headscale, name: &str, flavour: Flavour) -> Result<Node> {
-    let mut node = lab.node(name, flavour)?;
-    node.tun = "tailscale0".to_owned();
-    legacy_programs(&node.host)?;
-    node.host.run(&["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"])?;
-    node.start()?;
-    node.join(headscale)?;
+/// One that forwards.
+fn router(lab: &Lab, headscale: &Headscale, name: &str, flavour: Flavour) -> Result<Node> {
+    let node = node(lab, headscale, name, flavour)?;
+    forwards(&node.host)?;
     Ok(node)
 }
 
@@ -95,9 +92,9 @@ fn two_thousand_networks() {
             return Ok(());
         }
         let headscale = lab.headscale()?;
-        let carrier = node(lab, &headscale, "carrier", Flavour::Ours)?;
-        let mut ours = node(lab, &headscale, "ours", Flavour::Ours)?;
-        let mut go = node(lab, &headscale, "go", Flavour::Go)?;
+        let carrier = router(lab, &headscale, "carrier", Flavour::Ours)?;
+        let mut ours = router(lab, &headscale, "ours", Flavour::Ours)?;
+        let mut go = router(lab, &headscale, "go", Flavour::Go)?;
         let idle = [ours.daemon()?.resident_kib()?, go.daemon()?.resident_kib()?];
         let all: Vec<String> = (0..MANY).map(network).collect();
         let started = lab::now();

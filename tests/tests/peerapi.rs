@@ -1,7 +1,8 @@
 //! Quad-100 from the machine itself, and names through exit nodes: ours for a Go client, Go's for ours.
 
 use anyhow::{Context, Result, ensure};
-use blackbox::{EVERYTHING, scenario};
+use blackbox::site::{forwards, legacy_programs};
+use blackbox::{EVERYTHING, names, scenario};
 use lab::{Capture, Flavour, Headscale, Host, Lab, Node, Sent};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -17,18 +18,6 @@ const ANSWER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 99);
 
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// A question for the addresses of `name`.
-fn question(id: u16, name: &str) -> Vec<u8> {
-    let mut query = id.to_be_bytes().to_vec();
-    query.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
-    for label in name.split('.') {
-        query.push(label.len() as u8);
-        query.extend(label.as_bytes());
-    }
-    query.extend([0, 0, 1, 0, 1]);
-    query
-}
 
 /// The code of an answer and its IPv4 addresses; it must belong to `query`.
 fn read(query: &[u8], answer: &[u8]) -> Result<(u8, Vec<Ipv4Addr>)> {
@@ -54,7 +43,7 @@ fn read(query: &[u8], answer: &[u8]) -> Result<(u8, Vec<Ipv4Addr>)> {
 
 /// Asks `server` from `host`.
 fn ask(host: &Host, server: SocketAddr, name: &str, tcp: bool) -> Result<(u8, Vec<Ipv4Addr>)> {
-    let query = question(name.len() as u16 + 7, name);
+    let query = names::query(name, 1).bytes;
     let answer = host.inside(|| if tcp { by_tcp(server, &query) } else { by_udp(server, &query) })?;
     read(&query, &answer.with_context(|| format!("{name} at {server}, tcp {tcp}"))?)
 }
@@ -117,9 +106,11 @@ impl World {
             let mut room = [0; 4096];
             while !ended.load(Ordering::Relaxed) {
                 let Ok((len, from)) = udp.recv_from(&mut room) else { continue };
-                let Some((name, end)) = name(&room[..len]) else { continue };
+                let Ok((name, end)) = names::name(&room[..len], 12) else { continue };
+                let name = name.trim_end_matches('.').to_owned();
                 asked.lock().unwrap_or_else(PoisonError::into_inner).push((from.ip(), name));
-                let mut answer = room[..end].to_vec();
+                // Kind and class belong to the question.
+                let mut answer = room[..end + 4].to_vec();
                 answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
                 answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
                 answer.extend(ANSWER.octets());
@@ -133,19 +124,6 @@ impl World {
     fn askers(&self, name: &str) -> Vec<IpAddr> {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.iter().filter(|(_, other)| other == name).map(|(from, _)| *from).collect()
-    }
-}
-
-/// The name in a question, and where the question ends.
-fn name(query: &[u8]) -> Option<(String, usize)> {
-    let (mut at, mut labels) = (12, Vec::new());
-    loop {
-        let len = usize::from(*query.get(at)?);
-        if len == 0 {
-            return Some((labels.join("."), at + 5));
-        }
-        labels.push(String::from_utf8_lossy(query.get(at + 1..at + 1 + len)?).into_owned());
-        at += 1 + len;
     }
 }
 
@@ -164,12 +142,7 @@ fn node_of(
 ) -> Result<Node> {
     let mut node = lab.node(name, flavour)?;
     node.tun = "tailscale0".to_owned();
-    // Go's node asks the program of this name.
-    for program in ["iptables", "ip6tables"] {
-        let name = node.host.etc().join("alternatives").join(program);
-        std::fs::remove_file(&name).ok();
-        std::os::unix::fs::symlink(format!("/usr/sbin/{program}-legacy"), name)?;
-    }
+    legacy_programs(&node.host)?;
     std::fs::write(node.host.etc().join("resolv.conf"), format!("nameserver {}\n", server.ipv4))?;
     node.start()?;
     node.up(headscale, key)?;
@@ -179,17 +152,9 @@ fn node_of(
 
 fn exit(lab: &Lab, headscale: &Headscale, flavour: Flavour, server: &Host) -> Result<Node> {
     let exit = node(lab, headscale, "exit", flavour, server)?;
-    for key in ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"] {
-        exit.host.run(&["sysctl", "-qw", key])?;
-    }
+    forwards(&exit.host)?;
     exit.tailscale(&["set", "--advertise-exit-node"])?.ok()?;
-    lab::until("headscale to know the routes", Duration::from_secs(20), || {
-        let known = headscale.node("exit")?;
-        Ok(known["available_routes"].as_array().is_some_and(|all| all.len() == 2).then_some(()))
-    })?;
-    let id = headscale.node("exit")?["id"].to_string();
-    let all = "0.0.0.0/0,::/0";
-    headscale.cli(&["nodes", "approve-routes", "--identifier", id.trim_matches('"'), "--routes", all])?;
+    headscale.approve_routes("exit", &["0.0.0.0/0", "::/0"])?;
     Ok(exit)
 }
 

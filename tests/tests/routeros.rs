@@ -2,6 +2,7 @@
 //! router, with what `docs/subnets.md` has it set up.
 
 use anyhow::{Context, Result, ensure};
+use blackbox::site::forwards;
 use blackbox::{EVERYTHING, scenario};
 use lab::{Flavour, Host, Nat};
 use std::time::Duration;
@@ -29,9 +30,7 @@ fn the_router_owns_the_address() {
         let (veth4, veth6) = (node.host.ipv4, node.host.ipv6.context("no IPv6")?);
         node.tun = "tailscale0".to_owned();
         node.environment.push(("TS_OWNER".to_owned(), "routeros".to_owned()));
-        for key in ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"] {
-            node.host.run(&["sysctl", "-qw", key])?;
-        }
+        forwards(&node.host)?;
         // The LAN behind the router, and one machine that knows of nothing but the router.
         let (ros, machine) = (&router.wan, lab.host("machine")?);
         let lan = format!("link add lan1 type veth peer name lan1 netns {}", machine.namespace_name());

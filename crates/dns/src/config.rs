@@ -7,7 +7,7 @@ use crate::hosts::Hosts;
 use crate::name;
 use crate::providers;
 use crate::upstream::Upstream;
-use crate::{SERVICE_V4, SERVICE_V6};
+use netmap::{SERVICE_V4, SERVICE_V6};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;

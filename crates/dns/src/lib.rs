@@ -29,13 +29,9 @@ pub use hosts::Hosts;
 pub use local::Answer;
 pub use upstream::Upstream;
 
+use netmap::{SERVICE_V4, SERVICE_V6};
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-/// Where MagicDNS is reached by IPv4.
-pub const SERVICE_V4: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 100);
-/// Where MagicDNS is reached by IPv6.
-pub const SERVICE_V6: Ipv6Addr = Ipv6Addr::new(0xfd7a, 0x115c, 0xa1e0, 0, 0, 0, 0, 0x53);
+use std::net::IpAddr;
 
 /// Whether this is our own resolver, to which nothing is ever forwarded.
 pub fn is_service(address: IpAddr) -> bool {

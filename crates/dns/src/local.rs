@@ -6,7 +6,8 @@
 use crate::config::{Resolver, Step};
 use crate::message::{self, Code, Fault, Query, Reply, flag, kind};
 use crate::name::{self, Name};
-use crate::{SERVICE_V4, SERVICE_V6, Transport, reverse, via};
+use crate::{Transport, reverse, via};
+use netmap::{SERVICE_V4, SERVICE_V6};
 use std::net::IpAddr;
 use std::rc::Rc;
 

@@ -134,8 +134,8 @@ fn records(dns: &DnsConfig) -> Hosts {
 
 /// Whether an exit node may answer a name to its clients: `ExitNodeFilteredSet` has names, and suffixes with a dot in
 /// front.
-pub fn is_filtered(dns: &DnsConfig, name: &[u8]) -> bool {
-    dns.exit_node_filtered_set.iter().any(|entry| {
+pub fn is_filtered(set: &[Box<str>], name: &[u8]) -> bool {
+    set.iter().any(|entry| {
         let (entry, below) = entry.strip_prefix('.').map_or((&**entry, false), |suffix| (suffix, true));
         match canonical(entry).filter(|entry| !entry.is_empty()) {
             Some(entry) if below => name != entry.as_bytes() && crate::name::is_below(name, entry.as_bytes()),

@@ -161,6 +161,6 @@ fn what_an_exit_node_does_not_tell() {
         ("", false),
         ("example.com", false),
     ] {
-        assert_eq!(is_filtered(&dns, name.as_bytes()), filtered, "{name}");
+        assert_eq!(is_filtered(&dns.exit_node_filtered_set, name.as_bytes()), filtered, "{name}");
     }
 }

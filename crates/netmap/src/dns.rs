@@ -1,6 +1,12 @@
 //! DNS settings as control sends them.
 
 use crate::Map;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// Where every node reaches its own resolver, by IPv4 (protocol reference §9.1).
+pub const SERVICE_V4: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 100);
+/// And by IPv6.
+pub const SERVICE_V6: Ipv6Addr = Ipv6Addr::new(0xfd7a, 0x115c, 0xa1e0, 0, 0, 0, 0, 0x53);
 
 /// The whole DNS configuration of a tailnet; a new one replaces the old one whole.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -22,7 +22,7 @@ mod user;
 
 pub use apply::{Changes, Delta, NetMap};
 pub use derp::{DerpMap, DerpMapDelta, DerpNode, DerpRegion, FamilyAddr, RegionId};
-pub use dns::{DnsConfig, DnsRecord, DnsResolver};
+pub use dns::{DnsConfig, DnsRecord, DnsResolver, SERVICE_V4, SERVICE_V6};
 pub use endpoints::Endpoints;
 pub use filter::{CapGrant, FilterRule, PortRange, RuleDst, RuleSrc};
 pub use host::{HostRest, Hostinfo, Location, Service, System};

@@ -8,13 +8,8 @@ use crate::{ConnId, Limits, News, Read, Stack};
 use datapath::drop::DropReason;
 use datapath::time::Mono;
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-
-/// Where it is by IPv4.
-pub const V4: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 100);
-/// Where it is by IPv6.
-pub const V6: Ipv6Addr = Ipv6Addr::new(0xfd7a, 0x115c, 0xa1e0, 0, 0, 0, 0, 0x53);
 
 /// The port.
 const DNS: u16 = 53;

@@ -6,6 +6,7 @@
 
 use super::variables;
 use crate::flags::{self, Flags, Parsed, StatePlace, Surroundings};
+use crate::parts::osrouter::Owner;
 use cli::parse_bool;
 use std::fmt;
 use std::net::SocketAddr;
@@ -173,8 +174,8 @@ impl<'a> Reading<'a> {
 
     /// The daemon reads it itself, and would be started in vain again and again.
     fn owner(&mut self) {
-        if let Some(owner) = self.set("TS_OWNER").filter(|owner| *owner != "routeros") {
-            self.refuse(format!("TS_OWNER={owner:?} is unknown; write routeros, or leave it out"));
+        if let Err(why) = Owner::of(self.set(Owner::VARIABLE)) {
+            self.refuse(why);
         }
     }
 

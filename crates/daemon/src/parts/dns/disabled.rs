@@ -1,11 +1,10 @@
 //! Not in this build: nothing is answered, and the machine's resolver is left alone.
 
-use super::{Asker, Listen};
+use super::{Asker, Setup};
 use crate::backend::{Backend, Moment, Reply};
 use crate::node::Shared;
 use localapi::server::{Request, Response};
 use std::rc::Rc;
-use tokio::sync::mpsc;
 
 /// The name of the feature, if it is in this build.
 pub const FEATURE: Option<&str> = None;
@@ -28,20 +27,6 @@ impl Dns {
 
     /// There is nothing to give back.
     pub fn close(&self) {}
-}
-
-/// What it is made of.
-pub struct Setup {
-    /// Reads the time.
-    pub clock: std::sync::Arc<crate::clock::Clock>,
-    /// Where findings go.
-    pub inputs: mpsc::Sender<crate::backend::Input>,
-    /// There is a kernel interface, so that the machine's resolver is ours to tell.
-    pub interface: bool,
-    /// Packets to quad-100 are answered, so that it can be told of that.
-    pub quad100: bool,
-    /// The listener for a LAN.
-    pub listen: Option<Listen>,
 }
 
 /// Nothing was left.

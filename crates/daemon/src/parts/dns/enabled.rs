@@ -7,7 +7,7 @@ use super::facts::{self, Wanted};
 use super::listener;
 use super::machine::Machine;
 use super::sockets::Sockets;
-use super::{Asker, Finding, Listen};
+use super::{Asker, Finding, Setup};
 use crate::backend::{Backend, Input, Moment, Reply};
 use crate::clock::Clock;
 use crate::node::Shared;
@@ -20,7 +20,6 @@ use dns::name::Name;
 use dns::{Answer, Config, Transport, Upstream, local, wanted};
 use localapi::server::{Request, Response};
 use localapi::types::{self, DnsOsConfig, DnsQueryResponse, Indent};
-use netmap::DnsConfig;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,20 +27,6 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 /// The name of the feature, if it is in this build.
 pub const FEATURE: Option<&str> = Some("dns");
-
-/// What it is made of.
-pub struct Setup {
-    /// Reads the time.
-    pub clock: Arc<Clock>,
-    /// Where findings go.
-    pub inputs: mpsc::Sender<Input>,
-    /// There is a kernel interface, so that the machine's resolver is ours to tell.
-    pub interface: bool,
-    /// Packets to quad-100 are answered, so that it can be told of that.
-    pub quad100: bool,
-    /// The listener for a LAN.
-    pub listen: Option<Listen>,
-}
 
 /// The handle; all of them are one. For the control thread.
 #[derive(Clone)]
@@ -54,8 +39,8 @@ struct Inner {
     forwarder: RefCell<Rc<Forwarder<Sockets>>>,
     /// TCP to upstreams is allowed.
     tcp: Cell<bool>,
-    /// Names that exit-node clients are not answered; nothing else of it is set.
-    excepted: RefCell<DnsConfig>,
+    /// Names that exit-node clients are not answered, as control writes them.
+    excepted: RefCell<Box<[Box<str>]>>,
     machine: RefCell<Machine>,
     /// There may be something to look after now.
     watched: Notify,
@@ -121,7 +106,7 @@ impl Dns {
         if inner.tcp.replace(tcp) != tcp {
             *inner.forwarder.borrow_mut() = Rc::new(Forwarder::new(Sockets::default(), tcp));
         }
-        *inner.excepted.borrow_mut() = DnsConfig { exit_node_filtered_set: excepted, ..DnsConfig::default() };
+        *inner.excepted.borrow_mut() = excepted;
         if *inner.resolver.borrow().config() == config {
             return;
         }

@@ -20,8 +20,26 @@ mod sockets;
 
 pub use imp::*;
 
+use crate::backend::Input;
+use crate::clock::Clock;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// What it is made of.
+pub struct Setup {
+    /// Reads the time.
+    pub clock: Arc<Clock>,
+    /// Where findings go.
+    pub inputs: mpsc::Sender<Input>,
+    /// There is a kernel interface, so that the machine's resolver is ours to tell.
+    pub interface: bool,
+    /// Packets to quad-100 are answered, so that it can be told of that.
+    pub quad100: bool,
+    /// The listener for a LAN.
+    pub listen: Option<Listen>,
+}
 
 /// Who wants to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use super::Query;
 use engine::drop::DropReason;
 use engine::time::Mono;
+use netmap::{SERVICE_V4, SERVICE_V6};
 use netstack::quad100::{self, Quad100};
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -20,8 +21,8 @@ pub fn addresses(own: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
     let (mut v4, mut v6) = (None, None);
     for ip in own {
         match ip {
-            IpAddr::V4(_) => v4 = Some(quad100::V4.into()),
-            IpAddr::V6(_) => v6 = Some(quad100::V6.into()),
+            IpAddr::V4(_) => v4 = Some(SERVICE_V4.into()),
+            IpAddr::V6(_) => v6 = Some(SERVICE_V6.into()),
         }
     }
     [v4, v6].into_iter().flatten().collect()
@@ -30,7 +31,7 @@ pub fn addresses(own: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
 impl Services {
     /// For packets of up to `mtu` bytes; `seed` is random.
     pub fn new(mtu: usize, seed: u64) -> Self {
-        Self(RefCell::new(Quad100::new(&[quad100::V4.into(), quad100::V6.into()], mtu, seed)))
+        Self(RefCell::new(Quad100::new(&[SERVICE_V4.into(), SERVICE_V6.into()], mtu, seed)))
     }
 
     /// Takes a packet; [`Self::poll`] after the last of several.

@@ -8,7 +8,6 @@ mod imp;
 mod imp;
 #[cfg(feature = "osrouter")]
 mod keeping;
-#[cfg(feature = "osrouter")]
 mod owner;
 #[cfg(feature = "osrouter")]
 mod reader;
@@ -18,6 +17,7 @@ mod switches;
 mod writer;
 
 pub use imp::*;
+pub use owner::Owner;
 
 /// Told which interfaces the daemon's own packets of IPv4 and of IPv6 leave by: `None`, by whichever the routes say. Called
 /// before routes of ours would lead them into the tunnel, and after.

@@ -2,7 +2,7 @@
 
 /// Whose it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Owner {
+pub enum Owner {
     /// This machine: the interface has it.
     #[default]
     Machine,
@@ -12,13 +12,13 @@ pub(super) enum Owner {
 
 impl Owner {
     /// The variable that says so: from in here nobody could find it out.
-    pub(super) const VARIABLE: &'static str = "TS_OWNER";
+    pub const VARIABLE: &'static str = "TS_OWNER";
 
     /// What the variable says.
     ///
     /// # Errors
     /// When that is nothing we know.
-    pub(super) fn of(text: Option<&str>) -> Result<Self, String> {
+    pub fn of(text: Option<&str>) -> Result<Self, String> {
         match text.map(str::trim) {
             None | Some("") => Ok(Self::Machine),
             Some("routeros") => Ok(Self::RouterOs),
