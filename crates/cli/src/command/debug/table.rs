@@ -54,7 +54,11 @@ pub(in crate::command) static COMMAND: Command = Command {
         plain!("peer-relay-servers", "Print peers that may relay for us", knobs),
         plain!("pick-new-derp", "Move to another home relay for a while", act),
         &PREFS,
-        plain!("rebind", "Open the sockets anew, and see which connections still work", act),
+        plain!(
+            "rebind",
+            "Have every connection prove that it still works, as after a change of the network",
+            act
+        ),
         &RELOAD_CONFIG,
         plain!("restun", "Measure the way to the relays anew", act),
         plain!("rotate-disco-key", "Make a new discovery key", act),
