@@ -1,38 +1,40 @@
 //! The run loop: what happens is given to the backend, what it decides is carried out.
 //!
-//! Owns: start and end of the daemon, the order of effects, timers, signals.
-//! Leaves out: deciding (`backend`), packets (`dataplane`), answering the LocalAPI (`api`).
+//! Owns: start and end of the daemon, timers, signals.
+//! Leaves out: what is made at the start (`start`), carrying out (`effects`), changes of the network (`surroundings`),
+//! deciding (`backend`), packets (`dataplane`), answering the LocalAPI (`api`).
 
 mod control;
+mod effects;
 mod kernel;
 mod mending;
+mod start;
+mod surroundings;
 
 use crate::api::Api;
-use crate::backend::HostFacts;
-use crate::backend::{Backend, Command, Effect, Input, Moment, Reply, Setup};
+use crate::backend::{Backend, HostFacts, Input, Moment};
 use crate::clock::Clock;
 use crate::config;
-use crate::dataplane::{self, Dataplane, News, Ways};
-use crate::flags::{Flags, StatePlace};
-use crate::network::{self, Heard, Monitor};
-use crate::parts::dns::{self, Dns};
+use crate::dataplane::{Dataplane, News};
+use crate::flags::Flags;
+use crate::network::{self, Monitor};
+use crate::parts::dns::Dns;
 use crate::parts::osrouter::{Interface, Packets};
 use crate::parts::peerapiserver::PeerApi;
 use crate::parts::portmapper::PortMapper;
-use crate::parts::{ipnbus, netstack, unixsocketidentity};
-use crate::state::{DirLock, Store, StoreError};
+use crate::parts::{ipnbus, unixsocketidentity};
+use crate::state::Store;
 use anyhow::{Context as _, Result};
 use control::ControlTask;
-use keys::DiscoPrivate;
-use localapi::types::{Notify, State, mask};
+use localapi::types::State;
 use mending::Mending;
-use rand_core::RngCore as _;
+use start::open_store;
 use std::cell::{OnceCell, RefCell};
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use surroundings::changed;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// Commands of the LocalAPI that may wait for the run loop.
@@ -180,127 +182,7 @@ async fn run_behind(
     ended
 }
 
-/// The store; if it cannot be used, one in memory and the reason, so that the daemon can say so.
-fn open_store(flags: &Flags) -> Result<(Store, Option<String>, Option<DirLock>)> {
-    let StatePlace::File(path) = &flags.state else { return Ok((Store::memory(), None, None)) };
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let opened = Store::open_locked(path, dir);
-    match opened {
-        Ok((store, lock)) => {
-            if let Some(warning) = store.warning() {
-                log::warn!("{warning}");
-            }
-            Ok((store, None, lock))
-        }
-        Err(error @ StoreError::Locked { .. }) => Err(error.into()),
-        Err(error) => Ok((Store::memory(), Some(error.to_string()), None)),
-    }
-}
-
 impl Node {
-    fn new(
-        flags: &Flags,
-        clock: Arc<Clock>,
-        host: HostFacts,
-        interface: Option<(Interface, Packets)>,
-        store: Store,
-        store_problem: Option<String>,
-        inputs: mpsc::Sender<Input>,
-    ) -> Result<Self> {
-        let options = dial::Options { extra_ca_file: flags.ca_files.clone(), wall: clock.clone() };
-        let dialer: Rc<dyn dial::Dial> = Rc::new(dial::Dialer::new(options)?);
-        let mut seed = [0; 32];
-        rand_core::OsRng
-            .try_fill_bytes(&mut seed)
-            .map_err(|error| anyhow::anyhow!("no randomness from the system: {error}"))?;
-        let relays = derp::Options { use_http: crate::flags::switched_on("TS_DEBUG_USE_DERP_HTTP") };
-        let (interface, packets) = interface.unzip();
-        let threads = std::env::var("TS_PACKET_THREADS").ok();
-        let disco = DiscoPrivate::generate(&mut rand_core::OsRng);
-        let pretended = std::env::var("TS_DEBUG_PRETENDPOINT").unwrap_or_default();
-        let ways = Ways {
-            packets,
-            port: flags.port,
-            two_threads: dataplane::two_threads(threads.as_deref()),
-            disco: disco.clone(),
-            relay_only: crate::flags::switched_on("TS_DEBUG_NEVER_DIRECT_UDP"),
-            pretended: pretended.split(',').filter_map(|at| at.trim().parse().ok()).collect(),
-        };
-        let plane = Dataplane::start(dialer.clone(), relays, clock.clone(), seed, ways)
-            .context("start the packet threads")?;
-        let setup = Setup {
-            disco: disco.public(),
-            host,
-            ephemeral: flags.state == StatePlace::Memory,
-            tun: interface.is_some(),
-            store_problem,
-            rng: Box::new(rand_core::OsRng),
-        };
-        let (backend, problems) = Backend::new(setup, &store);
-        for problem in problems {
-            log::error!("{problem}");
-        }
-        let dns = Dns::start(dns::Setup {
-            clock: clock.clone(),
-            inputs: inputs.clone(),
-            interface: interface.is_some(),
-            quad100: interface.is_some() && netstack::FEATURE.is_some(),
-            listen: flags.dns_listen.clone(),
-        });
-        let asked = dns.clone();
-        plane.set_ask(Rc::new(move |query, stream, reply| {
-            asked.ask(query, stream, dns::Asker::Machine, reply);
-        }));
-        let shared = Rc::new(Shared {
-            dns,
-            backend: RefCell::new(backend),
-            plane,
-            bus: RefCell::default(),
-            clock,
-            inputs,
-            config: OnceCell::new(),
-        });
-        let force_noise_443 = crate::flags::switched_on("TS_FORCE_NOISE_443");
-        let inputs = shared.inputs.clone();
-        let port_mapper = PortMapper::start(dialer.clone(), move |mapping| {
-            let inputs = inputs.clone();
-            dial::spawn(async move { drop(inputs.send(Input::PortMapping(mapping)).await) });
-        });
-        let own = interface.as_ref().map(Interface::name);
-        let network = network::State::read(own);
-        let monitor = Monitor::open(own.zip(interface.as_ref().map(Interface::port)));
-        let monitor = monitor
-            .inspect_err(|error| log::warn!("changes of the network are noticed late: no netlink ({error})"));
-        Ok(Self {
-            shared,
-            store,
-            dialer,
-            control: None,
-            interface,
-            peerapi: PeerApi::default(),
-            problems: Vec::new(),
-            not_forwarding: None,
-            port_mapper: Some(port_mapper),
-            monitor: monitor.ok(),
-            mending: Mending::default(),
-            network,
-            clocks: None,
-            force_noise_443,
-            told: None,
-        })
-    }
-
-    /// Puts in force what the configuration file says, before anything starts.
-    async fn configure(&mut self, config: config::Config, place: config::Place) -> Result<()> {
-        let _ = self.shared.config.set(place);
-        let (sender, mut answer) = oneshot::channel();
-        let reply = Reply::new(move |result| drop(sender.send(result)));
-        self.take(Input::Command(Command::SetConfig(Box::new(config), reply))).await;
-        answer.try_recv()?.map_err(|error: String| {
-            anyhow::anyhow!("the configuration file asks for what cannot be: {error}")
-        })
-    }
-
     async fn live(mut self, inbox: &mut mpsc::Receiver<Input>, ends: &mut Ends) -> Result<()> {
         // Control is told with the first message.
         self.shared.plane.refresh_endpoints();
@@ -360,52 +242,6 @@ impl Node {
         Ok(())
     }
 
-    /// The kernel has told of a change, or tells of none any more.
-    async fn kernel_told(&mut self, heard: std::io::Result<Heard>) {
-        match heard {
-            Ok(heard) => {
-                // Where one thing was changed another may have been: a firewall is loaded anew when a link comes up.
-                self.mending.hear();
-                if !heard.network {
-                    return;
-                }
-            }
-            Err(error) => {
-                log::warn!("changes of the network are noticed late from now on: {error}");
-                self.monitor = None;
-                return;
-            }
-        }
-        let network = network::State::read(self.interface.as_ref().map(Interface::name));
-        if network != self.network {
-            log::info!("the network has changed");
-            let lost = network.has_lost_of(&self.network);
-            self.network = network;
-            // Connections would be asked first whether they are alive, and those that are not yet wait before they try again.
-            if lost || self.shared.plane.connected_relays() == 0 {
-                self.shared.plane.close_relays();
-                self.shared.plane.relays(&self.shared.backend.borrow().relay_config());
-            }
-            self.network_changed();
-            self.take(Input::Interfaces(self.network.networks())).await;
-        }
-    }
-
-    fn network_changed(&mut self) {
-        self.shared.plane.network_changed();
-        let active = !self.shared.backend.borrow().relay_config().paused;
-        if let Some(control) = &mut self.control {
-            // A connection from an address that is gone would be noticed only when something has waited in vain for it.
-            for command in [true, false].into_iter().filter(|_| active).map(::control::Command::Pause) {
-                control.send(command);
-            }
-            control.send(::control::Command::Wake);
-        }
-        if let Some(port_mapper) = &mut self.port_mapper {
-            port_mapper.network_changed();
-        }
-    }
-
     fn next_timeout(&self) -> Option<Instant> {
         let backend = self.shared.backend.borrow().poll_timeout(self.shared.now());
         // Nobody removes what is not there.
@@ -425,95 +261,6 @@ impl Node {
         }
     }
 
-    /// Gives the backend one input and carries out everything that follows.
-    async fn take(&mut self, input: Input) {
-        if let Input::Command(Command::SetConfig(config, _)) = &input {
-            self.shared.plane.set_static_endpoints(&config.static_endpoints);
-        }
-        let now = self.shared.now();
-        let watched = self.shared.bus.borrow().wants(mask::PEER_CHANGES | mask::PEER_PATCHES);
-        {
-            let mut backend = self.shared.backend.borrow_mut();
-            backend.set_peers_watched(watched);
-            backend.handle(input, &self.store, now);
-        }
-        loop {
-            let effect = self.shared.backend.borrow_mut().poll_effect();
-            let Some(effect) = effect else { return };
-            self.carry_out(effect).await;
-        }
-    }
-
-    async fn carry_out(&mut self, effect: Effect) {
-        let shared = self.shared.clone();
-        match effect {
-            Effect::Save(changes) => {
-                self.store.set_time(shared.clock.system_time());
-                let result = self.store.write(changes).map_err(|error| error.to_string());
-                shared.backend.borrow_mut().handle(Input::Saved(result), &self.store, shared.now());
-            }
-            Effect::StartControl(start) => {
-                self.control = Some(ControlTask::start(*start, self.dialer.clone(), self.force_noise_443));
-            }
-            Effect::Control(command) => {
-                if let Some(control) = &mut self.control {
-                    control.send(command);
-                }
-            }
-            Effect::StopControl => self.control = None,
-            Effect::ExpireSooner(at, reply) => self.expire_sooner(at, reply),
-            Effect::Logout => self.log_out(),
-            Effect::ControlTime(at) => {
-                if let Some(off) = shared.clock.set_control_time(at) {
-                    log::info!("the clock of this machine is off by {off} s; using control's time");
-                }
-            }
-            Effect::Configure => {
-                let config = shared.backend.borrow().self_config();
-                shared.plane.configure(config);
-            }
-            Effect::Router => self.set_up_kernel(),
-            Effect::Dns => shared.dns.apply(&shared.backend.borrow(), shared.now()),
-            Effect::SyncPeers(peers) => self.sync_peers(peers).await,
-            Effect::Relays => {
-                {
-                    let backend = shared.backend.borrow();
-                    let config = backend.relay_config();
-                    shared.plane.relays(&config);
-                    if let Some(port_mapper) = &mut self.port_mapper {
-                        let port = if config.paused || !config.udp { 0 } else { shared.plane.port() };
-                        port_mapper.want(port, config.upnp);
-                    }
-                }
-                let input = Input::Udp4(shared.plane.has_udp4());
-                shared.backend.borrow_mut().handle(input, &self.store, shared.now());
-            }
-            Effect::Look => shared.plane.look(),
-            Effect::PortMapping(at) => shared.plane.set_port_mapping(at.map(std::net::SocketAddr::V4)),
-            Effect::Notify(notify) => {
-                if let (Some(told), Some(state)) = (&self.told, notify.state) {
-                    told(state);
-                }
-                publish(&shared, *notify);
-            }
-        }
-    }
-
-    fn log_out(&mut self) {
-        let waiting = self.control.as_mut().map(ControlTask::log_out);
-        let inputs = self.shared.inputs.clone();
-        dial::spawn(async move {
-            let result = match waiting {
-                Some(answer) => match answer.await {
-                    Ok(result) => result.map_err(|error| error.to_string()),
-                    Err(_) => Err("the control client has ended".to_owned()),
-                },
-                None => Ok(()),
-            };
-            let _ = inputs.send(Input::LoggedOut(result)).await;
-        });
-    }
-
     /// An ephemeral node tells control that it will not come back.
     async fn goodbye(&mut self) {
         let ephemeral =
@@ -526,33 +273,9 @@ impl Node {
     }
 }
 
-/// Resolves when the network has changed; never, where nobody tells.
-async fn changed(monitor: &mut Option<Monitor>) -> std::io::Result<Heard> {
-    match monitor {
-        Some(monitor) => monitor.changed().await,
-        None => std::future::pending().await,
-    }
-}
-
 async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
     }
-}
-
-/// Tells everybody who watches.
-fn publish(shared: &Shared, mut notify: Notify) {
-    if !shared.bus.borrow().is_watched() {
-        return;
-    }
-    notify.version = crate::version::LONG.to_owned();
-    let backend = shared.backend.borrow();
-    shared.bus.borrow_mut().publish(&notify, &|notify| {
-        let mut whole = notify.clone();
-        let ids = whole.peer_changed_patch.drain(..).map(|patch| netmap::NodeId(patch.node_id));
-        let nodes: netmap::Set<_> = ids.collect();
-        whole.peers_changed.extend(nodes.into_iter().filter_map(|id| backend.whole_node(id)));
-        whole
-    });
 }

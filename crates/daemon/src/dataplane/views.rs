@@ -1,0 +1,48 @@
+//! What others are told of the packets: what was dropped, how a peer is reached.
+
+use super::Dataplane;
+use crate::backend::PeerView;
+use engine::drop::DropReason;
+use engine::lines::Path;
+use localapi::types::Time;
+use netmap::NodeId;
+use std::time::Duration;
+
+/// A peer counts as active this long after something was sent to it.
+const ACTIVE: u32 = 45_000;
+
+impl Dataplane {
+    /// Dropped packets by reason, those that happened.
+    pub fn drops(&self) -> Vec<(&'static str, u32)> {
+        let engine = self.engine.borrow();
+        let counts = DropReason::ALL.iter().map(|reason| (reason.text(), engine.drops().get(*reason)));
+        let relays = self.pool.borrow().as_ref().map(derp::Pool::stats).unwrap_or_default();
+        let relays = [
+            ("relay queue full", relays.dropped_full),
+            ("relay rate limit", relays.dropped_limit),
+            ("relay lost", relays.dropped_lost),
+            ("relay unsendable", relays.dropped_unsendable),
+        ];
+        let relays = relays.map(|(text, count)| (text, u32::try_from(count).unwrap_or(u32::MAX)));
+        counts.chain(relays).filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// What the engine knows of a peer.
+    pub fn peer_view(&self, id: NodeId) -> PeerView {
+        let (now, wall) = (self.clock.mono(), self.clock.wall());
+        let Some(view) = self.engine.borrow_mut().peer_view(id, now) else { return PeerView::default() };
+        let ago = |time: Duration| Time::from_unix_nanos(i128::from(wall.0) - time.as_nanos() as i128);
+        PeerView {
+            rx_bytes: view.rx_bytes,
+            tx_bytes: view.tx_bytes,
+            last_write: view.sent_ago.map_or(Time::ZERO, |ms| ago(Duration::from_millis(u64::from(ms)))),
+            last_handshake: view.last_handshake.map_or(Time::ZERO, |at| ago(now.since(at))),
+            active: view.sent_ago.is_some_and(|ms| ms < ACTIVE),
+            direct: match view.path {
+                Path::Udp(addr) if view.sent_ago.is_some() => Some(addr),
+                _ => None,
+            },
+            known: true,
+        }
+    }
+}

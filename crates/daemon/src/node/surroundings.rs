@@ -1,0 +1,64 @@
+//! The kernel tells of a change: what of it concerns the network, and who has to look anew.
+//!
+//! Leaves out: putting back what others removed (`mending`).
+
+use super::Node;
+use crate::backend::Input;
+use crate::network::{self, Heard, Monitor};
+use crate::parts::osrouter::Interface;
+
+impl Node {
+    /// The kernel has told of a change, or tells of none any more.
+    pub(super) async fn kernel_told(&mut self, heard: std::io::Result<Heard>) {
+        match heard {
+            Ok(heard) => {
+                // Where one thing was changed another may have been: a firewall is loaded anew when a link comes up.
+                self.mending.hear();
+                if !heard.network {
+                    return;
+                }
+            }
+            Err(error) => {
+                log::warn!("changes of the network are noticed late from now on: {error}");
+                self.monitor = None;
+                return;
+            }
+        }
+        let network = network::State::read(self.interface.as_ref().map(Interface::name));
+        if network != self.network {
+            log::info!("the network has changed");
+            let lost = network.has_lost_of(&self.network);
+            self.network = network;
+            // Connections would be asked first whether they are alive, and those that are not yet wait before they try again.
+            if lost || self.shared.plane.connected_relays() == 0 {
+                self.shared.plane.close_relays();
+                self.shared.plane.relays(&self.shared.backend.borrow().relay_config());
+            }
+            self.network_changed();
+            self.take(Input::Interfaces(self.network.networks())).await;
+        }
+    }
+
+    pub(super) fn network_changed(&mut self) {
+        self.shared.plane.network_changed();
+        let active = !self.shared.backend.borrow().relay_config().paused;
+        if let Some(control) = &mut self.control {
+            // A connection from an address that is gone would be noticed only when something has waited in vain for it.
+            for command in [true, false].into_iter().filter(|_| active).map(::control::Command::Pause) {
+                control.send(command);
+            }
+            control.send(::control::Command::Wake);
+        }
+        if let Some(port_mapper) = &mut self.port_mapper {
+            port_mapper.network_changed();
+        }
+    }
+}
+
+/// Resolves when the network has changed; never, where nobody tells.
+pub(super) async fn changed(monitor: &mut Option<Monitor>) -> std::io::Result<Heard> {
+    match monitor {
+        Some(monitor) => monitor.changed().await,
+        None => std::future::pending().await,
+    }
+}
