@@ -85,6 +85,12 @@ impl Beside {
         Ok(Self { child: command.spawn().context("starting cargo")?, output })
     }
 
+    /// Waits for its end and leaves the rest to [`Beside::finish`].
+    pub(crate) fn ended(mut self) -> Result<Self> {
+        self.child.wait()?;
+        Ok(self)
+    }
+
     /// Waits for its end, prints what it wrote and adds its tests to `tally`.
     pub(crate) fn finish(mut self, part: &str, tally: &mut Tally) -> Result<()> {
         let status = self.child.wait()?;

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every part this machine can run, one after the other, to the end; then what failed, what was
 //! skipped and why, and the three numbers. At night what only waits (the soaks) runs beside all of it.
 
+mod black_box;
 mod previous;
 
 use crate::libtest::{self, Beside};
@@ -152,13 +153,6 @@ impl Run<'_> {
         image::for_tests(self.nightly)?;
         self.tally.pass(1);
         Ok(())
-    }
-
-    fn black_box(&mut self) -> Result<()> {
-        let mut command = self.tests(&["test", "--package", "blackbox", "--no-fail-fast"]);
-        // One after the other: the scenarios measure, and two cores are soon busy.
-        command.args(["--", "--test-threads=1"]).args(self.filter);
-        libtest::run(command, "black box", &mut self.tally)
     }
 
     /// The image on kernels like RouterOS's, and its state under the previous commit's program.

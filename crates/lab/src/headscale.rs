@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// The name that nodes resolve, and that `server_url` must carry: headscale puts it into its DERP map.
@@ -45,6 +46,8 @@ pub struct Headscale {
     pub host: Host,
     config: PathBuf,
     user: u64,
+    /// The key of every node that is not told another.
+    key: OnceLock<String>,
 }
 
 impl Headscale {
@@ -68,7 +71,7 @@ impl Headscale {
         }
         std::fs::write(&config, text + more)?;
         let process = serve(&host, &config)?;
-        let mut started = Self { process, host, config, user: 0 };
+        let mut started = Self { process, host, config, user: 0, key: OnceLock::new() };
         started.wait_ready()?;
         started.user = started.add_user(USER)?;
         Ok(started)
@@ -104,12 +107,16 @@ impl Headscale {
         number(&answer["id"]).with_context(|| format!("no id in {answer}"))
     }
 
-    /// A reusable auth key, valid for an hour.
+    /// A reusable auth key, valid for an hour: the same for all who ask, since each costs a run of its CLI.
     ///
     /// # Errors
     /// When headscale refuses.
     pub fn auth_key(&self) -> Result<String> {
-        self.new_key(&["--reusable"]).map(|(key, _)| key)
+        if let Some(key) = self.key.get() {
+            return Ok(key.clone());
+        }
+        let (key, _) = self.new_key(&["--reusable"])?;
+        Ok(self.key.get_or_init(|| key).clone())
     }
 
     /// An auth key that is not valid any more.

@@ -91,6 +91,8 @@ impl Host {
             .arg(END_OF_WRAPPER)
             .arg(program)
             .env_remove("SSL_CERT_FILE")
+            // Each is a machine of its own, and so is its lock of x_tables.
+            .env("XTABLES_LOCKFILE", self.dir.join("xtables.lock"))
             .current_dir(&self.dir);
         command
     }
