@@ -165,11 +165,11 @@ impl Quad100 {
             stream.write(stack);
             stream.read(stack, queries, owed, now);
             let quiet = stream.owed == 0 && stream.outbox.is_empty();
-            if stream.ended && quiet {
-                stack.close(stream.id);
-            } else if now.since(stream.heard) >= IDLE {
-                // Even if it is owed something: whoever takes nothing for so long is gone.
+            if now.since(stream.heard) >= IDLE {
+                // Even if it is owed something, if only a goodbye: whoever takes nothing for so long is gone.
                 stack.abort(stream.id);
+            } else if stream.ended && quiet {
+                stack.close(stream.id);
             }
         }
         stack.poll(now);
@@ -210,7 +210,8 @@ impl Stream {
             match stack.read(self.id, &mut self.inbox, most) {
                 Read::Bytes(0) => return,
                 Read::Bytes(_) => self.heard = now,
-                Read::End => return self.ended = true,
+                Read::End if self.ended => return,
+                Read::End => return (self.heard, self.ended) = (now, true),
                 Read::Gone => return,
             }
         }
