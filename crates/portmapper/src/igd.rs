@@ -60,7 +60,11 @@ pub(crate) async fn renew(
     internal: u16,
     wanted: u16,
 ) -> Result<Mapped, Error> {
-    let adding = add(dialer, gateway, control, internal, wanted);
+    let adding = async {
+        let given = add(dialer, gateway, control, internal, wanted).await?;
+        // Without an answer what there was stays: the router has it, and has said how long.
+        mapped(dialer, gateway, control, given).await
+    };
     timeout(LIMIT, adding).await.unwrap_or(Err(Error::Silent))
 }
 
@@ -108,29 +112,46 @@ async fn device(
     ranked.sort_by_key(|(best, good, _)| (*best, *good));
     let mut last = Error::Refused("it forwards no ports".to_owned());
     for (_, _, control) in &ranked {
-        match add(dialer, gateway, control, internal, wanted).await {
+        let given = match add(dialer, gateway, control, internal, wanted).await {
+            Ok(given) => given,
+            Err(error) => {
+                last = error;
+                continue;
+            }
+        };
+        match mapped(dialer, gateway, control, given).await {
             Ok(mapped) => return Ok(mapped),
             Err(error) => last = error,
         }
+        // Nobody will use it or give it back, and some routers forward for ever.
+        let _ = call(dialer, gateway, control, Action::Delete { external: given }).await;
     }
     Err(last)
 }
 
+/// Where the internet reaches a port that the router has given.
+async fn mapped(dialer: &dyn Dial, gateway: Gateway, control: &Control, given: u16) -> Result<Mapped, Error> {
+    let answer = call(dialer, gateway, control, Action::Address).await?;
+    let ip = upnp::address(&answer).ok_or(Error::Nonsense("no external address"))?;
+    Ok(Mapped { control: control.clone(), external: SocketAddrV4::new(ip, given) })
+}
+
+/// Asks for a port, and gives the one that the router has chosen.
 async fn add(
     dialer: &dyn Dial,
     gateway: Gateway,
     control: &Control,
     internal: u16,
     wanted: u16,
-) -> Result<Mapped, Error> {
+) -> Result<u16, Error> {
     let mut external = if wanted < FIRST_PORT { random_port() } else { wanted };
     let mut lease = LEASE.as_secs() as u32;
     let mut any = control.service.chooses();
     let mut left = PORTS;
-    let given = loop {
+    loop {
         let action = Action::Add { external, internal, client: gateway.own, lease, any };
         match call_faulty(dialer, gateway, control, action).await? {
-            Ok(answer) => break if any { upnp::port(&answer).unwrap_or(external) } else { external },
+            Ok(answer) => return Ok(if any { upnp::port(&answer).unwrap_or(external) } else { external }),
             Err(fault) if upnp::wants_permanent(fault) && lease != 0 => lease = 0,
             Err(fault) if upnp::is_conflict(fault) && left > 0 => {
                 left -= 1;
@@ -140,10 +161,7 @@ async fn add(
             Err(_) if any => any = false,
             Err(fault) => return Err(Error::Refused(format!("UPnP fault {fault}"))),
         }
-    };
-    let answer = call(dialer, gateway, control, Action::Address).await?;
-    let ip = upnp::address(&answer).ok_or(Error::Nonsense("no external address"))?;
-    Ok(Mapped { control: control.clone(), external: SocketAddrV4::new(ip, given) })
+    }
 }
 
 fn random_port() -> u16 {
@@ -175,5 +193,58 @@ async fn call_faulty(
         (200, _) => Ok(Ok(answer.body)),
         (_, Some(fault)) => Ok(Err(fault)),
         (status, None) => Err(Error::Refused(format!("status {status}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dial::{BoxStream, LocalFuture, Target};
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    /// A router that forwards ports and does not know its own address.
+    #[derive(Default)]
+    struct Nameless(Rc<RefCell<Vec<&'static str>>>);
+
+    impl Dial for Nameless {
+        fn dial<'a>(&'a self, _: &'a Target) -> LocalFuture<'a, std::io::Result<BoxStream>> {
+            let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+            let done = self.0.clone();
+            tokio::task::spawn_local(async move {
+                let mut room = vec![0; 4096];
+                let len = theirs.read(&mut room).await.unwrap_or_default();
+                let asked = String::from_utf8_lossy(&room[..len]).into_owned();
+                let kind = "urn:schemas-upnp-org:service:WANIPConnection:1";
+                let description = format!(
+                    "<service><serviceType>{kind}</serviceType><controlURL>/c</controlURL></service>"
+                );
+                let body = if asked.starts_with("GET") {
+                    description
+                } else {
+                    let all =
+                        ["AddPortMapping", "DeletePortMapping", "GetExternalIPAddress", "GetStatusInfo"];
+                    done.borrow_mut()
+                        .extend(all.into_iter().find(|name| asked.contains(&format!("#{name}"))));
+                    "<ok></ok>".to_owned()
+                };
+                let _ = theirs.write_all(format!("HTTP/1.1 200 OK\r\n\r\n{body}").as_bytes()).await;
+            });
+            Box::pin(async { Ok(Box::new(ours) as BoxStream) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_of_no_use_is_given_back() {
+        let router = Nameless::default();
+        let gateway = Gateway { router: [192, 168, 1, 1].into(), own: [192, 168, 1, 9].into() };
+        let places = [Place { port: 5000, path: "/d".to_owned() }];
+        let asking = map(&router, gateway, &places, 41641, 0);
+        let mapped = tokio::task::LocalSet::new().run_until(asking).await;
+        assert_eq!(mapped.map(|mapped| mapped.external), Err(Error::Nonsense("no external address")));
+        let done = router.0.borrow();
+        let changes: Vec<_> = done.iter().filter(|name| name.ends_with("PortMapping")).collect();
+        assert_eq!(changes, [&"AddPortMapping", &"DeletePortMapping"], "{done:?}");
     }
 }
