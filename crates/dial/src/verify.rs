@@ -203,12 +203,14 @@ pub(crate) fn explain(error: &Error) -> String {
     let Error::InvalidCertificate(reason) = error else {
         return error.to_string();
     };
+    let text = match reason {
+        // Its own text is that of a derived `Debug`, which builds that ship have without what is inside.
+        CertificateError::Other(inner) => inner.0.to_string(),
+        reason => reason.to_string(),
+    };
     match reason {
         // The second is how WebPKI sees a self-signed certificate that calls itself an authority.
-        reason
-            if *reason == CertificateError::UnknownIssuer
-                || reason.to_string().contains("CaUsedAsEndEntity") =>
-        {
+        reason if *reason == CertificateError::UnknownIssuer || text.contains("CaUsedAsEndEntity") => {
             "its certificate is signed by no known authority; name a private CA with --ca-file or SSL_CERT_FILE"
                 .to_owned()
         }
@@ -219,11 +221,11 @@ pub(crate) fn explain(error: &Error) -> String {
             "its certificate is not valid yet; check this machine's clock".to_owned()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            format!("its certificate is for another name; check the server's address ({reason})")
+            format!("its certificate is for another name; check the server's address ({text})")
         }
         CertificateError::ApplicationVerificationFailure => {
             "its certificate is not the pinned one (CertName of the DERP map)".to_owned()
         }
-        other => format!("its certificate is bad: {other}"),
+        _ => format!("its certificate is bad: {text}"),
     }
 }

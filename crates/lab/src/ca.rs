@@ -42,6 +42,11 @@ impl Authority {
         &self.pem
     }
 
+    /// The root as a server's own certificate: what a server has that nobody signed.
+    pub fn as_server(&self) -> Certificate {
+        Certificate { certificate_pem: self.pem.clone(), key_pem: self.issuer.key().serialize_pem() }
+    }
+
     /// A server certificate for `names`; those that are IP addresses become IP entries.
     ///
     /// # Errors
