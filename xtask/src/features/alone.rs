@@ -218,8 +218,12 @@ mod tests {
 
     /// Crates that stand and fall with a feature, whether or not the daemon names them itself. Others (`ring`) are
     /// there anyway.
-    const BRINGS: [(&str, &[&str]); 3] =
-        [("dns", &["dns"]), ("netstack", &["netstack", "smoltcp"]), ("osrouter", &["router"])];
+    const BRINGS: [(&str, &[&str]); 4] = [
+        ("cachenetmap", &["postcard", "serde"]),
+        ("dns", &["dns"]),
+        ("netstack", &["netstack", "smoltcp"]),
+        ("osrouter", &["router"]),
+    ];
 
     #[test]
     fn each_feature_has_its_crates_and_no_others() {

@@ -247,10 +247,11 @@ fn profiles_are_what_the_design_says() {
 }
 
 #[test]
-fn a_plain_build_is_the_router_and_debug() {
+fn a_plain_build_is_the_router_and_what_scenarios_look_at() {
     // The demo and some scenarios run a plain build and look into it.
     let router = resolve(&Profile::Router.into()).unwrap().built;
-    let expected: BTreeSet<_> = router.into_iter().chain(["debug".to_owned()]).collect();
+    let expected: BTreeSet<_> =
+        router.into_iter().chain(["cachenetmap", "debug"].map(str::to_owned)).collect();
     assert_eq!(graph().default, expected);
 }
 

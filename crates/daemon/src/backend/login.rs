@@ -166,6 +166,10 @@ impl Backend {
 
     pub(super) fn auth_url_came(&mut self, url: String, now: Moment) {
         self.login = Login::WaitsForUser;
+        if self.cached.holds() {
+            // Control does not know this node any more.
+            self.forget_map();
+        }
         self.answered();
         self.health.clear(Warnable::ControlUnreachable);
         self.auth_key = None;
@@ -212,6 +216,7 @@ impl Backend {
         prefs.control_url = control_url(&prefs).to_owned();
         self.put_prefs(prefs, now);
         if rotated {
+            self.cached.forget();
             self.reconfigure();
             self.effects.push_back(Effect::Relays);
         }
@@ -222,6 +227,9 @@ impl Backend {
 
     pub(super) fn login_failed(&mut self, error: &control::Error, retrying: bool, now: Moment) {
         self.login = if retrying { Login::UnderWay } else { Login::None };
+        if !retrying && self.cached.holds() {
+            self.forget_map();
+        }
         self.auth_key = None;
         self.control_running &= !matches!(error, control::Error::ServerUrl { .. });
         // Nothing starts any more, and what follows must be seen.
@@ -238,6 +246,7 @@ impl Backend {
 
     pub(super) fn key_expired(&mut self, now: Moment) {
         self.key_refused = true;
+        self.cached.forget();
         self.login = Login::UnderWay;
         self.settle(now);
     }
@@ -287,6 +296,8 @@ impl Backend {
     /// What control decided for another login does not count any more.
     pub(super) fn forget_map(&mut self) {
         self.have_netmap = false;
+        self.cached.forget();
+        self.cached.replaced();
         self.netmap = NetMap::default();
         self.changes = netmap::Changes::default();
         self.home = netmap::RegionId::NONE;

@@ -90,9 +90,14 @@ impl Backend {
         }
         let mut changes = std::mem::take(&mut self.changes);
         let wished = self.socket_wishes();
+        let replaces = first && self.cached.replaced();
+        if replaces {
+            self.netmap.users.clear();
+        }
         self.netmap.apply(delta, first, now.wall, &mut changes);
-        let is_new = !self.have_netmap;
+        let is_new = replaces || !self.have_netmap;
         self.have_netmap = true;
+        self.cached.changed();
         if first || changes.self_node {
             self.learn_self(now);
         }
@@ -118,6 +123,18 @@ impl Backend {
         if peers != PeerSet::Some(Default::default()) {
             self.effects.push_back(Effect::SyncPeers(peers));
         }
+    }
+
+    /// Puts the map of an earlier run in force, until control's first map replaces it. To be followed by a start.
+    pub fn recall(&mut self, map: NetMap, home: RegionId, now: Moment) {
+        self.netmap = map;
+        self.have_netmap = true;
+        self.cached.recalled();
+        self.peers_expire(now);
+        if !home.is_none() {
+            self.set_home(home);
+        }
+        self.relays_changed();
     }
 
     /// Remembers the soonest expiry among the peers of a message.
@@ -228,6 +245,7 @@ impl Backend {
         if self.home != home {
             log::info!("home DERP region is now {home}");
             self.home = home;
+            self.cached.changed();
             self.effects.push_back(Effect::Relays);
             self.report();
         }

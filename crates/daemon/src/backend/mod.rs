@@ -29,11 +29,12 @@ pub use effect::{
 };
 pub use input::{Command, Input, Reply};
 pub use machine::State;
-pub use profiles::Changes;
+pub use profiles::{Changes, Profiles, control_url};
 pub use report::HostFacts;
 pub use status::PeerView;
 
 use crate::config::Config;
+use crate::parts::cachenetmap;
 use crate::parts::health::{Tracker, Unhealthy, Warnable};
 use crate::state::Store;
 use engine::time::Mono;
@@ -41,7 +42,6 @@ use keys::{DiscoPublic, MachinePrivate, NodePrivate};
 use localapi::types::{Empty, Notify, Prefs, Time};
 use login::Login;
 use netmap::{NetMap, RegionId, Set, Timestamp};
-use profiles::Profiles;
 use rand_core::CryptoRngCore;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -98,6 +98,8 @@ pub struct Backend {
     key_refused: bool,
     netmap: NetMap,
     have_netmap: bool,
+    /// Whether it is that of the last run.
+    cached: cachenetmap::Mark,
     in_map_poll: bool,
     control_running: bool,
     paused: bool,
@@ -173,6 +175,7 @@ impl Backend {
             key_refused: false,
             netmap: NetMap::default(),
             have_netmap: false,
+            cached: cachenetmap::Mark::default(),
             in_map_poll: false,
             control_running: false,
             paused: false,
@@ -287,6 +290,11 @@ impl Backend {
     /// The map in force.
     pub fn netmap(&self) -> Option<&NetMap> {
         self.have_netmap.then_some(&self.netmap)
+    }
+
+    /// What there is to know of the map of the last run.
+    pub const fn cache_mark(&mut self) -> &mut cachenetmap::Mark {
+        &mut self.cached
     }
 
     /// The settings in force.

@@ -213,7 +213,7 @@ fn hex(bytes: [u8; 2]) -> String {
 }
 
 /// Where to log in: the profile's control server, or Tailscale's.
-pub(super) fn control_url(prefs: &Prefs) -> &str {
+pub fn control_url(prefs: &Prefs) -> &str {
     if prefs.control_url.is_empty() { DEFAULT_CONTROL_URL } else { &prefs.control_url }
 }
 

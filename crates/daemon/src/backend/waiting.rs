@@ -33,7 +33,7 @@ impl Waiting {
 impl Backend {
     /// Control has been asked something that this node cannot go on without.
     pub(super) fn expect_answer(&mut self, now: Moment) {
-        self.waiting.answer = (!self.have_netmap).then(|| now.mono + SILENCE);
+        self.waiting.answer = (!self.have_netmap | self.cached.holds()).then(|| now.mono + SILENCE);
     }
 
     /// Control has answered, or told why it does not.

@@ -18,6 +18,7 @@ use crate::config;
 use crate::dataplane::{Dataplane, News};
 use crate::flags::Flags;
 use crate::network::{self, Monitor};
+use crate::parts::cachenetmap::Cache;
 use crate::parts::dns::Dns;
 use crate::parts::osrouter::{Interface, Packets};
 use crate::parts::peerapiserver::PeerApi;
@@ -76,6 +77,7 @@ impl Shared {
 struct Node {
     shared: Rc<Shared>,
     store: Store,
+    cache: Cache,
     dialer: Rc<dyn dial::Dial>,
     control: Option<ControlTask>,
     interface: Option<Interface>,
@@ -190,7 +192,9 @@ impl Node {
             self.take(Input::Endpoints(all)).await;
         }
         self.take(Input::Interfaces(self.network.networks())).await;
+        self.cache.recall(&self.shared);
         self.take(Input::Start).await;
+        self.cache.greet(&self.shared);
         loop {
             while let Some(news) = self.shared.plane.next_news() {
                 match news {
@@ -216,6 +220,7 @@ impl Node {
             if self.mending.is_time(self.shared.now().mono) {
                 self.mend().await;
             }
+            self.cache.look(&self.shared);
             let due = self.next_timeout();
             tokio::select! {
                 event = ControlTask::next(&mut self.control) => self.control_event(event).await,
@@ -227,6 +232,7 @@ impl Node {
             }
         }
         log::info!("stopping");
+        self.cache.close(&self.shared);
         // First, so that programs see at once that there is no way any more, and whom to ask instead.
         self.shared.dns.close();
         if let Some(interface) = self.interface.take() {

@@ -10,6 +10,7 @@ use crate::config;
 use crate::dataplane::{self, Dataplane, Ways};
 use crate::flags::{Flags, StatePlace};
 use crate::network::{self, Monitor};
+use crate::parts::cachenetmap::Cache;
 use crate::parts::dns::{self, Dns};
 use crate::parts::netstack;
 use crate::parts::osrouter::{Interface, Packets};
@@ -61,7 +62,8 @@ impl Node {
         let relays = derp::Options { use_http: crate::flags::switched_on("TS_DEBUG_USE_DERP_HTTP") };
         let (interface, packets) = interface.unzip();
         let threads = std::env::var("TS_PACKET_THREADS").ok();
-        let disco = DiscoPrivate::generate(&mut rand_core::OsRng);
+        let mut cache = Cache::open(&flags.state, &store, &clock);
+        let disco = cache.disco(|| DiscoPrivate::generate(&mut rand_core::OsRng));
         let pretended = std::env::var("TS_DEBUG_PRETENDPOINT").unwrap_or_default();
         let ways = Ways {
             packets,
@@ -119,6 +121,7 @@ impl Node {
         Ok(Self {
             shared,
             store,
+            cache,
             dialer,
             control: None,
             interface,

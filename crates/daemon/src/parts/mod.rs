@@ -7,6 +7,7 @@
 pub mod advertiseexitnode;
 pub mod advertiseroutes;
 pub mod c2n;
+pub mod cachenetmap;
 pub mod debug;
 pub mod dns;
 pub mod health;
@@ -31,6 +32,7 @@ pub fn built() -> Vec<&'static str> {
         advertiseexitnode::FEATURE,
         advertiseroutes::FEATURE,
         c2n::FEATURE,
+        cachenetmap::FEATURE,
         debug::FEATURE,
         dns::FEATURE,
         health::FEATURE,

@@ -130,7 +130,8 @@ fn parent(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+/// A file beside this one.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(suffix);
     path.with_file_name(name)
@@ -140,8 +141,11 @@ fn copy_path(path: &Path) -> PathBuf {
     with_suffix(path, ".copy")
 }
 
-/// Writes `bytes` beside `path`, forces them to the medium, and only then puts them in its place.
-fn replace(path: &Path, bytes: &[u8], time: Option<SystemTime>) -> io::Result<()> {
+/// Writes `bytes` beside `path`, forces them to the medium, and only then puts them in its place, stamped with `time`.
+///
+/// # Errors
+/// What the system said; then the file is as it was.
+pub fn replace(path: &Path, bytes: &[u8], time: Option<SystemTime>) -> io::Result<()> {
     let temp = with_suffix(path, &format!(".tmp{}", std::process::id()));
     let mut options = OpenOptions::new();
     let written =
@@ -161,7 +165,7 @@ fn replace(path: &Path, bytes: &[u8], time: Option<SystemTime>) -> io::Result<()
 }
 
 /// Temporary files of a run that was killed while it wrote.
-fn remove_leftovers(path: &Path) {
+pub fn remove_leftovers(path: &Path) {
     let Some(name) = path.file_name().and_then(|n| n.to_str()) else { return };
     let prefixes = [format!("{name}.tmp"), format!("{name}.copy.tmp")];
     for entry in fs::read_dir(parent(path)).into_iter().flatten().flatten() {

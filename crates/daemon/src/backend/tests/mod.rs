@@ -6,6 +6,7 @@ mod dns;
 mod keys;
 mod login;
 mod map;
+mod recalled;
 mod relays;
 mod routing;
 mod store;

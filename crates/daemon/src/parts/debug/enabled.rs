@@ -62,9 +62,13 @@ pub async fn action(shared: &Rc<Shared>, request: &Request) -> Response {
             Response::json(&knobs, Indent::None)
         }
         "peer-disco-keys" => peer_disco_keys(shared),
-        // There is nobody to relay for us but DERP, and no map on flash.
+        // There is nobody to relay for us but DERP.
         "peer-relay-servers" => Response::text("[]\n"),
-        "clear-netmap-cache" => done(),
+        "clear-netmap-cache" => {
+            shared.backend.borrow_mut().cache_mark().forget();
+            shared.plane.changed.notify_one();
+            done()
+        }
         "restun" => {
             shared.plane.look();
             done()
