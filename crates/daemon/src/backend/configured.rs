@@ -3,6 +3,7 @@
 //! Owns: putting the file's settings in force at start and when it is read again, the lock, the file's auth key.
 //! Leaves out: reading the file (`config`), what settings mean.
 
+use super::health::Heard;
 use super::input::Reply;
 use super::login::AUTH_KEY_LIFE;
 use super::{Backend, Effect, Moment, State, edit};
@@ -67,6 +68,7 @@ impl Backend {
     pub(super) fn disconnect_control(&mut self, now: Moment) -> Result<(), String> {
         if std::mem::take(&mut self.control_running) {
             self.in_map_poll = false;
+            self.heard = Heard::default();
             self.answered();
             self.effects.push_back(Effect::StopControl);
             self.settle(now);

@@ -8,8 +8,36 @@ use super::{Backend, Moment, State, convert};
 use crate::parts::dns::Finding;
 use crate::parts::health::{Severity, Unhealthy, Warnable};
 use crate::parts::{advertiseexitnode, useroutes};
+use engine::time::Mono;
 use localapi::types::Notify;
 use netmap::{NetMap, Timestamp};
+use std::time::Duration;
+
+/// Control sends something every minute; after this long it has become silent (features reference §6.2).
+const SILENCE: Duration = Duration::from_secs(125);
+
+/// A map stream that ended longer ago than this is not silent, it is not there.
+const AFTER_THE_END: Duration = Duration::from_secs(10);
+
+/// When control was heard last.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    message: Option<Mono>,
+    /// When the stream of that message ended.
+    end: Option<Mono>,
+}
+
+impl Heard {
+    /// A message came; one that only keeps alive counts.
+    pub(super) fn message(&mut self, now: Mono) {
+        *self = Self { message: Some(now), end: None };
+    }
+
+    /// The map stream has ended. What follows without a message changes nothing.
+    pub(super) fn ended(&mut self, now: Mono) {
+        self.end.get_or_insert(now);
+    }
+}
 
 impl Backend {
     /// Clears and sets what follows from the facts alone.
@@ -19,6 +47,7 @@ impl Backend {
         let no_home = active && self.home.is_none();
         let unconnected = active && !self.home.is_none() && !self.connected_relays.contains(&self.home);
         let out_of_sync = prefs.want_running && self.have_netmap && !self.in_map_poll;
+        let silent = prefs.want_running && self.silent_at().is_some_and(|at| at <= now.mono);
         let locked = self.have_netmap && self.netmap.tailnet_lock;
         let home = self.region_code(self.home);
         let forwarding = self.not_forwarding.clone().filter(|_| active);
@@ -30,7 +59,7 @@ impl Backend {
                     if urgent { (None, Some(text)) } else { (Some(text), None) }
                 },
             );
-        let judged: [(Warnable, bool, String); 11] = [
+        let judged: [(Warnable, bool, String); 12] = [
             (Warnable::UpdateAvailable, update.is_some(), update.unwrap_or_default()),
             (Warnable::SecurityUpdateAvailable, security.is_some(), security.unwrap_or_default()),
             (
@@ -62,6 +91,11 @@ impl Backend {
                 "Unable to connect to the Tailscale coordination server to synchronize the state of your tailnet. Peer reachability might degrade over time.".to_owned(),
             ),
             (
+                Warnable::MapResponseTimeout,
+                silent,
+                "The Tailscale coordination server has sent nothing for more than two minutes. Changes of your tailnet do not arrive.".to_owned(),
+            ),
+            (
                 Warnable::TailnetLock,
                 locked,
                 "Tailnet Lock is enabled in this tailnet, and this build does not verify signatures of peers.".to_owned(),
@@ -81,6 +115,12 @@ impl Backend {
             );
             self.health.set(Warnable::StateStore, text, now.mono, now.wall);
         }
+    }
+
+    /// When control counts as silent, unless a message comes before that.
+    pub(super) fn silent_at(&self) -> Option<Mono> {
+        let at = self.heard.message.filter(|_| self.have_netmap)? + SILENCE;
+        self.heard.end.is_none_or(|end| end + AFTER_THE_END >= at).then_some(at)
     }
 
     /// DNS has found something that is wrong, or that it is well again.

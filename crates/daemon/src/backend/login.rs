@@ -1,5 +1,6 @@
 //! Starting, logging in and out.
 
+use super::health::Heard;
 use super::input::Reply;
 use super::profiles::{self, control_url};
 use super::{Backend, ControlStart, Effect, Moment, PeerSet, State, WARMING_UP, time};
@@ -39,6 +40,7 @@ impl Backend {
         self.state = State::NoState;
         self.login = Login::None;
         self.in_map_poll = false;
+        self.heard = Heard::default();
         self.auth_url = None;
         self.paused = false;
         if let Some(options) = options {

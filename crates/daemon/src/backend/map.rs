@@ -44,6 +44,7 @@ impl Backend {
             Event::MapItem(MapItem::End(message)) => self.message(*message, now),
             Event::MapDown { error } => {
                 self.in_map_poll = false;
+                self.heard.ended(now.mono);
                 log::info!("lost the map stream of control: {error}");
                 self.settle(now);
             }
@@ -83,6 +84,8 @@ impl Backend {
         if let Some(url) = pop_browser_url {
             self.notify(Notify { browse_to_url: Some(url), ..Notify::default() });
         }
+        self.heard.message(now.mono);
+        self.health.clear(Warnable::MapResponseTimeout);
         // Not before: a server that ends each stream in the middle of its first message is not reached.
         self.health.clear(Warnable::ControlUnreachable);
         if keep_alive {

@@ -101,6 +101,7 @@ pub struct Backend {
     /// Whether it is that of the last run.
     cached: cachenetmap::Mark,
     in_map_poll: bool,
+    heard: health::Heard,
     control_running: bool,
     paused: bool,
     /// Changes of the map message being received.
@@ -177,6 +178,7 @@ impl Backend {
             have_netmap: false,
             cached: cachenetmap::Mark::default(),
             in_map_poll: false,
+            heard: health::Heard::default(),
             control_running: false,
             paused: false,
             changes: netmap::Changes::default(),
@@ -266,7 +268,9 @@ impl Backend {
     pub fn poll_timeout(&self, now: Moment) -> Option<Mono> {
         let expiry = self.netmap().and_then(|map| until(map.self_node.key_expiry, now));
         let peers = until(self.next_expiry, now);
-        let times = [self.warm_at, self.health.next_visible(now.mono), self.waiting.next(), expiry, peers];
+        let silent = self.silent_at().filter(|at| *at > now.mono);
+        let shown = self.health.next_visible(now.mono);
+        let times = [self.warm_at, shown, self.waiting.next(), expiry, peers, silent];
         times.into_iter().flatten().min()
     }
 
@@ -398,6 +402,7 @@ impl Backend {
         self.paused = self.control_running && self.state == State::Stopped && self.have_netmap;
         if self.paused != had_pause {
             self.in_map_poll &= !self.paused;
+            self.heard = health::Heard::default();
             self.control(control::Command::Pause(self.paused));
         }
         let active = matches!(self.state, State::Starting | State::Running);

@@ -26,9 +26,7 @@ fn deltas_concern_whom_they_name() {
     let told = node.map(delta(Delta { peers_removed: vec![NodeId(3)], ..Delta::default() }), &[]);
     assert_eq!(told, ["> removed [3]", "sync [3]"]);
     assert!(node.backend.peer_config(NodeId(3), node.now).is_none());
-    let mut keep_alive = MapMessage::default();
-    keep_alive.keep_alive = true;
-    assert_eq!(node.map(keep_alive, &[]), [""; 0]);
+    assert_eq!(node.map(keep_alive(), &[]), [""; 0]);
 }
 
 #[test]
@@ -75,6 +73,52 @@ fn a_lost_stream_is_told_after_minutes_only() {
     assert_eq!(seen(&told), ["> health [\"not-in-map-poll\"]"]);
     node.control(Event::MapUp);
     assert!(node.health().is_empty());
+}
+
+#[test]
+fn a_server_that_becomes_silent_is_told_after_two_minutes() {
+    let mut node = Fixture::running();
+    assert_eq!(node.pass(600), [""; 0]);
+    node.map(keep_alive(), &[]);
+    assert_eq!(node.silence(124), [""; 0]);
+    assert_eq!(seen(&node.silence(1)), ["> health [\"mapresponse-timeout\"]"]);
+    // A stream that begins is no message yet.
+    node.control(Event::MapDown { error: Error::StreamEnded });
+    assert_eq!(seen(&node.control(Event::MapUp)), [""; 0]);
+    assert_eq!(seen(&node.map(keep_alive(), &[])), ["> health []"]);
+    assert_eq!(node.pass(600), [""; 0]);
+}
+
+#[test]
+fn a_stream_that_is_given_up_for_silence_was_silent_and_one_that_ended_before_was_not() {
+    let mut node = Fixture::running();
+    node.map(keep_alive(), &[]);
+    node.silence(120);
+    node.control(Event::MapDown { error: Error::Timeout("map") });
+    assert_eq!(seen(&node.silence(4)), [""; 0]);
+    assert_eq!(seen(&node.silence(1)), ["> health [\"mapresponse-timeout\"]"]);
+    assert_eq!(seen(&node.silence(474)), [""; 0]);
+    let both = "> health [\"mapresponse-timeout\", \"not-in-map-poll\"]";
+    assert_eq!(seen(&node.silence(1)), [both]);
+    // Who does not want to run misses nothing, then and when he wants to again.
+    let told = node.want_running(false);
+    assert!(told.contains(&"> health [\"wantrunning-false\"]".to_owned()), "{told:?}");
+    node.want_running(true);
+    let told = node.silence(130);
+    assert!(!told.iter().any(|word| word.contains("mapresponse")), "{told:?}");
+
+    let mut node = Fixture::running();
+    node.map(keep_alive(), &[]);
+    node.silence(114);
+    node.control(Event::MapDown { error: Error::StreamEnded });
+    assert_eq!(seen(&node.silence(300)), [""; 0]);
+}
+
+/// A message that says nothing.
+fn keep_alive() -> MapMessage {
+    let mut message = MapMessage::default();
+    message.keep_alive = true;
+    message
 }
 
 #[test]

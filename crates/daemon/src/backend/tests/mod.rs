@@ -167,8 +167,24 @@ impl Fixture {
         self.input(Input::Relay(derp::Event::Connected { region: RegionId(1), home: true }))
     }
 
-    /// Lets time pass, with the timeouts that come due.
-    pub(super) fn pass(&mut self, seconds: u64) -> Vec<String> {
+    /// Lets time pass, with the timeouts that come due; a map stream is kept alive every minute.
+    pub(super) fn pass(&mut self, mut seconds: u64) -> Vec<String> {
+        let mut told = Vec::new();
+        while seconds > 0 {
+            let step = seconds.min(60);
+            seconds -= step;
+            told.extend(self.silence(step));
+            if seconds > 0 && self.backend.in_map_poll() {
+                let mut message = MapMessage::default();
+                message.keep_alive = true;
+                told.extend(self.map(message, &[]));
+            }
+        }
+        told
+    }
+
+    /// Lets time pass in which control says nothing.
+    pub(super) fn silence(&mut self, seconds: u64) -> Vec<String> {
         let end = self.now.mono + Duration::from_secs(seconds);
         let mut told = Vec::new();
         while let Some(at) = self.backend.poll_timeout(self.now).filter(|at| *at <= end) {

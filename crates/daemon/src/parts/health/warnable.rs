@@ -44,14 +44,13 @@ pub enum Warnable {
     NoUdp4Bind,
     /// Control has not been reached for long.
     NotInMapPoll,
-    /// The map stream is silent.
+    /// Nothing comes by the map stream any more.
     MapResponseTimeout,
     /// No home DERP region.
     NoDerpHome,
-    /// The home DERP region is not connected.
+    /// The home DERP region is not connected. Upstream's `derp-timed-out` is no case of its own: a relay that is silent
+    /// for two minutes is left at once.
     NoDerpConnection,
-    /// The home DERP region is silent.
-    DerpTimedOut,
     /// What a DERP server says about itself.
     DerpRegionError,
     /// Tailnet Lock is on and this node cannot verify signatures.
@@ -134,9 +133,6 @@ impl Warnable {
             Self::NoDerpHome => spec!("no-derp-home", "No home relay server", Medium, true, OFFLINE, 10),
             Self::NoDerpConnection => {
                 spec!("no-derp-connection", "Relay server unavailable", Medium, true, NOT_HOME, 10)
-            }
-            Self::DerpTimedOut => {
-                spec!("derp-timed-out", "Relay server timed out", Medium, false, NOT_HOME, 0)
             }
             Self::DerpRegionError => {
                 spec!("derp-region-error", "Relay server error", Low, false, NOT_HOME, 0)
