@@ -87,7 +87,7 @@ impl Container {
         engine.arg(&self.root).arg(self.host.etc());
         engine.arg(self.state.as_deref().unwrap_or_else(|| Path::new("")));
         engine.args(self.environment.iter().map(|(name, value)| format!("{name}={value}")));
-        self.engine = Some(self.host.spawn(engine, "container")?);
+        self.engine = Some(self.host.spawn_without(&lab::everywhere()?, engine, "container")?);
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! and approving it. Leaves out: what traffic is to do.
 
 use anyhow::{Context, Result};
-use lab::{Flavour, Headscale, Host, Lab, Node};
+use lab::{Flavour, Headscale, Host, Lab, Node, Refused};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -37,8 +37,23 @@ pub fn legacy_programs(host: &Host) -> Result<()> {
 /// # Errors
 /// When it does not start or join.
 pub fn node(lab: &Lab, headscale: &Headscale, name: &str, flavour: Flavour) -> Result<Node> {
+    node_without(None, lab, headscale, name, flavour)
+}
+
+/// As [`node`], on a kernel that lacks `lacks`.
+///
+/// # Errors
+/// When it does not start or join.
+pub fn node_without(
+    lacks: Option<Vec<Refused>>,
+    lab: &Lab,
+    headscale: &Headscale,
+    name: &str,
+    flavour: Flavour,
+) -> Result<Node> {
     let mut node = lab.node(name, flavour)?;
     node.tun = "tailscale0".to_owned();
+    node.lacks = lacks;
     legacy_programs(&node.host)?;
     node.start()?;
     node.join(headscale)?;
@@ -74,11 +89,19 @@ impl Site {
         environment: &[(&str, &str)],
     ) -> Result<Self> {
         let mut site = Self::prepared(lab, of, number)?;
-        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        site.node.environment.extend(environment);
-        site.node.start()?;
-        site.join(headscale, &headscale.auth_key()?)?;
+        site.start(headscale, environment)?;
         Ok(site)
+    }
+
+    /// Starts what was prepared, and joins with a key of its own.
+    ///
+    /// # Errors
+    /// When something of that fails.
+    pub fn start(&mut self, headscale: &Headscale, environment: &[(&str, &str)]) -> Result<()> {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.node.environment.extend(environment);
+        self.node.start()?;
+        self.join(headscale, &headscale.auth_key()?)
     }
 
     /// The hosts and the LAN, before the node is started.

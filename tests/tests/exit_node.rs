@@ -1,9 +1,9 @@
 //! Exit nodes: ours for a Go client, Go's for ours, and what happens to packets when the exit node is gone.
 
 use anyhow::{Context, Result, ensure};
-use blackbox::site::{forwards, node};
+use blackbox::site::{forwards, node, node_without};
 use blackbox::{EVERYTHING, count, number, scenario};
-use lab::{Capture, Flavour, Headscale, Host, Lab, Node, Sent};
+use lab::{Capture, Flavour, Headscale, Host, Lab, Node, Refused, Sent};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -88,7 +88,8 @@ impl World {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kernel {
     Usual,
-    /// Takes policy rules and does not follow them, and drops what answers would not leave by.
+    /// As RouterOS's: takes policy rules and does not follow them, drops what answers would not leave by, and has no
+    /// nf_tables.
     NoRules,
 }
 
@@ -100,7 +101,8 @@ fn strictness(host: &Host) -> Result<String> {
 fn through(lab: &Lab, by: Flavour, of: Flavour, kernel: Kernel) -> Result<()> {
     let headscale = lab.headscale()?;
     let mut carrier = exit(lab, &headscale, "exit", by)?;
-    let user = node(lab, &headscale, "user", of)?;
+    let lacks = (kernel == Kernel::NoRules).then(|| vec![Refused::NfTables]);
+    let user = node_without(lacks, lab, &headscale, "user", of)?;
     user.wait_peer(&carrier)?;
     let world = lab.host("world")?;
     let world = World::new(&world, &[&carrier.host], &[&user.host])?;

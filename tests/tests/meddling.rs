@@ -55,6 +55,8 @@ fn put_back(lab: &lab::Lab, filter: &str, deeds: &[(&str, bool)]) -> Result<Node
     let headscale = lab.headscale()?;
     let mut node: Node = lab.node("node", Flavour::Ours)?;
     node.tun = "tailscale0".to_owned();
+    // The filter is chosen here.
+    node.lacks = Some(Vec::new());
     for (name, value) in [("TS_DEBUG_ROUTE_LAYOUT", "policy"), ("TS_DEBUG_FIREWALL_MODE", filter)] {
         node.environment.push((name.to_owned(), value.to_owned()));
     }

@@ -5,32 +5,8 @@ use blackbox::dump;
 use blackbox::site::Site;
 use blackbox::traffic::transfer;
 use blackbox::{EVERYTHING, count, scenario};
-use lab::{Flavour, Headscale, Host, Lab, Node, Refused, refuse};
-use std::sync::mpsc::channel;
+use lab::{Flavour, Headscale, Host, Lab, Node, Refused};
 use std::time::Duration;
-
-/// Starts the node's daemon where the kernel lacks `refused`, and runs `body` with it. What the test itself starts sees
-/// the whole kernel.
-fn on_a_kernel_without(
-    refused: &[Refused],
-    mut site: Site,
-    body: impl FnOnce(&mut Site) -> Result<()>,
-) -> Result<()> {
-    // The daemon ends with the thread that started it.
-    let (started, wait) = channel();
-    let (end, ended) = channel::<()>();
-    let refused = refused.to_vec();
-    let thread = std::thread::spawn(move || {
-        let result = refuse(&refused).and_then(|()| site.node.start());
-        started.send((site, result)).ok();
-        ended.recv().ok();
-    });
-    let (mut site, result) = wait.recv().context("the thread that starts the daemon")?;
-    let result = result.and_then(|_| body(&mut site));
-    drop((site, end));
-    thread.join().map_err(|_| anyhow::anyhow!("panic"))?;
-    result
-}
 
 /// What the two filters have of ours: x_tables, nf_tables.
 fn where_rules_are(host: &Host) -> Result<[bool; 2]> {
@@ -59,12 +35,14 @@ fn lacking(
     headscale: &Headscale,
     user: &Node,
     (name, number): (&str, u8),
-    refused: &[Refused],
+    refused: Option<&[Refused]>,
     expected: [bool; 2],
 ) -> Result<()> {
-    let site = Site::prepared(lab, (name, Flavour::Ours), number)?;
+    let mut site = Site::prepared(lab, (name, Flavour::Ours), number)?;
     let host_before = dump::everything(&site.node.host)?;
-    on_a_kernel_without(refused, site, |site| {
+    site.node.lacks = refused.map(<[_]>::to_vec);
+    let mut body = || {
+        site.node.start()?;
         site.join(headscale, &headscale.auth_key()?)?;
         let nothing = expected == [false; 2];
         if nothing {
@@ -77,7 +55,7 @@ fn lacking(
         }
         // Into the tailnet no machine on a LAN gets without a way back, and with translation none is needed.
         site.way_back()?;
-        carries(site, &user.host, blackbox::traffic::addresses(user)?)?;
+        carries(&site, &user.host, blackbox::traffic::addresses(user)?)?;
         let found = where_rules_are(&site.node.host)?;
         ensure!(found == expected, "rules in x_tables and nf_tables: {found:?}");
         ensure!(nothing || !health(&site.node)?.contains("x_tables"), "{}", health(&site.node)?);
@@ -85,8 +63,8 @@ fn lacking(
         let after = dump::everything(&site.node.host)?;
         ensure!(after == host_before, "left after a clean stop:\n{}", dump::difference(&host_before, &after));
         Ok(())
-    })
-    .with_context(|| format!("{name}: without {refused:?}"))
+    };
+    body().with_context(|| format!("{name}: without {refused:?}"))
 }
 
 #[test]
@@ -95,10 +73,12 @@ fn whatever_the_kernel_lacks_traffic_passes_or_health_says_why() {
         let headscale = lab.headscale()?;
         let user = Site::new(lab, &headscale, ("user", Flavour::Go), 9, &[])?.node;
         let both = [Refused::NfTables, Refused::XTables];
-        lacking(lab, &headscale, &user, ("legacy", 1), &both[..1], [true, false])?;
-        lacking(lab, &headscale, &user, ("nft", 2), &both[1..], [false, true])?;
-        lacking(lab, &headscale, &user, ("whole", 3), &[], [false, true])?;
-        lacking(lab, &headscale, &user, ("none", 4), &both, [false, false])
+        lacking(lab, &headscale, &user, ("legacy", 1), Some(&both[..1]), [true, false])?;
+        lacking(lab, &headscale, &user, ("nft", 2), Some(&both[1..]), [false, true])?;
+        // As all other scenarios of this run have it: the whole kernel, if nothing was said.
+        let without = lab::everywhere()?.contains(&Refused::NfTables);
+        lacking(lab, &headscale, &user, ("usual", 3), None, [without, !without])?;
+        lacking(lab, &headscale, &user, ("none", 4), Some(&both), [false, false])
     });
 }
 
@@ -187,6 +167,8 @@ fn rules_of_others_outlive_every_end_of_the_node() {
     scenario(EVERYTHING, |lab| {
         let headscale = lab.headscale()?;
         let mut site = Site::prepared(lab, ("site", Flavour::Ours), 1)?;
+        // It goes from one filter to the other.
+        site.node.lacks = Some(Vec::new());
         for program in ["iptables-legacy-restore", "ip6tables-legacy-restore"] {
             let mut text = FOREIGN.to_owned();
             if program.starts_with("ip6") {

@@ -40,6 +40,7 @@ pub(crate) fn run(nightly: bool, filter: Option<&str>) -> Result<ExitCode> {
     run.part("images", Run::images);
     run.part("black box", Run::black_box);
     if nightly {
+        run.part("black box without nf_tables", Run::like_routeros);
         run.part("other kernels and commits", Run::elsewhere);
     }
     if filter.is_none() {

@@ -5,6 +5,7 @@
 
 use crate::command::{Outcome, run};
 use crate::process::Process;
+use crate::refuse::Refused;
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -147,6 +148,15 @@ impl Host {
     pub fn spawn(&self, command: Command, label: &str) -> Result<Process> {
         let label = format!("{}-{label}", self.name);
         Process::spawn(command, &label, &self.logs.join(format!("{label}.log")))
+    }
+
+    /// As [`Host::spawn`], on a kernel that lacks `refused` as the program sees it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn_without(&self, refused: &[Refused], command: Command, label: &str) -> Result<Process> {
+        let label = format!("{}-{label}", self.name);
+        Process::spawn_without(refused, command, &label, &self.logs.join(format!("{label}.log")))
     }
 
     /// Adds a line to this host's `/etc/hosts`.

@@ -5,6 +5,7 @@ use crate::headscale::Headscale;
 use crate::host::Host;
 use crate::process::Process;
 use crate::programs::Flavour;
+use crate::refuse::{Refused, everywhere};
 use crate::wait::until;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -62,6 +63,8 @@ pub struct Node {
     pub state_dir: PathBuf,
     /// Shell commands before the daemon, in the same mount namespace; `$STATE` is the state directory.
     pub prepare: Option<String>,
+    /// What its kernel lacks; `None` = what [`everywhere`] says, and nothing for Go's.
+    pub lacks: Option<Vec<Refused>>,
 }
 
 impl Node {
@@ -77,6 +80,7 @@ impl Node {
             environment,
             state_dir,
             prepare: None,
+            lacks: None,
         }
     }
 
@@ -116,7 +120,12 @@ impl Node {
     pub fn start(&mut self) -> Result<Duration> {
         self.kill();
         std::fs::remove_file(self.socket()).ok();
-        let mut process = self.host.spawn(self.daemon_command(), "tailscaled")?;
+        let refused = match &self.lacks {
+            Some(refused) => refused.clone(),
+            None if self.flavour == Flavour::Go => Vec::new(),
+            None => everywhere()?,
+        };
+        let mut process = self.host.spawn_without(&refused, self.daemon_command(), "tailscaled")?;
         let socket = self.socket();
         let answered = until("the daemon's socket", START, || {
             process.check()?;

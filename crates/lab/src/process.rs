@@ -1,11 +1,13 @@
 //! A process that runs beside the test: started in a host, its output in a log file, ended by its own pid.
 
+use crate::refuse::{Refused, refuse};
 use crate::wait;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 /// A running program. Dropping it kills it and waits for its end.
@@ -15,6 +17,8 @@ pub struct Process {
     label: String,
     log: PathBuf,
     started: Instant,
+    /// Ends the thread that started it, and with that what dies with its parent.
+    keeper: Option<Sender<()>>,
 }
 
 impl Process {
@@ -35,7 +39,28 @@ impl Process {
             .stderr(out)
             .spawn()
             .with_context(|| format!("starting {label}"))?;
-        Ok(Self { child, label: label.to_owned(), log: log.to_owned(), started })
+        Ok(Self { child, label: label.to_owned(), log: log.to_owned(), started, keeper: None })
+    }
+
+    /// As [`Process::spawn`], on a kernel that lacks `refused` as the program sees it.
+    ///
+    /// # Errors
+    /// As there, and when this machine has no system call filters.
+    pub fn spawn_without(refused: &[Refused], command: Command, label: &str, log: &Path) -> Result<Self> {
+        if refused.is_empty() {
+            return Self::spawn(command, label, log);
+        }
+        let (refused, label, log) = (refused.to_vec(), label.to_owned(), log.to_owned());
+        let (started, wait) = channel();
+        let (keeper, end) = channel();
+        std::thread::spawn(move || {
+            started.send(refuse(&refused).and_then(|()| Self::spawn(command, &label, &log))).ok();
+            // The program ends with the thread that started it.
+            end.recv().ok();
+        });
+        let mut process = wait.recv().context("the thread that starts the program")??;
+        process.keeper = Some(keeper);
+        Ok(process)
     }
 
     /// Process id. It stays ours until the end was waited for, so a signal never reaches a stranger.

@@ -1,9 +1,12 @@
 //! A kernel that lacks a packet filter, as one thread and whatever it starts sees it.
 //!
 //! The machine that tests run on has everything; what a router's kernel has not is refused by a system call filter, with
-//! the errors that such a kernel gives.
+//! the errors that such a kernel gives. [`Process::spawn_without`] does it to one program, [`everywhere`] says to all
+//! nodes of ours.
+//!
+//! [`Process::spawn_without`]: crate::Process::spawn_without
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::libc;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -18,6 +21,23 @@ pub enum Refused {
     XTables,
 }
 
+/// The variable by which a whole run of tests has the kernels of our nodes lack something.
+const VARIABLE: &str = "SMALLTAIL_REFUSED";
+
+/// What the kernel of every node of ours lacks in this run of the tests: `SMALLTAIL_REFUSED=nf_tables,x_tables`.
+///
+/// # Errors
+/// When the variable has another word.
+pub fn everywhere() -> Result<Vec<Refused>> {
+    let words = std::env::var(VARIABLE).unwrap_or_default();
+    let one = |word: &str| match word {
+        "nf_tables" => Ok(Refused::NfTables),
+        "x_tables" => Ok(Refused::XTables),
+        _ => bail!("{VARIABLE}={words}: {word} is neither nf_tables nor x_tables"),
+    };
+    words.split(',').filter(|word| !word.is_empty()).map(one).collect()
+}
+
 fn condition(argument: u8, value: u64) -> Result<SeccompCondition> {
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value).context("condition")
 }
@@ -26,7 +46,7 @@ fn condition(argument: u8, value: u64) -> Result<SeccompCondition> {
 ///
 /// # Errors
 /// When this machine has no system call filters.
-pub fn refuse(what: &[Refused]) -> Result<()> {
+pub(crate) fn refuse(what: &[Refused]) -> Result<()> {
     for refused in what {
         let mut rules = Vec::new();
         let errno = match refused {

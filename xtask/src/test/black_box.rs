@@ -1,4 +1,5 @@
-//! The ordinary scenarios: first those that measure, one after the other, then the rest, a few files at a time.
+//! The ordinary scenarios: first those that measure, one after the other, then the rest, a few files at a time. By night some
+//! of them once more, on kernels without nf_tables.
 //!
 //! A scenario mostly waits: for a timer, a handshake, a node to be missed; it has the processor for an eighth of its time. A few
 //! of them share two cores without harm as long as none compares times or costs.
@@ -42,6 +43,20 @@ const TOGETHER: &[&str] = &[
 /// How many files run at a time. By night the soaks are there as well.
 const LANES: usize = 3;
 
+/// Files whose nodes have a kernel interface, what passes it, and the packet filter.
+const WITHOUT_NF_TABLES: [&str; 10] = [
+    "acl",
+    "container",
+    "exit_node",
+    "lan_to_lan",
+    "many_routes",
+    "meddling",
+    "netfilter",
+    "routeros",
+    "subnet",
+    "tunnel",
+];
+
 impl Run<'_> {
     /// All of them.
     pub(super) fn black_box(&mut self) -> Result<()> {
@@ -53,6 +68,15 @@ impl Run<'_> {
         command.args(alone.iter().flat_map(|name| ["--test", name]));
         libtest::run(self.one_at_a_time(command), "black box", &mut self.tally)?;
         self.beside_each_other(if self.nightly { 1 } else { LANES })
+    }
+
+    /// Those that have to do with routes and the packet filter, with nf_tables refused to every node of ours as RouterOS's
+    /// kernel does. Their counts are those of the day.
+    pub(super) fn like_routeros(&mut self) -> Result<()> {
+        let mut command = self.tests(&["test", "--package", "blackbox", "--no-fail-fast"]);
+        command.args(WITHOUT_NF_TABLES.iter().flat_map(|name| ["--test", name]));
+        command.env("SMALLTAIL_REFUSED", "nf_tables").env_remove("SMALLTAIL_NIGHTLY");
+        libtest::run(self.one_at_a_time(command), "black box without nf_tables", &mut self.tally)
     }
 
     /// Within a file scenarios never overlap.
