@@ -1,25 +1,30 @@
 //! The log: lines on standard error, few of them.
 //!
 //! Owns: the format (Go's: date, time, text), the verbosity levels (`[v1]` is debug, `[v2]` is trace), the limit of
-//! one line per ten seconds for each place that logs, and the one line that a panic leaves behind.
+//! one line per ten seconds for each place that logs, and the one line that a panic leaves behind. What ships does not know
+//! its places: there a line's first letters stand for them.
 //! Leaves out: log upload, which this node never does.
 
 use crate::clock::Clock;
 use log::{Level, LevelFilter, Metadata, Record};
 use netmap::Map;
+use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 
 /// One line per place in the source in this time; more are counted.
 const QUIET_MS: u64 = 10_000;
 
-/// Places remembered at most; the rest is not limited. More than there are log lines in the source.
+/// Places remembered at most; the rest shares one. More than there are log lines in the source.
 const MAX_PLACES: usize = 512;
+
+/// File and line, or the line 0 and how the text begins.
+type Key = (&'static str, u32, Start);
 
 struct Sink {
     clock: Arc<Clock>,
     limit: LevelFilter,
-    places: Mutex<Map<(&'static str, u32), Place>>,
+    places: Mutex<Map<Key, Place>>,
 }
 
 #[derive(Default)]
@@ -50,11 +55,36 @@ impl Sink {
     /// How many lines this place has suppressed if it may log now, `None` if it may not.
     fn admit(&self, record: &Record<'_>, now_ms: u64) -> Option<u32> {
         let Ok(mut places) = self.places.lock() else { return Some(0) };
-        let key = (record.file_static().unwrap_or(""), record.line().unwrap_or(0));
+        let mut key = key(record.file_static().unwrap_or(""), record.line().unwrap_or(0), record.args());
         if places.len() >= MAX_PLACES && !places.contains_key(&key) {
-            return Some(0);
+            key = Key::default();
         }
         admit(places.entry(key).or_default(), now_ms)
+    }
+}
+
+/// Where a line comes from, as far as this build can know.
+fn key(file: &'static str, line: u32, text: &fmt::Arguments<'_>) -> Key {
+    let mut start = Start::default();
+    if line == 0 {
+        // It says that it is full; that is where it is to end.
+        let _ = start.write_fmt(*text);
+    }
+    (file, line, start)
+}
+
+/// The first letters of a text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Start {
+    bytes: [u8; 16],
+    len: usize,
+}
+
+impl fmt::Write for Start {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut room = self.bytes.get_mut(self.len..).unwrap_or_default();
+        self.len += std::io::Write::write(&mut room, text.as_bytes()).unwrap_or(0);
+        if self.len < self.bytes.len() { Ok(()) } else { Err(fmt::Error) }
     }
 }
 
@@ -127,6 +157,16 @@ mod tests {
         assert_eq!(admit(&mut place, 9_999), None);
         assert_eq!(admit(&mut place, 10_000), Some(2));
         assert_eq!(admit(&mut place, 20_000), Some(0));
+    }
+
+    #[test]
+    fn without_places_the_first_letters_count() {
+        let of = |line, text: fmt::Arguments<'_>| key("x", line, &text);
+        assert_eq!(of(7, format_args!("one")), of(7, format_args!("two")), "the place is known");
+        assert_ne!(of(0, format_args!("one")), of(0, format_args!("two")));
+        let region = |number: u32, error: &str| of(0, format_args!("no way to region {number}: {error}"));
+        assert_eq!(region(1, "refused"), region(2, "lost"));
+        assert_eq!(of(0, format_args!("")), of(0, format_args!("")));
     }
 
     #[test]
