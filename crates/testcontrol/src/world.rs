@@ -1,10 +1,8 @@
 //! What the server knows: nodes, logins under way, open map streams, faults to play.
 
-use crate::Options;
-use crate::churn;
-use crate::json;
 use crate::noise::Identity;
 use crate::wireguard::WireguardPeer;
+use crate::{Options, churn, json};
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -55,6 +53,8 @@ pub struct NodeView {
     pub online: bool,
     /// Home region; 0 = none reported.
     pub home_derp: i64,
+    /// `FirewallMode` of its `NetInfo`.
+    pub firewall: String,
 }
 
 /// How often what happened.
@@ -552,10 +552,8 @@ impl World {
     pub(crate) fn send_c2n(&self, key: &str, payload: &str) -> bool {
         // Clients answer no URL twice in a row.
         let url = format!("http://{}/ping-answer?{}", self.addrs[0], self.number());
-        self.send_raw(
-            key,
-            json!({"PingRequest": {"URL": url, "URLIsNoise": true, "Types": "c2n", "Payload": payload}}),
-        )
+        let ping = json!({"URL": url, "URLIsNoise": true, "Types": "c2n", "Payload": payload});
+        self.send_raw(key, json!({"PingRequest": ping}))
     }
 
     pub(crate) fn views(&self) -> Vec<NodeView> {
@@ -569,6 +567,7 @@ impl World {
             ip6: n.ip6,
             online: n.online,
             home_derp: n.home_derp,
+            firewall: n.hostinfo["NetInfo"]["FirewallMode"].as_str().unwrap_or_default().to_owned(),
         };
         nodes.values().map(view).collect()
     }
