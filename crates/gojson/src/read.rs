@@ -3,6 +3,7 @@
 use crate::object::{Member, Members, NEED, Table};
 use crate::text::{Error, Text};
 use crate::value::{Bad, Shape, Token, Value, Zero};
+use crate::write::{Indent, to_go_json};
 use std::fmt::Display;
 
 /// Values within values within values…: further in than any of ours goes.
@@ -249,7 +250,7 @@ impl Display for Came<'_> {
         match self {
             Self::Null => f.write_str("null"),
             Self::Bool(flag) => write!(f, "boolean `{flag}`"),
-            Self::Number(number) => write!(f, "number `{number}`"),
+            Self::Number(number) => write!(f, "number `{}`", to_go_json(number, Indent::None)),
             Self::Text(text) => write!(f, "string {text:?}"),
             Self::This => f.write_str("this"),
         }

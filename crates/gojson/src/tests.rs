@@ -164,10 +164,29 @@ fn numbers() {
     let zeros = "0".repeat(100_000);
     assert_eq!(all(&format!("{{\"Float\":0.{zeros}1}}")).map(|all| all.float), Ok(0.0));
     assert!(all(&format!("{{\"Float\":1{zeros}}}")).is_err());
-    for (value, text) in
-        [(3.0, "3"), (0.1, "0.1"), (1e21, "1e+21"), (1e-7, "1e-7"), (f64::NAN, "null"), (-0.0, "-0")]
-    {
+    for (value, text) in [
+        (0.0, "0"),
+        (-0.0, "-0"),
+        (3.0, "3"),
+        (-10.0, "-10"),
+        (1e20, "100000000000000000000"),
+        (1e21, "1e+21"),
+        (-1.25e22, "-1.25e+22"),
+        (0.1, "0.1"),
+        (-12.5, "-12.5"),
+        (0.021345678, "0.021345678"),
+        (0.000001, "0.000001"),
+        (1e-7, "1e-7"),
+        (1.5e-7, "1.5e-7"),
+        (0.30000000000000004, "0.30000000000000004"),
+        (f64::NAN, "null"),
+        (f64::INFINITY, "null"),
+    ] {
         assert_eq!(to_go_json(&value, Indent::None), text);
+    }
+    for value in [f64::MAX, f64::MIN_POSITIVE, 5e-324, 1.0 / 3.0, 2e300 / 7.0] {
+        let read: f64 = to_go_json(&value, Indent::None).parse().expect("a number");
+        assert!((value - read).abs() <= value * 8.0 * f64::EPSILON, "{value:e}: {read:e}");
     }
 }
 

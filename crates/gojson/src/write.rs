@@ -1,6 +1,7 @@
 //! The writer: JSON text as Go's `encoding/json` writes it. Tab or space indentation, `<`, `>`, `&`, U+2028 and U+2029
 //! escaped in strings, floats without a needless `.0`, raw values brought to the same indentation.
 
+use crate::number;
 use crate::object::{Members, OMIT};
 use crate::scalar::Extra;
 use crate::value::{Shape, Value, is_empty};
@@ -73,18 +74,33 @@ impl<'a> Writer<'a> {
         let _ = write!(self, "{scalar}");
     }
 
-    /// A number; what is none is `null`.
+    /// A number with a point where Go writes one, and an exponent where Go does; what is none is `null`.
     pub fn float(&mut self, value: f64) {
-        let size = value.abs();
         if !value.is_finite() {
-            self.bytes(b"null");
-        } else if size != 0.0 && !(1e-6..1e21).contains(&size) {
-            let text = format!("{value:e}");
-            let signed = if size >= 1.0 { text.replace('e', "e+") } else { text };
-            self.bytes(signed.as_bytes());
-        } else {
-            self.bare(&value);
+            return self.bytes(b"null");
         }
+        if value.is_sign_negative() {
+            self.bytes(b"-");
+        }
+        let (digits, exponent) = number::shortest(value.abs());
+        let mut text = digits.to_string();
+        // How many digits stand before the point; what stands behind it begins with as many zeros as that is below none.
+        let whole = i32::try_from(text.len()).unwrap_or_default() + exponent;
+        if !(-5..=21).contains(&whole) {
+            if text.len() > 1 {
+                text.insert(1, '.');
+            }
+            text.push_str(if whole > 0 { "e+" } else { "e-" });
+            text.push_str(&(whole - 1).unsigned_abs().to_string());
+        } else if let Ok(zeros) = usize::try_from(exponent) {
+            text.extend(std::iter::repeat_n('0', zeros));
+        } else {
+            match usize::try_from(whole) {
+                Ok(place) if place > 0 => text.insert(place, '.'),
+                _ => text = format!("0.{:0>1$}", text, exponent.unsigned_abs() as usize),
+            }
+        }
+        self.bytes(text.as_bytes());
     }
 
     /// JSON text with any white space, brought to this layout.

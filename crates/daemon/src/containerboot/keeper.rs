@@ -229,7 +229,7 @@ impl Keeper {
         if since.is_some_and(|since| now.since(since) >= SETTLED) {
             self.pause = FIRST_PAUSE;
         }
-        let again = self.pause.as_secs_f64();
+        let again = seconds(self.pause);
         actions.push(Action::Say(format!("tailscaled {end}; it is started again in {again} s")));
         self.daemon_at = Some(now + self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
@@ -340,13 +340,19 @@ impl Keeper {
         }
         self.killed = true;
         self.ending = Some(at + LAST);
-        actions.push(Action::Say(format!("not ended after {} s: killed", GRACE.as_secs_f32())));
+        actions.push(Action::Say(format!("not ended after {} s: killed", seconds(GRACE))));
         for (who, runs) in [(Who::Errand, self.errand.is_some()), (Who::Daemon, self.daemon.is_some())] {
             if runs {
                 actions.push(Action::Kill(who));
             }
         }
     }
+}
+
+/// Seconds to a tenth, without what writes any float.
+fn seconds(span: Duration) -> String {
+    let (whole, tenths) = (span.as_secs(), span.subsec_millis() / 100);
+    if tenths == 0 { whole.to_string() } else { format!("{whole}.{tenths}") }
 }
 
 #[cfg(test)]

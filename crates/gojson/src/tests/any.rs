@@ -27,7 +27,9 @@ proptest! {
         let (whole, rest) = text.split_at(16 - places);
         let whole: u64 = whole.parse().expect("a number");
         let text = if rest.is_empty() { whole.to_string() } else { format!("{whole}.{rest}") };
-        prop_assert_eq!(all(&format!("{{\"Float\":{text}}}")).map(|all| all.float), Ok(text.parse().expect("a number")));
+        let value: f64 = text.parse().expect("a number");
+        prop_assert_eq!(all(&format!("{{\"Float\":{text}}}")).map(|all| all.float), Ok(value));
+        prop_assert_eq!(to_go_json(&value, Indent::None), value.to_string());
     }
 
     #[test]
