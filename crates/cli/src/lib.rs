@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 pub use args::{Command, nearest, parse_bool};
-pub use command::{ALL_COMMANDS, USUAL_COMMANDS};
+pub use command::{ALL_COMMANDS, Commands, Parts};
 pub use prefs::names::check_hostname;
 
 use args::Typed;

@@ -458,8 +458,10 @@ fn help_and_mistakes() {
 }
 
 #[test]
-fn a_build_without_debug_says_so() {
-    let few = |env: &mut cli::Env| env.commands = &cli::USUAL_COMMANDS;
+fn a_build_without_parts_says_so() {
+    static FEW: cli::Command =
+        cli::Command::root(&const { cli::Parts { debug: false, dns: false, exit_node: false }.commands() });
+    let few = |env: &mut cli::Env| env.commands = &FEW;
     let help = run_as(&recorded(), "debug --help", few).err;
     assert!(help.contains("\n  watch-ipn  ") && !help.contains("restun"), "{help}");
     let done = run_as(&recorded(), "debug rotate-disco-key", few);
@@ -473,4 +475,16 @@ fn a_build_without_debug_says_so() {
     );
     let all = run(&recorded(), "debug --help").err;
     assert!(all.contains("restun") && !all.contains("feature debug"), "{all}");
+    for (line, word) in [("dns status", "dns"), ("exit-node list", "exit-node")] {
+        let done = run_as(&recorded(), line, few);
+        let want = format!(
+            "tailscale: unknown subcommand: {word}\n'tailscale {word}' is for a part that is not in this build.\n"
+        );
+        assert_eq!((done.status, done.err), (1, want));
+    }
+    let help = run_as(&recorded(), "--help", few).err;
+    assert!(
+        help.contains("\n  ping ") && !help.contains("\n  dns ") && !help.contains("exit-node"),
+        "{help}"
+    );
 }

@@ -36,7 +36,7 @@ fn command_line(args: &[String]) -> ExitCode {
     let around = |name: &str| std::env::var(name).ok();
     let surroundings = Surroundings { var: &around, is_dir: &|path| path.is_dir(), uid: 0 };
     let env = cli::Env {
-        commands: parts::debug::COMMANDS,
+        commands: &parts::COMMANDS,
         vars: std::env::vars_os()
             .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
             .collect(),

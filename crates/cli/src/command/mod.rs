@@ -70,33 +70,68 @@ impl Run<'_, '_> {
     }
 }
 
-const USUAL: [&Command; 19] = [
-    &up::COMMAND,
-    &down::COMMAND,
-    &set::COMMAND,
-    &get::COMMAND,
-    &login::COMMAND,
-    &logout::COMMAND,
-    &switch::COMMAND,
-    &netcheck::COMMAND,
-    &ip::COMMAND,
-    &dns::COMMAND,
-    &status::COMMAND,
-    &metrics::COMMAND,
-    &ping::COMMAND,
-    &exit_node::COMMAND,
-    &version::COMMAND,
-    &whois::COMMAND,
-    &whois::WHOAMI,
-    &wait::COMMAND,
-    &bugreport::COMMAND,
-];
+/// Which commands there are.
+pub struct Commands {
+    list: [&'static Command; 20],
+    /// How many of them; the rest of the list stands there twice.
+    count: usize,
+}
 
-/// All of them, and a `debug`.
-const fn with(debug: &'static Command) -> [&'static Command; 20] {
-    let mut all = [debug; 20];
-    all.split_at_mut(19).0.copy_from_slice(&USUAL);
-    all
+/// The optional parts of the node that have commands of their own.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts {
+    /// Most of `debug`.
+    pub debug: bool,
+    /// `dns`.
+    pub dns: bool,
+    /// `exit-node`.
+    pub exit_node: bool,
+}
+
+impl Parts {
+    /// The commands of a build with these parts. What a constant leaves out is not in the binary.
+    pub const fn commands(self) -> Commands {
+        let debug = if self.debug { &debug::COMMAND } else { &debug::ALWAYS };
+        let all = [
+            Some(&up::COMMAND),
+            Some(&down::COMMAND),
+            Some(&set::COMMAND),
+            Some(&get::COMMAND),
+            Some(&login::COMMAND),
+            Some(&logout::COMMAND),
+            Some(&switch::COMMAND),
+            Some(&netcheck::COMMAND),
+            Some(&ip::COMMAND),
+            if self.dns { Some(&dns::COMMAND) } else { None },
+            Some(&status::COMMAND),
+            Some(&metrics::COMMAND),
+            Some(&ping::COMMAND),
+            if self.exit_node { Some(&exit_node::COMMAND) } else { None },
+            Some(&version::COMMAND),
+            Some(&whois::COMMAND),
+            Some(&whois::WHOAMI),
+            Some(&wait::COMMAND),
+            Some(&bugreport::COMMAND),
+            Some(debug),
+        ];
+        let mut some = Commands { list: [debug; 20], count: 0 };
+        let mut at = 0;
+        while at < all.len() {
+            if let Some(command) = all[at] {
+                some.list[some.count] = command;
+                some.count += 1;
+            }
+            at += 1;
+        }
+        some
+    }
+}
+
+impl Command {
+    /// `tailscale` itself, with these commands.
+    pub const fn root(below: &'static Commands) -> Self {
+        Self { commands: below.list.split_at(below.count).0, ..ROOT }
+    }
 }
 
 const ROOT: Command = Command {
@@ -110,11 +145,9 @@ const ROOT: Command = Command {
 
 const FLAGS: &[Flag] = &[text("socket", "", "path of tailscaled's socket")];
 
-/// The command line for a build without feature `debug`.
-pub static USUAL_COMMANDS: Command = Command { commands: &const { with(&debug::ALWAYS) }, ..ROOT };
-
-/// The command line with all of `debug`.
-pub static ALL_COMMANDS: Command = Command { commands: &const { with(&debug::COMMAND) }, ..ROOT };
+/// The command line with everything.
+pub static ALL_COMMANDS: Command =
+    Command::root(&const { Parts { debug: true, dns: true, exit_node: true }.commands() });
 
 /// Runs the command that was typed: `typed` is what it and those above it were given.
 pub(crate) fn dispatch(typed: &[Matches], env: &Env, console: &mut Console<'_>, waiter: &Waiter) -> Outcome {

@@ -26,6 +26,18 @@ pub mod wishes;
 
 use localapi::types::OptionalFeatures;
 
+/// The command line of this build.
+pub static COMMANDS: cli::Command = cli::Command::root(
+    &const {
+        cli::Parts {
+            debug: debug::FEATURE.is_some(),
+            dns: dns::FEATURE.is_some(),
+            exit_node: useexitnode::FEATURE.is_some(),
+        }
+        .commands()
+    },
+);
+
 /// The features this binary was built with.
 pub fn built() -> Vec<&'static str> {
     [

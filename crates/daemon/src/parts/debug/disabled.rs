@@ -8,9 +8,6 @@ use std::rc::Rc;
 /// The name of the feature, if it is in this build.
 pub const FEATURE: Option<&str> = None;
 
-/// The command line without most of `debug`.
-pub static COMMANDS: &cli::Command = &cli::USUAL_COMMANDS;
-
 /// 404, as upstream.
 pub fn bug_report(_request: &Request) -> Response {
     Response::not_found()

@@ -21,9 +21,6 @@ use tokio::task::JoinSet;
 /// The name of the feature, if it is in this build.
 pub const FEATURE: Option<&str> = Some("debug");
 
-/// The command line with `debug`.
-pub static COMMANDS: &cli::Command = &cli::ALL_COMMANDS;
-
 /// Data in one echo; with headers it fits the tunnel's MTU in both families.
 const PIECE: usize = 1200;
 /// Echoes under way at once; the engine keeps 64.
