@@ -105,11 +105,8 @@ fn publish(shared: &Shared, mut notify: Notify) {
     }
     notify.version = crate::version::LONG.to_owned();
     let backend = shared.backend.borrow();
-    shared.bus.borrow_mut().publish(&notify, &|notify| {
-        let mut whole = notify.clone();
-        let ids = whole.peer_changed_patch.drain(..).map(|patch| netmap::NodeId(patch.node_id));
-        let nodes: netmap::Set<_> = ids.collect();
-        whole.peers_changed.extend(nodes.into_iter().filter_map(|id| backend.whole_node(id)));
-        whole
+    shared.bus.borrow_mut().publish(notify, &|patches| {
+        let nodes: netmap::Set<_> = patches.iter().map(|patch| netmap::NodeId(patch.node_id)).collect();
+        nodes.into_iter().filter_map(|id| backend.whole_node(id)).collect()
     });
 }

@@ -1,7 +1,7 @@
 //! Without feature `ipnbus` nobody can watch.
 
 use bytes::Bytes;
-use localapi::types::Notify;
+use localapi::types::{Node, Notify, PeerChange};
 use tokio::sync::mpsc;
 
 /// The name of the feature, if it is in this build.
@@ -36,7 +36,7 @@ impl Bus {
     }
 
     /// Tells nobody.
-    pub fn publish(&mut self, _notify: &Notify, _promote: &dyn Fn(&Notify) -> Notify) {}
+    pub fn publish(&mut self, _notify: Notify, _whole: &dyn Fn(Vec<PeerChange>) -> Vec<Node>) {}
 }
 
 /// A message as it would go over the wire.

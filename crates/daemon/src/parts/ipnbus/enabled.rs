@@ -1,7 +1,7 @@
 //! The bus: everybody who watches, what each wants to see, and the bounded queue to each.
 
 use bytes::Bytes;
-use localapi::types::{Indent, Notify, mask, to_go_json};
+use localapi::types::{Indent, Node, Notify, PeerChange, mask, to_go_json};
 use tokio::sync::mpsc;
 
 /// The name of the feature, if it is in this build.
@@ -61,25 +61,48 @@ impl Bus {
         self.watchers.iter().any(|watcher| !watcher.queue.is_closed())
     }
 
-    /// Gives `notify` to everybody, each what its mask asks for. `promote` makes whole nodes of patches for those
-    /// who do not take patches.
-    pub fn publish(&mut self, notify: &Notify, promote: &dyn Fn(&Notify) -> Notify) {
-        let mut cache: Vec<(u64, Option<Bytes>)> = Vec::new();
-        self.watchers.retain(|watcher| {
-            let kind = watcher.mask & (mask::PEER_CHANGES | mask::PEER_PATCHES);
-            let line = match cache.iter().find(|(cached, _)| *cached == kind) {
-                Some((_, line)) => line.clone(),
-                None => {
-                    let line = select(notify, kind, promote).map(|selected| encode(&selected));
-                    cache.push((kind, line.clone()));
-                    line
+    /// Gives `notify` to everybody, each what its mask asks for. `whole` makes nodes of patches for those who do not take
+    /// patches.
+    pub fn publish(&mut self, mut notify: Notify, whole: &dyn Fn(Vec<PeerChange>) -> Vec<Node>) {
+        let Some(least) = self.watchers.iter().map(Watcher::sight).max() else { return };
+        let mut lines = [None, None, None];
+        for (sight, line) in (0..=least).zip(&mut lines) {
+            // Whoever sees less comes later, so that what they do not see is taken out and nothing is copied.
+            match sight {
+                PATCHES => {}
+                NODES => {
+                    let patches = std::mem::take(&mut notify.peer_changed_patch);
+                    notify.peers_changed.extend(whole(patches));
                 }
-            };
-            match line {
-                None => !watcher.queue.is_closed(),
-                Some(line) => deliver(&watcher.queue, line),
+                _ => {
+                    notify.peers_changed.clear();
+                    notify.peers_removed.clear();
+                    notify.user_profiles.clear();
+                }
             }
+            if self.watchers.iter().any(|watcher| watcher.sight() == sight) && !gojson::is_empty(&notify) {
+                *line = Some(encode(&notify));
+            }
+        }
+        self.watchers.retain(|watcher| match lines.get(watcher.sight()).cloned().flatten() {
+            None => !watcher.queue.is_closed(),
+            Some(line) => deliver(&watcher.queue, line),
         });
+    }
+}
+
+/// How much of peers a watcher sees: patches, whole nodes only, or nothing.
+const PATCHES: usize = 0;
+const NODES: usize = 1;
+const NOTHING: usize = 2;
+
+impl Watcher {
+    fn sight(&self) -> usize {
+        match self.mask & (mask::PEER_CHANGES | mask::PEER_PATCHES) {
+            0 => NOTHING,
+            mask::PEER_CHANGES => NODES,
+            _ => PATCHES,
+        }
     }
 }
 
@@ -94,20 +117,6 @@ fn deliver(queue: &mpsc::Sender<Bytes>, line: Bytes) -> bool {
     false
 }
 
-/// The part of `notify` that a watcher of this kind sees; `None` if that is nothing.
-fn select(notify: &Notify, kind: u64, promote: &dyn Fn(&Notify) -> Notify) -> Option<Notify> {
-    let mut selected = if kind & mask::PEER_PATCHES != 0 { notify.clone() } else { promote(notify) };
-    if kind == 0 {
-        selected.peers_changed.clear();
-        selected.peers_removed.clear();
-        selected.user_profiles.clear();
-    }
-    if kind & mask::PEER_PATCHES == 0 {
-        selected.peer_changed_patch.clear();
-    }
-    (!gojson::is_empty(&selected)).then_some(selected)
-}
-
 /// A message as it goes over the wire.
 pub fn encode(notify: &Notify) -> Bytes {
     let mut text = to_go_json(notify, Indent::None);
@@ -118,10 +127,10 @@ pub fn encode(notify: &Notify) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use localapi::types::{Node, PeerChange, State};
+    use localapi::types::State;
 
-    fn same(notify: &Notify) -> Notify {
-        notify.clone()
+    fn none(_: Vec<PeerChange>) -> Vec<Node> {
+        Vec::new()
     }
 
     #[test]
@@ -130,10 +139,10 @@ mod tests {
         let mut plain = bus.watch(0).expect("room");
         let mut peers = bus.watch(mask::PEER_CHANGES).expect("room");
         let notify = Notify { peers_changed: vec![Node::default()], ..Notify::default() };
-        bus.publish(&notify, &same);
+        bus.publish(notify, &none);
         assert!(plain.try_recv().is_err());
         assert!(String::from_utf8_lossy(&peers.try_recv().expect("told")).contains("PeersChanged"));
-        bus.publish(&Notify { state: Some(State::Running), ..Notify::default() }, &same);
+        bus.publish(Notify { state: Some(State::Running), ..Notify::default() }, &none);
         assert!(String::from_utf8_lossy(&plain.try_recv().expect("told")).contains("\"State\":6"));
     }
 
@@ -143,9 +152,13 @@ mod tests {
         let mut whole = bus.watch(mask::PEER_CHANGES).expect("room");
         let mut patches = bus.watch(mask::PEER_PATCHES).expect("room");
         let notify = Notify { peer_changed_patch: vec![PeerChange::default()], ..Notify::default() };
-        bus.publish(&notify, &|_| Notify { peers_changed: vec![Node::default()], ..Notify::default() });
-        assert!(String::from_utf8_lossy(&whole.try_recv().expect("told")).contains("PeersChanged"));
-        assert!(String::from_utf8_lossy(&patches.try_recv().expect("told")).contains("PeerChangedPatch"));
+        bus.publish(notify, &|patches| patches.into_iter().map(|_| Node::default()).collect());
+        let line = |queue: &mut mpsc::Receiver<Bytes>| {
+            String::from_utf8_lossy(&queue.try_recv().expect("told")).into_owned()
+        };
+        let (whole, patches) = (line(&mut whole), line(&mut patches));
+        assert!(whole.contains("PeersChanged") && !whole.contains("PeerChangedPatch"), "{whole}");
+        assert!(patches.contains("PeerChangedPatch") && !patches.contains("PeersChanged"), "{patches}");
     }
 
     #[test]
@@ -153,7 +166,7 @@ mod tests {
         let mut bus = Bus::default();
         let mut slow = bus.watch(0).expect("room");
         for _ in 0..QUEUE + 10 {
-            bus.publish(&Notify { state: Some(State::Running), ..Notify::default() }, &same);
+            bus.publish(Notify { state: Some(State::Running), ..Notify::default() }, &none);
         }
         assert!(!bus.is_watched());
         let mut last = None;
