@@ -18,6 +18,7 @@ mod verify;
 mod wall;
 
 pub use dialer::{Dialer, Options};
+pub use lookup::Lookup;
 pub use mark::{mark, set_uplinks};
 pub use race::plain;
 pub use roots::Error;

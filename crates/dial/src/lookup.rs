@@ -65,7 +65,7 @@ impl Queue {
 }
 
 /// The resolver of one dialler.
-pub(crate) struct Lookup {
+pub struct Lookup {
     ask: Ask,
     thread: RefCell<Option<Arc<Queue>>>,
     known: RefCell<VecDeque<(String, Vec<IpAddr>)>>,
@@ -79,12 +79,12 @@ impl Lookup {
     }
 
     /// The system's resolver.
-    pub(crate) fn system() -> Self {
+    pub fn system() -> Self {
         Self::new(Arc::new(|name| Ok((name, 0).to_socket_addrs()?.map(|addr| addr.ip()).collect())))
     }
 
     /// The addresses of `name`, never empty. Waits without a limit if nothing is known yet.
-    pub(crate) async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+    pub async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
         self.collect_late();
         let known = self.known(name);
         let mut reply = self.question(name)?;

@@ -200,16 +200,17 @@ async fn look_up(map: &netmap::DerpMap) -> Names {
     let mut names: Vec<&str> = unknown_names(map).collect();
     names.sort_unstable();
     names.dedup();
-    let mut running: Vec<_> = names
-        .into_iter()
-        .map(|name| (name, Box::pin(timeout(LOOKUP, tokio::net::lookup_host((name, 0))))))
-        .collect();
+    // One each: they answer one question after the other.
+    let system: Vec<_> = names.iter().map(|_| dial::Lookup::system()).collect();
+    let looking = names.into_iter().zip(&system);
+    let mut running: Vec<_> =
+        looking.map(|(name, system)| (name, Box::pin(timeout(LOOKUP, system.resolve(name))))).collect();
     let mut found = Names::new();
     poll_fn(|cx| {
         running.retain_mut(|(name, looking)| {
             let Poll::Ready(answer) = looking.as_mut().poll(cx) else { return true };
             if let Ok(Ok(addrs)) = answer {
-                found.insert(Box::from(*name), addrs.map(|addr| addr.ip()).collect());
+                found.insert(Box::from(*name), addrs);
             }
             false
         });
