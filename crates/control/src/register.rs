@@ -13,8 +13,6 @@ use keys::{NodePrivate, NodePublic};
 use netmap::{Timestamp, UserId, UserProfile};
 use std::rc::Rc;
 use std::time::Duration;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 
 /// Longest answer, in bytes.
 const LIMIT: usize = 1 << 20;
@@ -254,15 +252,23 @@ impl Attempt<'_> {
 /// How long control asks to wait: seconds, or a date relative to that of the answer; if it does not say or
 /// exaggerates, five to ten seconds.
 fn retry_after(after: &str, answered: &str, random: u32) -> Duration {
-    let date = |text: &str| OffsetDateTime::parse(text, &Rfc2822).ok().map(OffsetDateTime::unix_timestamp);
     let seconds = match after.trim().parse::<i64>() {
         Ok(seconds) => Some(seconds),
-        Err(_) => date(after).zip(date(answered)).and_then(|(after, answered)| after.checked_sub(answered)),
+        Err(_) => date(after).zip(date(answered)).map(|(after, answered)| after - answered),
     };
     match seconds.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))) {
         Some(wait) if !wait.is_zero() && wait <= LONGEST_RETRY_AFTER => wait,
         _ => Duration::from_millis(5000 + u64::from(random % 5000)),
     }
+}
+
+/// Seconds since 1970 of a date as HTTP writes it: `Wed, 21 Oct 2015 07:28:00 GMT`.
+fn date(text: &str) -> Option<i64> {
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let mut words = text.split_ascii_whitespace().skip(1);
+    let (day, name, year, time) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let month = MONTHS.find(name).filter(|at| at % 3 == 0 && name.len() == 3)? / 3 + 1;
+    Timestamp::parse(&format!("{year}-{month:02}-{day}T{time}Z")).map(Timestamp::unix)
 }
 
 #[cfg(test)]
@@ -275,7 +281,19 @@ mod tests {
         let wait = |after, date| retry_after(after, date, 4999).as_millis();
         assert_eq!(wait("7", ""), 7000);
         assert_eq!(wait("Wed, 21 Oct 2015 07:28:30 GMT", date), 30_000);
-        for bad in ["0", "-1", "3601", "soon", "Wed, 21 Oct 2015 07:27:30 GMT", "99999999999999999999", ""] {
+        assert_eq!(wait("Sun, 01 Nov 2015 00:00:05 GMT", "Sat, 31 Oct 2015 23:59:55 GMT"), 10_000);
+        for bad in [
+            "Wed, 21 ctN 2015 07:28:30 GMT",
+            "Wed, 21 Oc 2015 07:28:30 GMT",
+            "Wed, 21 Oct 2015",
+            "0",
+            "-1",
+            "3601",
+            "soon",
+            "Wed, 21 Oct 2015 07:27:30 GMT",
+            "99999999999999999999",
+            "",
+        ] {
             assert_eq!(wait(bad, date), 9999, "{bad}");
         }
         assert_eq!(wait("Wed, 21 Oct 2015 07:28:30 GMT", ""), 9999);
