@@ -3,22 +3,18 @@
 use crate::lookup::Lookup;
 use crate::provider;
 use crate::roots::{self, Error};
+use crate::tls::Tls;
 use crate::verify::{Judge, Trust, explain, server_name_of};
 use crate::{BoxStream, Dial, LocalFuture, Target, Verify, WallClock, race};
 use rustls::ClientConfig;
-use rustls::client::Resumption;
+use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::crypto::CryptoProvider;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::BufReader;
 use tokio::net::TcpStream;
-
-/// rustls asks the socket for 4 KiB at a time; this much is fetched at once instead, so that a relay's bulk
-/// traffic does not cost a system call per four packets.
-const READ_AHEAD: usize = 32 << 10;
 
 /// How long TCP may try. The system itself asks again after 1, 3, 7, 15… seconds: a caller that tries anew finds a
 /// server that has come back sooner.
@@ -101,13 +97,13 @@ impl Dialer {
         // Connections live for hours: remembering sessions would only cost memory.
         config.resumption = Resumption::disabled();
         let name = server_name_of(&target.host).map_err(|e| fail(&e))?;
-        let stream = tokio_rustls::TlsConnector::from(Arc::new(config))
-            .connect(name, BufReader::with_capacity(READ_AHEAD, tcp))
-            .await
-            .map_err(|e| match e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        let tls = UnbufferedClientConnection::new(Arc::new(config), name).map_err(|e| fail(&e))?;
+        let stream = Tls::connect(tls, tcp).await.map_err(|e| {
+            match e.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
                 Some(tls) => fail(tls),
                 None => io::Error::new(e.kind(), format!("TLS to {}: {e}; is it a TLS port?", at())),
-            })?;
+            }
+        })?;
         Ok(Box::new(stream))
     }
 }

@@ -14,6 +14,7 @@ mod provider;
 mod race;
 mod roots;
 mod running;
+mod tls;
 mod verify;
 mod wall;
 

@@ -248,3 +248,68 @@ async fn plain_tcp_and_its_errors() {
     let error = dialer.dial(&target).await.map(drop).expect_err("refused").to_string();
     assert!(error.starts_with(&format!("connection refused by 127.0.0.1:{port}")), "{error}");
 }
+
+/// A server that reads all there is and sends it back; `politely` says whether it says so before it hangs up.
+async fn echo(politely: bool, bytes: usize) -> io::Result<usize> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("listen");
+    let port = listener.local_addr().expect("addr").port();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let identity = self_signed("a.example");
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(identity.0, identity.1)
+        .expect("certificate");
+    let server = async move {
+        let (tcp, _) = listener.accept().await.expect("accept");
+        let mut tls = tokio_rustls::TlsAcceptor::from(Arc::new(config)).accept(tcp).await.expect("handshake");
+        let mut all = vec![0; bytes];
+        // Nothing is read at first, so that the other side's socket fills.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        tls.read_exact(&mut all).await.expect("read");
+        tls.write_all(&all).await.expect("write");
+        tls.flush().await.expect("flush");
+        if politely {
+            tls.shutdown().await.expect("shutdown");
+        }
+    };
+    let client = async {
+        let addrs = vec![IpAddr::from([127, 0, 0, 1])];
+        let target = Target { host: "a.example".to_owned(), port, addrs, tls: Some(Verify::Nothing) };
+        let mut stream = dialer(None, GOOD_TIME, true).dial(&target).await.expect("dial");
+        let sent: Vec<u8> = (0..bytes).map(|at| (at * 7 + at / 251) as u8).collect();
+        stream.write_all(&sent).await.expect("write");
+        stream.flush().await.expect("flush");
+        // In steps that never fit a record.
+        let (mut got, mut piece) = (Vec::new(), [0; 4999]);
+        loop {
+            match stream.read(&mut piece).await {
+                Ok(0) => break,
+                Ok(count) => got.extend_from_slice(&piece[..count]),
+                Err(error) => {
+                    assert!(got == sent, "all of it came before the end did");
+                    return Err(error);
+                }
+            }
+        }
+        assert!(got == sent, "what came back is what was sent");
+        stream.shutdown().await.expect("shutdown");
+        Ok(got.len())
+    };
+    tokio::join!(server, client).1
+}
+
+#[tokio::test]
+async fn much_goes_both_ways_and_comes_back_whole() {
+    // More than both sockets hold, no multiple of a record.
+    const MUCH: usize = (8 << 20) + 12_345;
+    assert_eq!(echo(true, MUCH).await.expect("echo"), MUCH);
+    assert_eq!(echo(true, 1).await.expect("echo"), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_is_told_from_one_that_ended() {
+    let error = echo(false, 100_000).await.expect_err("cut");
+    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+}
