@@ -46,6 +46,8 @@ pub struct Mark {
     holds: bool,
     /// What is on flash is not to be used any more.
     forgotten: bool,
+    /// It was in force a moment ago.
+    ended: bool,
     /// The map may have changed so many times.
     changes: u32,
 }
@@ -58,7 +60,9 @@ impl Mark {
 
     /// It is not in force any more; whether it was.
     pub const fn replaced(&mut self) -> bool {
-        std::mem::replace(&mut self.holds, false)
+        let held = std::mem::replace(&mut self.holds, false);
+        self.ended |= held;
+        held
     }
 
     /// The map, or our home, may be another one now.
@@ -157,6 +161,11 @@ impl Cache {
         self.found = None;
         let changes = {
             let mut backend = shared.backend.borrow_mut();
+            if std::mem::take(&mut backend.cache_mark().ended) && shared.plane.connected_relays() == 0 {
+                // Control is there now: what the first attempts met may be there as well, and they may still hang.
+                shared.plane.close_relays();
+                shared.plane.relays(&backend.relay_config());
+            }
             let mark = backend.cache_mark();
             if std::mem::take(&mut mark.forgotten) {
                 self.kept.borrow_mut().remove();
