@@ -92,6 +92,17 @@ fn the_namespace_is_as_it_was_after_every_kind_of_end() {
                 Ok((dump(&node.host)? == before).then_some(()))
             })?;
         }
+        // Somebody removes the device, and what does not go with it goes all the same.
+        node.environment.push(("TS_DEBUG_ROUTE_LAYOUT".to_owned(), "policy".to_owned()));
+        node.start()?;
+        node.wait_running()?;
+        lab::until("the policy rules", Duration::from_secs(5), || {
+            Ok(dump(&node.host)?.contains("lookup 52").then_some(()))
+        })?;
+        node.host.run(&["ip", "link", "del", "tailscale0"])?;
+        node.daemon()?.wait(Duration::from_secs(5))?;
+        ensure!(dump(&node.host)? == before, "after the device is gone:\n{}", dump(&node.host)?);
+        node.environment.clear();
         node.arguments.push("--cleanup".to_owned());
         node.host.outcome(node.daemon_command(), Duration::from_secs(10))?.ok()?;
         ensure!(dump(&node.host)? == before, "after --cleanup:\n{}", dump(&node.host)?);

@@ -126,7 +126,8 @@ impl Router {
     }
 
     /// Removes what this and former runs have set and leaves the link as it was found. Not needed when the device
-    /// goes with the process, harmless then but for policy rules, which stay.
+    /// goes with the process, harmless then but for policy rules, which stay. Of an interface that is gone already, that is
+    /// what is removed.
     pub fn close(mut self) -> Vec<Error> {
         self.in_force = None;
         if self.limited {
@@ -134,7 +135,11 @@ impl Router {
             let _ = kernel::limit_large(&mut self.netlink, self.found.index, self.found.large);
         }
         let left = Config { mtu: self.found.mtu, up: self.found.up, ..Config::default() };
-        self.apply(&left)
+        let problems = self.apply(&left);
+        match problems.as_slice() {
+            [Error::NoInterface(_)] => without_interface().unwrap_or_else(|error| vec![error]),
+            _ => problems,
+        }
     }
 
     fn bring_to(&mut self, config: &Config) -> Vec<Error> {

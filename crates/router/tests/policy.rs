@@ -105,6 +105,14 @@ fn an_exit_node_in_either_layout() {
         assert!(!host.run(&["ip", "link"]).expect("ip").contains("tailscale0"));
         cleanup("tailscale0", &ranges()).expect("cleanup");
         assert_eq!(left(host), before);
+        // And when somebody removes it while we run.
+        let tun = Tun::open("tailscale0").expect("tun");
+        let mut robbed = Router::open(tun.name(), &ranges()).expect("router");
+        assert_eq!(robbed.apply(&exit_node(Layout::Policy)), []);
+        host.run(&["ip", "link", "del", "tailscale0"]).expect("ip");
+        assert_ne!(left(host), before);
+        assert_eq!(robbed.close(), []);
+        assert_eq!(left(host), before);
     });
 }
 

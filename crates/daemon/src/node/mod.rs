@@ -195,7 +195,7 @@ impl Node {
         self.cache.recall(&self.shared);
         self.take(Input::Start).await;
         self.cache.greet(&self.shared);
-        loop {
+        let ended = 'life: loop {
             while let Some(news) = self.shared.plane.next_news() {
                 match news {
                     News::LivePeers(live) => self.take(Input::LivePeers(live)).await,
@@ -209,7 +209,8 @@ impl Node {
                     News::Endpoints(all) => self.take(Input::Endpoints(all)).await,
                     // Whoever looks after this process starts it anew, and with it the interface.
                     News::TunGone => {
-                        anyhow::bail!("somebody has removed the TUN interface; start the daemon anew")
+                        let text = "somebody has removed the TUN interface; start the daemon anew";
+                        break 'life Err(anyhow::anyhow!(text));
                     }
                 }
             }
@@ -228,9 +229,9 @@ impl Node {
                 () = self.shared.plane.changed.notified() => {}
                 () = sleep_until(due) => self.timeout().await,
                 heard = changed(&mut self.monitor) => self.kernel_told(heard).await,
-                () = ends.come() => break,
+                () = ends.come() => break Ok(()),
             }
-        }
+        };
         log::info!("stopping");
         self.cache.close(&self.shared);
         // First, so that programs see at once that there is no way any more, and whom to ask instead.
@@ -245,7 +246,7 @@ impl Node {
             }
         };
         tokio::join!(self.goodbye(), giving_back);
-        Ok(())
+        ended
     }
 
     fn next_timeout(&self) -> Option<Instant> {
