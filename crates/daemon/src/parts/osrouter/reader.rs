@@ -42,8 +42,17 @@ impl Reader {
         if splitter.has_more() {
             return Ok(splitter.next(room).unwrap_or(0));
         }
-        let (cut, len) = patiently(|| tun.read_large(room, splitter.overflow()))?;
-        Ok(splitter.begin(cut, room, len).unwrap_or(0))
+        let read = lost_one(patiently(|| tun.read_large(room, splitter.overflow())))?;
+        Ok(read.and_then(|(cut, len)| splitter.begin(cut, room, len).ok()).unwrap_or(0))
+    }
+}
+
+/// A read that lost a packet and not the interface brought nothing. The kernel drops what its header of offloads has no word
+/// for, such as the merged packets of some network cards' drivers that are forwarded to us, and calls it `INVAL`.
+fn lost_one<T>(read: Result<T, Errno>) -> Result<Option<T>, Errno> {
+    match read {
+        Err(Errno::INVAL) => Ok(None),
+        read => read.map(Some),
     }
 }
 
@@ -52,6 +61,20 @@ fn patiently<T>(mut read: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> 
         match read() {
             Err(Errno::INTR) => {}
             result => return result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_that_cannot_be_described_is_not_the_end() {
+        assert_eq!(lost_one::<u8>(Err(Errno::INVAL)), Ok(None));
+        assert_eq!(lost_one(Ok(7)), Ok(Some(7)));
+        for gone in [Errno::BADFD, Errno::IO, Errno::AGAIN] {
+            assert_eq!(lost_one::<u8>(Err(gone)), Err(gone));
         }
     }
 }
