@@ -1,9 +1,10 @@
 //! The router in front of this machine, from the kernel's table of IPv4 routes (protocol reference §5.1).
 
+use std::io::Read as _;
 use std::net::{Ipv4Addr, UdpSocket};
 
-/// Lines of the table that are looked at: a machine with more has other things to do than ask for ports.
-const MOST: usize = 1000;
+/// Bytes of the table that are read, a thousand lines of 128: a machine with more has other things to do than ask for ports.
+const MOST: u64 = 1000 * 128;
 
 const UP: u32 = 1;
 const HAS_GATEWAY: u32 = 2;
@@ -20,7 +21,9 @@ pub struct Gateway {
 /// The way out, if it leads through a router with a private address: others have nothing to forward.
 pub fn default_gateway() -> Option<Gateway> {
     // Of this thread: threads can be in networks of their own.
-    let table = std::fs::read_to_string("/proc/thread-self/net/route").ok()?;
+    let mut table = String::new();
+    let file = std::fs::File::open("/proc/thread-self/net/route").ok()?;
+    file.take(MOST).read_to_string(&mut table).ok()?;
     let router = in_table(&table).filter(Ipv4Addr::is_private)?;
     // The system says from which address it would send; nothing is sent.
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
@@ -33,7 +36,7 @@ pub fn default_gateway() -> Option<Gateway> {
 
 /// The first default route through a router in the table as the kernel writes it.
 fn in_table(table: &str) -> Option<Ipv4Addr> {
-    table.lines().skip(1).take(MOST).find_map(|line| {
+    table.lines().skip(1).find_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
         let destination = fields.next()?;
         let gateway = u32::from_str_radix(fields.next()?, 16).ok()?;
@@ -65,7 +68,7 @@ mod tests {
         assert_eq!(in_table(&table), Some([192, 168, 1, 1].into()));
         assert_eq!(in_table(&head), None);
         assert_eq!(in_table("Iface\neth0 00000000 xyz\n\n"), None);
-        let long = head + &line("eth0", 0x0a, [10, 0, 0, 1], "0003").repeat(MOST);
-        assert_eq!(in_table(&(long + &line("eth0", 0, [192, 168, 1, 1], "0003"))), None);
+        let cut = head + "eth0\t00000000\t0101A8";
+        assert_eq!(in_table(&cut), None, "the last line may be cut off");
     }
 }
