@@ -2,11 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use blackbox::{EVERYTHING, count, interactive, joined, number, ping_all, scenario};
-use lab::{Flavour, Headscale, Lab, Ping};
+use lab::{AS_IT_COMES, Flavour, Headscale, Lab, PROMPT, Ping};
 use std::time::Duration;
-
-/// Makes headscale answer as fast as it can.
-const PROMPT: &str = "tuning:\n  node_store_batch_timeout: 20ms\n  batch_change_delay: 20ms\n";
 
 #[test]
 fn two_of_ours_and_a_go_node_answer_each_other() {
@@ -96,7 +93,9 @@ fn from_up_to_the_first_answer_with_prompt_control() {
 
 #[test]
 fn from_up_to_the_first_answer_with_headscale_as_it_comes() {
-    scenario(EVERYTHING, |lab| quicker_than_go(lab, &lab.headscale()?, "headscale as it comes"));
+    scenario(EVERYTHING, |lab| {
+        quicker_than_go(lab, &lab.headscale_with(AS_IT_COMES)?, "headscale as it comes")
+    });
 }
 
 /// Joins fresh nodes with UDP blocked, by turns ours and Go's, and compares the times from `up` to the first answer of

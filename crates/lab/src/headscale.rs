@@ -29,6 +29,13 @@ const USER: &str = "lab";
 /// How long it may take to start or to answer its CLI.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Part of a configuration by which headscale tells changes at once. Otherwise it gathers them for 1.3 s, which each join of
+/// a node in a scenario would wait for; so this is what it has in ordinary runs, and by night [`AS_IT_COMES`].
+pub const PROMPT: &str = "tuning:\n  node_store_batch_timeout: 20ms\n  batch_change_delay: 20ms\n";
+
+/// Part of a configuration by which headscale gathers changes as it does when nobody says anything: a remark.
+pub const AS_IT_COMES: &str = "# tuning: none\n";
+
 /// MagicDNS and nothing else, unless a test says what instead.
 const DNS: &str = "dns:
   magic_dns: true
@@ -65,6 +72,10 @@ impl Headscale {
             paths = format!("[{}]", map.display());
         }
         let mut text = configuration(&host.dir.display().to_string(), relays.is_empty(), &paths);
+        if !more.contains("tuning:") {
+            let nightly = std::env::var_os("SMALLTAIL_NIGHTLY").is_some_and(|value| value == "1");
+            text.push_str(if nightly { AS_IT_COMES } else { PROMPT });
+        }
         // A key may stand but once.
         if !more.starts_with("dns:") {
             text.push_str(DNS);

@@ -45,7 +45,7 @@ mod wait;
 pub use ca::{Authority, Certificate};
 pub use capture::{Capture, Sent};
 pub use command::{Outcome, run};
-pub use headscale::Headscale;
+pub use headscale::{AS_IT_COMES, Headscale, PROMPT};
 pub use host::Host;
 pub use network::Lab;
 pub use node::{Node, Ping, Pings};
