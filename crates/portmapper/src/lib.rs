@@ -10,6 +10,7 @@
 mod gateway;
 mod http;
 mod igd;
+mod mapping;
 pub mod pcp;
 pub mod pmp;
 mod probe;

@@ -6,22 +6,18 @@
 //! allows two seconds for it. A mapping that is looked at again after ten minutes is
 //! renewed at once: a router that was restarted in between has forgotten it.
 
-use crate::gateway::{Gateway, default_gateway};
-use crate::igd::{self, Control};
+use crate::gateway::default_gateway;
+use crate::igd;
+use crate::mapping::{By, Mapping, exchange, made, map_by_pcp, map_by_pmp};
 use crate::probe::{Found, Probe, probe};
-use crate::{Error, LEASE, Protocol, lease, pcp, pmp};
+use crate::{Error, LEASE, Protocol, pcp, pmp};
 use dial::Dial;
 use rand_core::{OsRng, RngCore as _};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
-use tokio::net::UdpSocket;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
-/// How long one datagram to the router is waited for.
-const PATIENCE: Duration = Duration::from_millis(250);
-/// How often it is sent.
-const TRIES: u32 = 3;
 /// A mapping is taken to exist this long after the router last said so.
 const TRUST: Duration = Duration::from_secs(10 * 60);
 /// How long the first probes wait for an answer, and how long after the beginning of one the next follows if there is no
@@ -67,37 +63,6 @@ pub struct State {
     pub found: Found,
     /// Where the internet reaches our port, and by whose favour.
     pub external: Option<(SocketAddrV4, Protocol)>,
-}
-
-/// A mapping in force.
-#[derive(Debug)]
-struct Mapping {
-    gateway: Gateway,
-    internal: u16,
-    external: SocketAddrV4,
-    by: By,
-    made: Instant,
-    lease: Duration,
-    /// When it is asked for again.
-    renew: Instant,
-}
-
-/// How it was made, with what it takes to renew it.
-#[derive(Debug)]
-enum By {
-    Pmp,
-    Pcp(pcp::Nonce),
-    Upnp(Control),
-}
-
-impl By {
-    const fn protocol(&self) -> Protocol {
-        match self {
-            Self::Pmp => Protocol::Pmp,
-            Self::Pcp(_) => Protocol::Pcp,
-            Self::Upnp(_) => Protocol::Upnp,
-        }
-    }
 }
 
 /// Keeps a mapping for as long as `wants` has a sender, then gives it back. `told` hears of every change.
@@ -268,90 +233,4 @@ impl Mapper<'_> {
         }
         self.tell(State::default());
     }
-}
-
-fn made(gateway: Gateway, internal: u16, external: SocketAddrV4, by: By, lease: Duration) -> Mapping {
-    let made = Instant::now();
-    Mapping { gateway, internal, external, by, made, lease, renew: made + lease / 2 }
-}
-
-async fn map_by_pmp(
-    gateway: Gateway,
-    port: u16,
-    wanted: u16,
-    address: Option<Ipv4Addr>,
-) -> Result<Mapping, Error> {
-    let ask_address = |datagram: &[u8]| match pmp::answer(datagram)? {
-        pmp::Answer::Address { external } => Some(Ok(external)),
-        pmp::Answer::Refused(why) => Some(Err(why)),
-        pmp::Answer::Mapped { .. } => None,
-    };
-    let ask_port = |datagram: &[u8]| match pmp::answer(datagram)? {
-        pmp::Answer::Mapped { internal, external, lifetime } if internal == port => {
-            Some(Ok((external, lifetime)))
-        }
-        pmp::Answer::Refused(why) => Some(Err(why)),
-        pmp::Answer::Mapped { .. } | pmp::Answer::Address { .. } => None,
-    };
-    let refused = |why: u16| Error::Refused(pmp::reason(why).to_owned());
-    let ip = match address {
-        Some(ip) => ip,
-        None => exchange(gateway, &pmp::ADDRESS_REQUEST, &ask_address).await?.map_err(refused)?,
-    };
-    let request = pmp::map_request(port, wanted, LEASE.as_secs() as u32);
-    let (external, lifetime) = exchange(gateway, &request, &ask_port).await?.map_err(refused)?;
-    if external == 0 || lifetime == 0 {
-        return Err(Error::Nonsense("port or lifetime 0"));
-    }
-    Ok(made(gateway, port, SocketAddrV4::new(ip, external), By::Pmp, lease(lifetime)))
-}
-
-async fn map_by_pcp(
-    gateway: Gateway,
-    port: u16,
-    suggested: SocketAddrV4,
-    nonce: pcp::Nonce,
-) -> Result<Mapping, Error> {
-    let request = pcp::map_request(gateway.own, port, suggested, LEASE.as_secs() as u32, &nonce);
-    let ask = |datagram: &[u8]| match pcp::answer(datagram)? {
-        pcp::Answer::Mapped { nonce: theirs, internal, external, lifetime }
-            if theirs == nonce && internal == port =>
-        {
-            Some(Ok((external, lifetime)))
-        }
-        pcp::Answer::Refused(why) => Some(Err(why)),
-        pcp::Answer::Mapped { .. } | pcp::Answer::Announced => None,
-    };
-    let answer = exchange(gateway, &request, &ask).await?;
-    let (external, lifetime) = answer.map_err(|why| Error::Refused(pcp::reason(why).to_owned()))?;
-    if external.port() == 0 || lifetime == 0 || external.ip().is_unspecified() {
-        return Err(Error::Nonsense("address, port or lifetime 0"));
-    }
-    Ok(made(gateway, port, external, By::Pcp(nonce), lease(lifetime)))
-}
-
-/// Sends a datagram to the router until something comes that `read` takes for the answer.
-async fn exchange<T>(
-    gateway: Gateway,
-    request: &[u8],
-    read: &dyn Fn(&[u8]) -> Option<T>,
-) -> Result<T, Error> {
-    let socket = UdpSocket::bind((gateway.own, 0)).await?;
-    dial::mark(&socket);
-    // Connected: the router's word alone is heard.
-    socket.connect((gateway.router, pmp::PORT)).await?;
-    let mut room = [0; 1100];
-    for _ in 0..TRIES {
-        socket.send(request).await?;
-        let end = Instant::now() + PATIENCE;
-        while let Ok(received) =
-            timeout(end.saturating_duration_since(Instant::now()), socket.recv(&mut room)).await
-        {
-            let Ok(len) = received else { break };
-            if let Some(answer) = read(room.get(..len).unwrap_or_default()) {
-                return Ok(answer);
-            }
-        }
-    }
-    Err(Error::Silent)
 }
