@@ -1,7 +1,7 @@
 //! A node of the tailnet as control describes it, ourselves included, and the patch that changes one.
 
 use crate::Map;
-use crate::{Endpoints, Hostinfo, NodeId, RegionId, StableId, Timestamp, UserId};
+use crate::{DnsResolver, Endpoints, Hostinfo, NodeId, RegionId, StableId, Timestamp, UserId};
 use ipnet::IpNet;
 use keys::{DiscoPublic, MachinePublic, NodePublic};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -75,6 +75,8 @@ pub struct Rare {
     pub masq_v4: Option<Ipv4Addr>,
     /// Under which IPv6 address this peer knows us, if not our own.
     pub masq_v6: Option<Ipv6Addr>,
+    /// Resolvers of a WireGuard-only exit node, which answers no DNS itself.
+    pub exit_node_dns: Box<[DnsResolver]>,
 }
 
 /// Of a node that has nothing of it.

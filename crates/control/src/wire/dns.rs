@@ -19,7 +19,7 @@ gojson::object! {
 
 gojson::object! {
     read
-    struct Resolver {
+    pub(crate) struct Resolver {
         addr: Box<str> => "Addr",
         bootstrap_resolution: Vec<Box<str>> => "BootstrapResolution",
         use_with_exit_node: bool => "UseWithExitNode",
@@ -35,7 +35,7 @@ gojson::object! {
     }
 }
 
-fn resolvers(list: Vec<Option<Resolver>>) -> Box<[netmap::DnsResolver]> {
+pub(super) fn resolvers(list: Vec<Option<Resolver>>) -> Box<[netmap::DnsResolver]> {
     list.into_iter()
         .flatten()
         .map(|r| netmap::DnsResolver {

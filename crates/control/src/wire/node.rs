@@ -1,7 +1,7 @@
 //! Nodes and patches of nodes.
 
 use super::lenient::{MaybeTime, cap_map, list};
-use super::{Caps, hostinfo};
+use super::{Caps, dns, hostinfo};
 use gojson::{Blank, Element};
 use ipnet::IpNet;
 use keys::{DiscoPublic, MachinePublic, NodePublic};
@@ -45,6 +45,7 @@ gojson::object! {
         masq_v6: Box<str> => "SelfNodeV6MasqAddrForThisPeer",
         wireguard_only: bool => "IsWireGuardOnly",
         jailed: bool => "IsJailed",
+        exit_node_dns: Vec<Option<dns::Resolver>> => "ExitNodeDNSResolvers",
     }
 }
 
@@ -81,6 +82,7 @@ impl From<Node> for netmap::Node {
                 Ok(IpAddr::V6(ip)) => Some(ip),
                 _ => None,
             },
+            exit_node_dns: dns::resolvers(node.exit_node_dns),
         };
         Self {
             id: NodeId(node.id),
@@ -183,6 +185,9 @@ mod tests {
         let masked = node(
             r#"{"ID":7,"SelfNodeV4MasqAddrForThisPeer":"100.64.9.9","SelfNodeV6MasqAddrForThisPeer":"1.2.3.4"}"#,
         );
+        let exit =
+            node(r#"{"ID":7,"IsWireGuardOnly":true,"ExitNodeDNSResolvers":[{"Addr":"10.64.0.1"},null]}"#);
+        assert_eq!(exit.rare().exit_node_dns.iter().map(|one| &*one.addr).collect::<Vec<_>>(), ["10.64.0.1"]);
         assert_eq!((masked.rare().masq_v4, masked.rare().masq_v6), (Some([100, 64, 9, 9].into()), None));
     }
 

@@ -90,6 +90,7 @@ pub fn node(node: &netmap::Node) -> api::Node {
         masq_v6: rare.masq_v6.map(Into::into),
         is_wireguard_only: node.wireguard_only,
         is_jailed: node.jailed,
+        exit_node_dns_resolvers: rare.exit_node_dns.iter().map(resolver).collect(),
         ..api::Node::default()
     }
 }

@@ -34,8 +34,10 @@ pub(super) fn wanted(backend: &Backend, now: Moment) -> Wanted {
     let node = &map.self_node;
     let prefs = backend.prefs();
     let addresses: Vec<IpAddr> = node.ips().collect();
-    let exit = map.peers().find(|peer| useexitnode::carries(prefs, peer));
-    let exit = exit.and_then(|peer| peerapiclient::resolver(peer, &addresses));
+    let carrier = map.peers().find(|peer| useexitnode::carries(prefs, peer));
+    let exit = carrier.and_then(|peer| peerapiclient::resolver(peer, &addresses));
+    // Those of one that speaks more than WireGuard are nobody's business.
+    let named = carrier.filter(|peer| peer.wireguard_only);
     let config = wanted::config(Facts {
         dns: &map.dns,
         nodes: nodes(map),
@@ -46,7 +48,9 @@ pub(super) fn wanted(backend: &Backend, now: Moment) -> Wanted {
         nodes_aaaa: node.has_cap(NODES_AAAA),
         exit: match &exit {
             Some(url) => Exit::Proxy(url),
-            None if useexitnode::in_use(prefs) => Exit::Silent(&[]),
+            None if useexitnode::in_use(prefs) => {
+                Exit::Silent(named.map_or(&[], |peer| &peer.rare().exit_node_dns))
+            }
             None => Exit::None,
         },
     });
