@@ -47,7 +47,7 @@ impl Dialer {
         Ok(Self { lookup: Lookup::system(), provider, trust })
     }
 
-    async fn tcp(&self, target: &Target) -> io::Result<TcpStream> {
+    async fn tcp(&self, target: &Target, marked: bool) -> io::Result<TcpStream> {
         let addrs = if let Ok(literal) = target.host.parse::<IpAddr>()
             && target.addrs.is_empty()
         {
@@ -57,7 +57,7 @@ impl Dialer {
         } else {
             target.addrs.clone()
         };
-        let connected = tokio::time::timeout(CONNECT, race::connect(&addrs, target.port)).await;
+        let connected = tokio::time::timeout(CONNECT, race::connect(&addrs, target.port, marked)).await;
         let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let stream = connected.map_err(|e| {
             let at = format!("{}:{}", target.host, target.port);
@@ -108,15 +108,25 @@ impl Dialer {
     }
 }
 
-impl Dial for Dialer {
-    fn dial<'a>(&'a self, target: &'a Target) -> LocalFuture<'a, io::Result<BoxStream>> {
+impl Dialer {
+    fn open<'a>(&'a self, target: &'a Target, marked: bool) -> LocalFuture<'a, io::Result<BoxStream>> {
         Box::pin(async move {
-            let tcp = self.tcp(target).await?;
+            let tcp = self.tcp(target, marked).await?;
             match &target.tls {
                 None => Ok(Box::new(tcp) as BoxStream),
                 Some(verify) => self.tls(target, verify, tcp).await,
             }
         })
+    }
+}
+
+impl Dial for Dialer {
+    fn dial<'a>(&'a self, target: &'a Target) -> LocalFuture<'a, io::Result<BoxStream>> {
+        self.open(target, true)
+    }
+
+    fn dial_by_routes<'a>(&'a self, target: &'a Target) -> LocalFuture<'a, io::Result<BoxStream>> {
+        self.open(target, false)
     }
 
     fn resolve<'a>(&'a self, name: &'a str) -> LocalFuture<'a, io::Result<Vec<IpAddr>>> {

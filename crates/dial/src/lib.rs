@@ -74,6 +74,13 @@ pub trait Dial {
     /// Connects to `target`. Errors name the host and what to do; the caller bounds the time.
     fn dial<'a>(&'a self, target: &'a Target) -> LocalFuture<'a, io::Result<BoxStream>>;
 
+    /// The same, but the connection goes where the routes lead, into the tunnel too.
+    fn dial_by_routes<'a>(&'a self, target: &'a Target) -> LocalFuture<'a, io::Result<BoxStream>> {
+        Box::pin(async move {
+            Err(io::Error::new(io::ErrorKind::Unsupported, format!("cannot reach {} by routes", target.host)))
+        })
+    }
+
     /// The addresses of a name, never empty, for those who send datagrams. What cannot look names up says so; the caller
     /// bounds the time.
     fn resolve<'a>(&'a self, name: &'a str) -> LocalFuture<'a, io::Result<Vec<IpAddr>>> {

@@ -12,8 +12,8 @@ use tokio::net::{TcpSocket, TcpStream};
 /// The head start of each address over the next.
 const HEAD_START: Duration = Duration::from_millis(200);
 
-/// Connects to `port` at the first of `addrs` that accepts.
-pub(crate) async fn connect(addrs: &[IpAddr], port: u16) -> io::Result<TcpStream> {
+/// Connects to `port` at the first of `addrs` that accepts; `marked` keeps it out of the tunnel.
+pub(crate) async fn connect(addrs: &[IpAddr], port: u16, marked: bool) -> io::Result<TcpStream> {
     let mut waiting = take_turns(addrs).into_iter();
     let mut running = Running::default();
     let mut failure = io::Error::new(io::ErrorKind::AddrNotAvailable, "no address");
@@ -21,7 +21,7 @@ pub(crate) async fn connect(addrs: &[IpAddr], port: u16) -> io::Result<TcpStream
         let next = waiting.next();
         let more = next.is_some();
         if let Some(ip) = next {
-            running.push(open(SocketAddr::new(ip, port)));
+            running.push(open(SocketAddr::new(ip, port), marked));
         }
         let first = if more {
             tokio::time::timeout(HEAD_START, running.next()).await.ok()
@@ -43,9 +43,9 @@ pub fn plain(to: SocketAddr) -> LocalFuture<'static, io::Result<BoxStream>> {
     Box::pin(async move { Ok(Box::new(TcpStream::connect(to).await?) as BoxStream) })
 }
 
-async fn open(to: SocketAddr) -> io::Result<TcpStream> {
+async fn open(to: SocketAddr, marked: bool) -> io::Result<TcpStream> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    if !to.ip().is_loopback() {
+    if marked && !to.ip().is_loopback() {
         crate::mark(&socket);
     }
     socket.connect(to).await
@@ -85,10 +85,10 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("listen");
         let port = listener.local_addr().expect("addr").port();
         let addrs = [IpAddr::from([127, 0, 0, 2]), IpAddr::from([127, 0, 0, 1])];
-        let stream = connect(&addrs, port).await.expect("connect");
+        let stream = connect(&addrs, port, true).await.expect("connect");
         assert_eq!(stream.peer_addr().expect("peer").ip(), addrs[1]);
         drop(listener);
-        let error = connect(&addrs, port).await.expect_err("refused");
+        let error = connect(&addrs, port, true).await.expect_err("refused");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

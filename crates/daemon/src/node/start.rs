@@ -92,6 +92,7 @@ impl Node {
             inputs: inputs.clone(),
             interface: interface.is_some(),
             quad100: interface.is_some() && netstack::FEATURE.is_some(),
+            dialer: dialer.clone(),
             listen: flags.dns_listen.clone(),
         });
         let asked = dns.clone();

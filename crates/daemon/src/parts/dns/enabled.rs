@@ -4,6 +4,7 @@
 //! and how is raced (crate `dns`), what it follows from (`facts`), resolv.conf (`machine`), the LAN (`listener`).
 
 use super::facts::{self, Wanted};
+use super::http::Client;
 use super::listener;
 use super::machine::Machine;
 use super::sockets::Sockets;
@@ -37,6 +38,7 @@ struct Inner {
     inputs: mpsc::Sender<Input>,
     resolver: RefCell<Resolver>,
     forwarder: RefCell<Rc<Forwarder<Sockets>>>,
+    sockets: Sockets,
     /// TCP to upstreams is allowed.
     tcp: Cell<bool>,
     /// Names that exit-node clients are not answered, as control writes them.
@@ -53,12 +55,14 @@ struct Inner {
 impl Dns {
     /// Answers nothing but that nobody is known, until [`Self::apply`]. Brings back what a killed run has left changed.
     pub fn start(setup: Setup) -> Self {
-        let Setup { clock, inputs, interface, quad100, listen } = setup;
+        let Setup { clock, inputs, interface, quad100, dialer, listen } = setup;
+        let sockets = Sockets(Client::new(dialer));
         let dns = Self(Rc::new(Inner {
             clock,
             inputs,
             resolver: RefCell::default(),
-            forwarder: RefCell::new(Rc::new(Forwarder::new(Sockets::default(), true))),
+            forwarder: RefCell::new(Rc::new(Forwarder::new(sockets.clone(), true))),
+            sockets,
             tcp: Cell::new(true),
             excepted: RefCell::default(),
             machine: RefCell::new(Machine::new(interface, quad100)),
@@ -104,7 +108,7 @@ impl Dns {
         let Wanted { config, tcp, excepted } = facts::wanted(backend, now);
         let inner = &self.0;
         if inner.tcp.replace(tcp) != tcp {
-            *inner.forwarder.borrow_mut() = Rc::new(Forwarder::new(Sockets::default(), tcp));
+            *inner.forwarder.borrow_mut() = Rc::new(Forwarder::new(inner.sockets.clone(), tcp));
         }
         *inner.excepted.borrow_mut() = excepted;
         if *inner.resolver.borrow().config() == config {

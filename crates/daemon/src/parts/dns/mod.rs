@@ -6,6 +6,8 @@
 #[cfg(feature = "dns")]
 mod facts;
 #[cfg(feature = "dns")]
+mod http;
+#[cfg(feature = "dns")]
 #[path = "enabled.rs"]
 mod imp;
 #[cfg(not(feature = "dns"))]
@@ -24,6 +26,7 @@ use crate::backend::Input;
 use crate::clock::Clock;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -37,6 +40,8 @@ pub struct Setup {
     pub interface: bool,
     /// Packets to quad-100 are answered, so that it can be told of that.
     pub quad100: bool,
+    /// Opens connections to providers and exit nodes.
+    pub dialer: Rc<dyn dial::Dial>,
     /// The listener for a LAN.
     pub listen: Option<Listen>,
 }

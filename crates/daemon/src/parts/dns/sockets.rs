@@ -3,15 +3,15 @@
 //! They are not marked: a query goes where the routes lead, so into the tunnel for a resolver in the tailnet, and with an
 //! exit node in use for every resolver.
 
-use crate::parts::peerapiclient;
+use super::http::Client;
 use dns::forward::{Datagrams, Net, Pending, Stream, send};
 use rand_core::RngCore as _;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// Real sockets.
-#[derive(Default)]
-pub(super) struct Sockets(peerapiclient::Client);
+#[derive(Clone)]
+pub(super) struct Sockets(pub(super) Client);
 
 impl Net for Sockets {
     fn udp(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<Box<dyn Datagrams>> {
@@ -24,12 +24,8 @@ impl Net for Sockets {
         Box::pin(async move { Ok(Box::new(dial::plain(to).await?) as Box<dyn Stream>) })
     }
 
-    fn post(&self, url: &str, _: Vec<IpAddr>, message: Vec<u8>) -> Pending<io::Result<Vec<u8>>> {
-        if url.starts_with("http://") {
-            return self.0.post(url, message);
-        }
-        // Who is asked by UDP as well is asked so at once.
-        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    fn post(&self, url: &str, addresses: Vec<IpAddr>, message: Vec<u8>) -> Pending<io::Result<Vec<u8>>> {
+        self.0.post(url, addresses, message)
     }
 
     fn random(&self) -> u16 {

@@ -24,17 +24,3 @@ pub fn resolver(_node: &Node, _own: &[IpAddr]) -> Option<String> {
 pub fn ping(_at: SocketAddr) -> dial::LocalFuture<'static, io::Result<()>> {
     Box::pin(async { Err(io::Error::other("PeerAPI is not in this build")) })
 }
-
-/// Asks nobody.
-#[derive(Clone, Default)]
-pub struct Client;
-
-impl Client {
-    /// Asks nobody.
-    ///
-    /// # Errors
-    /// Always.
-    pub fn post(&self, _url: &str, _message: Vec<u8>) -> dial::LocalFuture<'static, io::Result<Vec<u8>>> {
-        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
-    }
-}
