@@ -46,3 +46,16 @@ pub async fn query(_: &Rc<Shared>, _: &Request) -> Response {
 pub fn os_config(_: &Shared) -> Response {
     Response::not_found()
 }
+
+/// No question.
+pub fn question(_: &str, _: &str) -> Option<Vec<u8>> {
+    None
+}
+
+/// No answer.
+///
+/// # Errors
+/// Always.
+pub fn records(_: &[u8]) -> Result<Vec<String>, String> {
+    Err("DNS is not in this build".to_owned())
+}

@@ -18,6 +18,7 @@ use dns::config::{OsConfig, Resolver, Step, plan};
 use dns::forward::{Asked, Forwarder};
 use dns::message::{self, Code, Query};
 use dns::name::Name;
+pub use dns::shown::{question, records};
 use dns::{Answer, Config, Transport, Upstream, local, wanted};
 use localapi::server::{Request, Response};
 use localapi::types::{self, DnsOsConfig, DnsQueryResponse, Indent};

@@ -93,7 +93,7 @@ impl Visit {
     }
 
     async fn resolve(&self, request: &Request) -> Answer {
-        let query = match query(request) {
+        let (query, by_hand) = match query(request) {
             Ok(query) => query,
             Err(why) => return plain(400, why),
         };
@@ -101,6 +101,7 @@ impl Visit {
         let reply_to = Reply::new(move |bytes: Vec<u8>| drop(sender.send(bytes)));
         self.shared.dns.ask(query, true, dns::Asker::ExitClient, reply_to);
         match tokio::time::timeout(PATIENCE, reply).await {
+            Ok(Ok(bytes)) if by_hand => answer(200, "application/json", shown(&bytes).into()),
             Ok(Ok(bytes)) => answer(200, DNS_MESSAGE, bytes.into()),
             Ok(Err(_)) => plain(500, "DNS forwarding error"),
             Err(_) => plain(500, "nobody has answered in time"),
@@ -108,18 +109,42 @@ impl Visit {
     }
 }
 
-/// The DNS message in a request, or what is wrong with it.
-fn query(request: &Request) -> Result<Vec<u8>, &'static str> {
+/// The DNS message in a request, and whether it was written by hand (`?q=NAME&t=KIND`); or what is wrong with it.
+fn query(request: &Request) -> Result<(Vec<u8>, bool), &'static str> {
     match request.method {
         Method::GET => {
             let query = Query::parse(request.query());
-            let text = query.value("dns").ok_or("missing 'dns' parameter")?;
+            let text = query.text("dns");
+            if text.is_empty() {
+                let name = Some(query.text("q")).filter(|name| !name.is_empty());
+                let name = name.ok_or("missing 'dns' parameter; try '?dns=', or '?q=<name>' for JSON")?;
+                return dns::question(name, query.text("t")).map(|query| (query, true)).ok_or("no name");
+            }
             let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| "invalid 'dns' base64 encoding")?;
-            if bytes.len() > LONGEST { Err("query too large") } else { Ok(bytes) }
+            if bytes.len() > LONGEST { Err("query too large") } else { Ok((bytes, false)) }
         }
-        Method::POST if request.headers.text("content-type") == DNS_MESSAGE => Ok(request.body.to_vec()),
+        Method::POST if request.headers.text("content-type") == DNS_MESSAGE => {
+            Ok((request.body.to_vec(), false))
+        }
         Method::POST => Err("unexpected Content-Type"),
         _ => Err("bad HTTP method"),
+    }
+}
+
+/// What people read: a list, or why there is none.
+fn shown(bytes: &[u8]) -> String {
+    let value = match dns::records(bytes) {
+        // As Go says that there are none.
+        Ok(list) if list.is_empty() => return "null\n".to_owned(),
+        Ok(list) => gojson::to_go_json(&list, gojson::Indent::None),
+        Err(error) => gojson::to_go_json(&Failure { error }, gojson::Indent::None),
+    };
+    value + "\n"
+}
+
+gojson::object! {
+    write struct Failure {
+        error: String => "Error",
     }
 }
 
