@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "every test is a crate of its own and uses a part")]
 
+pub(crate) mod mutate;
+pub(crate) mod world;
+
 use dns::config::{OsConfig, Resolver};
 use dns::hosts::Builder;
 use dns::{Answer, Config, Transport, Upstream};
