@@ -10,6 +10,7 @@ pub mod conversation;
 pub mod direct;
 pub mod dump;
 pub mod flows;
+pub mod fuzz;
 pub mod guest;
 mod local;
 pub mod names;
@@ -18,6 +19,7 @@ pub mod roaming;
 pub mod site;
 pub mod soak;
 pub mod traffic;
+pub mod upstreams;
 
 pub use local::{Local, Program};
 

@@ -1,7 +1,8 @@
 //! Questions to name servers, byte by byte, and answers as text that can be compared.
 
 use anyhow::{Context, Result, ensure};
-use lab::Host;
+use base64::Engine as _;
+use lab::{Host, Node};
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -57,11 +58,24 @@ pub fn with_edns(mut question: Question, size: u16, flags: u16, options: &[u8]) 
 /// # Errors
 /// When nothing can be sent.
 pub fn by_udp(from: &Host, to: SocketAddr, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
+    by_udp_within(from, to, bytes, PATIENCE)
+}
+
+/// The same with another patience.
+///
+/// # Errors
+/// When nothing can be sent.
+pub fn by_udp_within(
+    from: &Host,
+    to: SocketAddr,
+    bytes: &[u8],
+    patience: Duration,
+) -> Result<Option<Vec<u8>>> {
     from.inside(|| {
         let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = UdpSocket::bind(any)?;
         socket.connect(to)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(patience))?;
         socket.send(bytes)?;
         let mut room = vec![0; 65536];
         Ok(socket.recv(&mut room).ok().map(|length| room[..length].to_vec()))
@@ -73,10 +87,23 @@ pub fn by_udp(from: &Host, to: SocketAddr, bytes: &[u8]) -> Result<Option<Vec<u8
 /// # Errors
 /// When nobody listens.
 pub fn by_tcp(from: &Host, to: SocketAddr, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
+    by_tcp_within(from, to, bytes, PATIENCE)
+}
+
+/// The same with another patience.
+///
+/// # Errors
+/// When nobody listens.
+pub fn by_tcp_within(
+    from: &Host,
+    to: SocketAddr,
+    bytes: &[u8],
+    patience: Duration,
+) -> Result<Option<Vec<u8>>> {
     from.inside(|| {
         let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(5))
             .with_context(|| format!("no stream to {to}"))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(patience))?;
         let mut framed = (bytes.len() as u16).to_be_bytes().to_vec();
         framed.extend_from_slice(bytes);
         stream.write_all(&framed)?;
@@ -88,6 +115,91 @@ pub fn by_tcp(from: &Host, to: SocketAddr, bytes: &[u8]) -> Result<Option<Vec<u8
         stream.read_exact(&mut answer).context("half an answer")?;
         Ok(Some(answer))
     })?
+}
+
+/// A node's PeerAPI, as one of its peers asks it: by a connection that is used again.
+pub struct PeerApi<'a> {
+    from: &'a Host,
+    at: SocketAddr,
+    stream: Option<TcpStream>,
+}
+
+impl<'a> PeerApi<'a> {
+    /// Of the node that `from` knows by this address, as soon as it has told.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn of(from: &'a Node, address: &str) -> Result<Self> {
+        let url = lab::until("the other's PeerAPI", Duration::from_secs(20), || {
+            let peer = from.peer(address)?.context("no such peer")?;
+            Ok(peer["PeerAPIURL"][0].as_str().map(str::to_owned))
+        })?;
+        let at = url.trim_start_matches("http://").trim_end_matches('/').parse()?;
+        Ok(Self { from: &from.host, at, stream: None })
+    }
+
+    /// The answer to a query by POST, or by GET, as text; what is no answer has its status.
+    ///
+    /// # Errors
+    /// When there is no whole answer.
+    pub fn query(&mut self, query: &[u8], get: bool) -> Result<String> {
+        let (status, body) = if get {
+            let text = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(query);
+            self.ask("GET", &format!("/dns-query?dns={text}"), &[])?
+        } else {
+            self.ask("POST", "/dns-query", query)?
+        };
+        Ok(if status == 200 { text(Some(&body)) } else { format!("HTTP {status}") })
+    }
+
+    /// Status and body of an answer.
+    ///
+    /// # Errors
+    /// When there is no whole answer.
+    pub fn ask(&mut self, method: &str, target: &str, body: &[u8]) -> Result<(u16, Vec<u8>)> {
+        let kept = self.stream.take();
+        if let Some(stream) = kept
+            && let Ok(answer) = self.exchange(stream, method, target, body)
+        {
+            return Ok(answer);
+        }
+        let connecting = || TcpStream::connect_timeout(&self.at, Duration::from_secs(5));
+        let stream = self.from.inside(connecting)?.with_context(|| format!("no stream to {}", self.at))?;
+        self.exchange(stream, method, target, body)
+    }
+
+    fn exchange(
+        &mut self,
+        mut stream: TcpStream,
+        method: &str,
+        target: &str,
+        body: &[u8],
+    ) -> Result<(u16, Vec<u8>)> {
+        // Longer than the five seconds of who answers.
+        stream.set_read_timeout(Some(Duration::from_secs(8)))?;
+        stream.set_nodelay(true)?;
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/dns-message\r\n\
+             Content-Length: {}\r\n\r\n",
+            self.at,
+            body.len()
+        );
+        stream.write_all(&[head.as_bytes(), body].concat())?;
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte)?;
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head)?.to_ascii_lowercase();
+        let status = head.split(' ').nth(1).context("no status")?.parse()?;
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+        let mut body = vec![0; length.context("no length")?.trim().parse()?];
+        stream.read_exact(&mut body)?;
+        if !head.contains("connection: close") {
+            self.stream = Some(stream);
+        }
+        Ok((status, body))
+    }
 }
 
 /// An answer as text: flags, question and all records, names without compression, serial numbers left out, records of a

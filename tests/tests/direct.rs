@@ -102,6 +102,7 @@ fn ours_and_wireguards_own_program() {
             endpoints: vec![v4, v6],
             addresses: prefixes.clone(),
             allowed_ips: prefixes,
+            resolvers: Vec::new(),
         });
         // Ours begins: it alone knows where the other is.
         theirs.knows(&control.view(&ours)?, None)?;

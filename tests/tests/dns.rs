@@ -182,7 +182,7 @@ fn questions(v4: &str, v6: &str) -> Vec<Question> {
     all
 }
 
-/// Whether another answer than Go's is what we want: the differences of `docs/compatibility.md`.
+/// Whether another answer than Go's is what we want: the differences of `docs/dns.md`.
 fn is_meant(question: &Question, own: &str) -> bool {
     let about = question.about.as_str();
     let code = own.get(8..9).unwrap_or_default();

@@ -3,8 +3,8 @@
 
 use anyhow::ensure;
 use blackbox::traffic::tunnelled;
-use blackbox::{EVERYTHING, OUTAGE, chatter, joined, number, ping_all, roaming, scenario, soak};
-use lab::Flavour;
+use blackbox::{EVERYTHING, OUTAGE, chatter, fuzz, joined, number, ping_all, roaming, scenario, soak};
+use lab::{Flavour, Need};
 use std::time::Duration;
 
 /// How long a node has to stay connected without a single reconnect.
@@ -48,6 +48,11 @@ fn ports(connections: &str) -> Vec<String> {
     ports
 }
 
+#[test]
+fn ten_minutes_of_questions_and_answers_with_anything_changed() {
+    scenario(&[Need::Namespaces, Need::Ours], |lab| fuzz::names(lab, Duration::from_secs(600)));
+}
+
 /// How long mixed traffic has to flow.
 const MIXED: Duration = Duration::from_secs(1800);
 
@@ -85,7 +90,7 @@ fn an_hour_at_rest_with_a_direct_path() {
 
 #[test]
 fn an_hour_at_rest_with_one_peer_and_with_a_hundred() {
-    let needs = &[lab::Need::Namespaces, lab::Need::Go, lab::Need::Ours];
+    let needs = &[Need::Namespaces, Need::Go, Need::Ours];
     scenario(needs, |lab| chatter::crowd(lab, Duration::from_secs(120), Duration::from_secs(3600)));
 }
 

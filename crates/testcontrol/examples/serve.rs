@@ -60,6 +60,7 @@ fn wireguard(text: &str) -> Option<WireguardPeer> {
         endpoints: list(endpoints)?,
         addresses: prefixes.first().cloned().into_iter().collect(),
         allowed_ips: prefixes,
+        resolvers: Vec::new(),
     })
 }
 

@@ -13,7 +13,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 /// A node as its peers (and itself) see it.
 pub(crate) fn node(node: &Node, for_self: bool) -> Value {
-    let addresses = json!([format!("{}/32", node.ip4), format!("{}/128", node.ip6)]);
+    let addresses = [format!("{}/32", node.ip4), format!("{}/128", node.ip6)];
+    let allowed: Vec<_> = addresses.iter().chain(&node.routes).collect();
     let mut out = json!({
         "ID": node.id,
         "StableID": format!("n{:04}TEST", node.id),
@@ -24,7 +25,7 @@ pub(crate) fn node(node: &Node, for_self: bool) -> Value {
         "Machine": node.machine,
         "DiscoKey": node.disco,
         "Addresses": addresses,
-        "AllowedIPs": addresses,
+        "AllowedIPs": allowed,
         "Endpoints": node.endpoints,
         "HomeDERP": node.home_derp,
         "DERP": format!("127.3.3.40:{}", node.home_derp),

@@ -135,6 +135,13 @@ impl Server {
         self.ask(move |world| world.set_attributes(&key, attributes));
     }
 
+    /// Leads these routes through a node, whatever it advertises, and tells its peers.
+    pub fn set_routes(&self, node_key: &str, routes: &[&str]) {
+        let key = node_key.to_owned();
+        let routes = routes.iter().map(|route| (*route).to_owned()).collect();
+        self.ask(move |world| world.set_routes(&key, routes));
+    }
+
     /// Marks a node's key as expired (or valid again) and tells everybody.
     pub fn set_expired(&self, node_key: &str, expired: bool) {
         let key = node_key.to_owned();

@@ -17,6 +17,8 @@ pub struct WireguardPeer {
     pub addresses: Vec<String>,
     /// What is routed to it, its addresses included.
     pub allowed_ips: Vec<String>,
+    /// Resolvers that it names to those who use it as their exit node.
+    pub resolvers: Vec<String>,
 }
 
 impl WireguardPeer {
@@ -37,6 +39,7 @@ impl WireguardPeer {
             "MachineAuthorized": true,
             "Online": true,
             "IsWireGuardOnly": true,
+            "ExitNodeDNSResolvers": self.resolvers.iter().map(|addr| json!({"Addr": addr})).collect::<Vec<_>>(),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What the server knows: nodes, logins under way, open map streams, faults to play.
+//! What the server knows: nodes, logins under way, open map streams, faults to play. (long: one state that everything changes)
 
 use crate::noise::Identity;
 use crate::wireguard::WireguardPeer;
@@ -29,6 +29,8 @@ pub(crate) struct Node {
     pub(crate) expired: bool,
     /// Attributes that it has itself.
     pub(crate) attributes: Vec<String>,
+    /// Routes of others that lead through it.
+    pub(crate) routes: Vec<String>,
     pub(crate) online: bool,
     /// Where it is reached if its peers are told that it speaks nothing but WireGuard.
     pub(crate) wireguard_only: Option<Vec<SocketAddr>>,
@@ -348,6 +350,7 @@ impl World {
             authorized: !self.options.require_machine_auth,
             expired: false,
             attributes: Vec::new(),
+            routes: Vec::new(),
             online: false,
             wireguard_only: None,
         });
@@ -483,6 +486,14 @@ impl World {
             node.attributes = attributes;
         }
         self.tell_self(id);
+    }
+
+    pub(crate) fn set_routes(&self, key: &str, routes: Vec<String>) {
+        let Some(id) = self.find(key) else { return };
+        if let Some(node) = self.nodes.borrow_mut().get_mut(&id) {
+            node.routes = routes;
+        }
+        self.tell_about(id);
     }
 
     pub(crate) fn set_expired(&self, key: &str, expired: bool) {
