@@ -211,17 +211,21 @@ impl Resolver {
 
     /// What becomes of a query that is not for us.
     fn elsewhere(&self, query: &Query<'_>) -> Answer<'_> {
-        let name = query.name.bytes();
-        let (code, set) = if reverse::is_browsing(name) {
-            (Code::NxDomain, flags_of_ours(query.bytes) & flag::RECURSION_AVAILABLE)
-        } else {
-            match self.steps(name) {
-                Some(steps) if !steps.is_empty() => return Answer::Ask(steps),
-                _ => (Code::ServFail, flag::AUTHORITATIVE),
-            }
-        };
-        Answer::Reply(Reply::new(query.bytes, query.question(), code, set).finish())
+        if let Some(reply) = browsing(query) {
+            return Answer::Reply(reply);
+        }
+        match self.steps(query.name.bytes()) {
+            Some(steps) if !steps.is_empty() => Answer::Ask(steps),
+            _ => Answer::Reply(failure(query, Code::ServFail)),
+        }
     }
+}
+
+/// The answer to who looks for services: nobody is ever asked for them.
+pub fn browsing(query: &Query<'_>) -> Option<Vec<u8>> {
+    let set = flags_of_ours(query.bytes) & flag::RECURSION_AVAILABLE;
+    reverse::is_browsing(query.name.bytes())
+        .then(|| Reply::new(query.bytes, query.question(), Code::NxDomain, set).finish())
 }
 
 /// The answer that says that nobody could be reached.

@@ -142,6 +142,9 @@ impl Inner {
                 if wanted::is_filtered(&self.excepted.borrow(), query.name.bytes()) {
                     return refused(&query);
                 }
+                if let Some(reply) = local::browsing(&query) {
+                    return Verdict::Reply(reply);
+                }
                 // Names of our tailnet are none of theirs: what they ask goes to whom this machine asks.
                 let steps = match self.machine.borrow().own_server() {
                     Some(server) => Some(plan(&[Upstream::parse(&server.to_string())])),
@@ -152,6 +155,8 @@ impl Inner {
                     None => Verdict::Reply(local::failure(&query, Code::ServFail)),
                 };
             }
+            // Go's clients are told by HTTP.
+            (Asker::ExitClient, Err(_)) => return Verdict::Silence,
             _ => {}
         }
         match resolver.answer(query, transport, self.seconds()) {
