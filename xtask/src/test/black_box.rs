@@ -28,6 +28,7 @@ const TOGETHER: &[&str] = &[
     "lab_itself",
     "peerapi",
     "tunnel",
+    "dns_control",
     "meddling",
     "clock",
     "surroundings",
