@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 const NAME: &[u8] = b"smalltail netmap\n";
 
 /// Of what follows. Another one is read by nobody: the next map of control replaces it.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// A file larger than this is neither written nor read: some 16 000 peers.
 pub(super) const MAX: usize = 4 << 20;

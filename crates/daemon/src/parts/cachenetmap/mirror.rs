@@ -3,6 +3,7 @@
 //! What comes and goes without meaning for the way of packets is in [`Passing`], so that it is no reason to write. When
 //! control last saw a node is not kept at all. Reading takes nothing that control could not have said: `None` is damage.
 
+use super::settings::{Resolver, resolvers, resolvers_back};
 use netmap::{
     CapMap, HostRest, Hostinfo, IpNet, Location, Map, Node, NodeId, Rare, RegionId, Service, StableId,
     System, Timestamp, UserId,
@@ -99,6 +100,7 @@ struct Uncommon {
     caps: Caps,
     masq_v4: Option<Ipv4Addr>,
     masq_v6: Option<Ipv6Addr>,
+    exit_node_dns: Vec<Resolver>,
 }
 
 /// What is said of a node and changes all the time, or tells people something only.
@@ -139,6 +141,7 @@ impl Lasting {
             caps: Caps::new(&rare.cap_map),
             masq_v4: rare.masq_v4,
             masq_v6: rare.masq_v6,
+            exit_node_dns: resolvers(&rare.exit_node_dns),
         });
         let routes = !Arc::ptr_eq(&node.allowed_ips, &node.addresses) && node.allowed_ips != node.addresses;
         Self {
@@ -178,6 +181,7 @@ impl Lasting {
                 cap_map: rare.caps.get(),
                 masq_v4: rare.masq_v4,
                 masq_v6: rare.masq_v6,
+                exit_node_dns: resolvers_back(rare.exit_node_dns),
             }
             .boxed(),
             None => None,

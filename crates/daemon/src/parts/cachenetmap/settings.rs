@@ -72,7 +72,7 @@ struct Dns {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Resolver(Text, Vec<Text>, bool);
+pub(super) struct Resolver(Text, Vec<Text>, bool);
 
 #[derive(Serialize, Deserialize)]
 struct Rule {
@@ -220,13 +220,13 @@ impl<A: Copy> Family<A> {
     }
 }
 
-fn resolvers(all: &[DnsResolver]) -> Vec<Resolver> {
+pub(super) fn resolvers(all: &[DnsResolver]) -> Vec<Resolver> {
     let one =
         |r: &DnsResolver| Resolver(r.addr.clone(), r.bootstrap_resolution.to_vec(), r.use_with_exit_node);
     all.iter().map(one).collect()
 }
 
-fn resolvers_back(all: Vec<Resolver>) -> Box<[DnsResolver]> {
+pub(super) fn resolvers_back(all: Vec<Resolver>) -> Box<[DnsResolver]> {
     let one = |Resolver(addr, bootstrap, use_with_exit_node)| DnsResolver {
         addr,
         bootstrap_resolution: Vec::into(bootstrap),

@@ -77,6 +77,7 @@ fn full_node(id: i64) -> Node {
             cap_map: caps(),
             masq_v4: Some([100, 64, 9, 9].into()),
             masq_v6: Some([0xfd7a, 0, 0, 0, 0, 0, 0, 9].into()),
+            exit_node_dns: [resolver("10.64.0.1")].into(),
         }
         .boxed(),
     }
