@@ -1,8 +1,7 @@
 //! Drives [`race`](crate::race): sockets, timers, and how many queries there are at once.
 //!
-//! Every query to an upstream has a socket of its own, from a port that the kernel chooses, and a number of its own;
-//! what else comes to that socket is counted, not believed. Leaves out: how sockets are made (the caller's [`Net`]
-//! marks them), TLS and HTTP.
+//! Every query to an upstream has a number of its own and goes by a socket of the caller's ([`Net`]; the daemon's are
+//! [`shared`](crate::shared)); what else comes to it is counted, not believed. Leaves out: TLS and HTTP.
 
 use crate::config::Step;
 use crate::local::failure;
@@ -23,7 +22,7 @@ use tokio::time::{Instant, sleep_until};
 /// Queries at the same time; more are dropped.
 const MOST_QUERIES: u32 = 256;
 /// Foreign answers to one query after which its socket is closed: somebody is guessing.
-const MOST_FOREIGN: u32 = 16;
+pub(crate) const MOST_FOREIGN: u32 = 16;
 
 /// Something that is waited for.
 pub type Pending<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -137,11 +136,19 @@ impl<N: Net> Forwarder<N> {
         &self.counters
     }
 
+    /// Whether a query that came now would be dropped; if so it counts as dropped.
+    pub fn is_full(&self) -> bool {
+        let full = self.active.load(Relaxed) >= MOST_QUERIES;
+        if full {
+            self.counters.dropped.fetch_add(1, Relaxed);
+        }
+        full
+    }
+
     /// Forwards a query, ten seconds at most. `None` when there are too many already, or when it is none.
     pub async fn forward(&self, asked: Asked) -> Option<Forwarded> {
         let Asked { mut query, transport, steps } = asked;
-        if self.active.load(Relaxed) >= MOST_QUERIES || query.len() > LARGEST {
-            self.counters.dropped.fetch_add(1, Relaxed);
+        if self.is_full() || query.len() > LARGEST {
             return None;
         }
         self.active.fetch_add(1, Relaxed);

@@ -2,9 +2,9 @@
 //!
 //! Owns: reading and writing DNS messages as far as a stub resolver needs it ([`message`]), the whole configuration
 //! ([`Config`]) and how it follows from the netmap ([`wanted`]), answers that need no network ([`local`]), one
-//! forwarded query as a pure state machine ([`race`]) and what drives many of them ([`forward`]), the table of
-//! providers that speak DNS over HTTPS ([`providers`]), what people ask by hand ([`shown`]), and the machine's resolv.conf
-//! ([`resolvconf`]).
+//! forwarded query as a pure state machine ([`race`]) and what drives many of them ([`forward`]), the sockets they go by
+//! ([`shared`]), the table of providers that speak DNS over HTTPS ([`providers`]), what people ask by hand ([`shown`]), and
+//! the machine's resolv.conf ([`resolvconf`]).
 //! Leaves out: the sockets that queries come in by, TLS and HTTP, the netmap's changes, clocks. It knows nothing of
 //! the daemon. Protocol reference §9.
 //!
@@ -21,6 +21,7 @@ pub mod providers;
 pub mod race;
 pub mod resolvconf;
 mod reverse;
+pub mod shared;
 pub mod shown;
 pub mod upstream;
 mod via;

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 /// The port.
 const DNS: u16 = 53;
-/// Queries that wait for an answer at once (protocol reference §9.1).
-const MOST: usize = 256;
+/// Queries that wait for an answer at once. Twice as many as are ever forwarded (protocol reference §9.1): what needs nobody
+/// else is answered even when everything that was forwarded waits.
+const MOST: usize = 512;
 /// Of one connection.
 const MOST_OF_ONE: usize = 16;
 /// Longest query by TCP, in bytes.

@@ -279,7 +279,7 @@ fn connections_and_queries_are_bounded() {
     client.talk(&mut service, &echoed);
     let open = handles.iter().filter(|h| client.sockets.get::<Socket<'_>>(**h).is_active()).count();
     assert_eq!(open, 32, "the others are refused");
-    // Nobody answers: queries of one connection stop at sixteen, all of them at 256.
+    // Nobody answers: queries of one connection stop at sixteen, all of them at 512.
     for handle in &handles[..32] {
         let many: Vec<u8> = (0..40).flat_map(|_| framed(b"query")).collect();
         client.socket(*handle).send_slice(&many).expect("room");
@@ -295,7 +295,7 @@ fn connections_and_queries_are_bounded() {
         backs.extend(std::iter::from_fn(|| service.next_query()).map(|query| query.back));
         taken(&mut service);
     }
-    assert_eq!(backs.len(), 256);
+    assert_eq!(backs.len(), 512);
     let mut packet = Vec::new();
     build::udp(&mut packet, at("100.64.0.1", 999), at(SERVICE, 53), b"query").expect("builds");
     assert_eq!(service.handle(&packet, client.now), Err(DropReason::RingFull));

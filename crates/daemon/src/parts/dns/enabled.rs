@@ -57,7 +57,7 @@ impl Dns {
     /// Answers nothing but that nobody is known, until [`Self::apply`]. Brings back what a killed run has left changed.
     pub fn start(setup: Setup) -> Self {
         let Setup { clock, inputs, interface, quad100, dialer, listen } = setup;
-        let sockets = Sockets(Client::new(dialer));
+        let sockets = Sockets::new(Client::new(dialer));
         let dns = Self(Rc::new(Inner {
             clock,
             inputs,
@@ -94,9 +94,12 @@ impl Dns {
                 Verdict::Ask(steps) => steps,
             }
         };
+        let forwarder = Rc::clone(&inner.forwarder.borrow());
+        if forwarder.is_full() {
+            return;
+        }
         let inner = Rc::clone(inner);
         dial::spawn(async move {
-            let forwarder = Rc::clone(&inner.forwarder.borrow());
             if let Some(forwarded) = forwarder.forward(Asked { query, transport, steps }).await {
                 inner.forwarding_fails(forwarded.unreachable);
                 reply.send(forwarded.reply);
