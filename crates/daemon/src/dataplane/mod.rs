@@ -106,6 +106,8 @@ pub struct Dataplane {
     services: Services,
     asks: RefCell<Option<netstack::Ask>>,
     serving: Cell<bool>,
+    /// Answers since the last turn of services.
+    answers: Cell<u32>,
     busy: Cell<bool>,
     /// The engine's next timeout as the run loop was told last.
     due: Cell<Option<Mono>>,
@@ -161,6 +163,7 @@ impl Dataplane {
             services: Services::new(usize::from(limits.mtu), rand_core::OsRng.next_u64()),
             asks: RefCell::default(),
             serving: Cell::new(false),
+            answers: Cell::new(0),
             busy: Cell::new(false),
             due: Cell::new(None),
         });

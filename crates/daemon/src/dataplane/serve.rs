@@ -10,6 +10,9 @@ use std::rc::{Rc, Weak};
 /// Packets handled before others have their turn.
 const BUDGET: u32 = 128;
 
+/// Answers for which there is one turn: few enough that they fit into a ring, however long they are.
+const TOGETHER: u32 = 16;
+
 /// Sees to it that every query is answered, if only with nothing.
 struct Owed {
     plane: Weak<Dataplane>,
@@ -22,8 +25,8 @@ impl Owed {
             plane.services.answer(back, answer);
             // An answer that comes at once comes from within the turn, which goes on by itself.
             if !plane.serving.get() {
-                plane.turn_services();
-                plane.pump();
+                plane.deliver_to(&mut plane.engine.borrow_mut());
+                plane.turn_soon();
             }
         }
     }
@@ -66,6 +69,24 @@ impl Dataplane {
             self.turn_services();
         }
         left == 0
+    }
+
+    /// Has services go on behind all that is ready now: answers come many at a time, and each turn may wake a thread.
+    fn turn_soon(self: &Rc<Self>) {
+        let answers = self.answers.get() + 1;
+        self.answers.set(answers % TOGETHER);
+        if answers == TOGETHER {
+            self.turn_services();
+            self.pump();
+        } else if answers == 1 {
+            let plane = Rc::clone(self);
+            dial::spawn(async move {
+                if plane.answers.replace(0) > 0 {
+                    plane.turn_services();
+                    plane.pump();
+                }
+            });
+        }
     }
 
     /// Lets services go on: what they ask, what they send. [`Self::pump`] is to follow.
