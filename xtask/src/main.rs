@@ -127,7 +127,7 @@ fn run() -> Result<ExitCode> {
         Some(("publish", matches)) => publish::run(matches).map(|()| ExitCode::SUCCESS),
         Some(("busybox", matches)) => busybox::run(matches).map(|()| ExitCode::SUCCESS),
         Some(("third-party", matches)) => third_party::run(matches).map(|()| ExitCode::SUCCESS),
-        Some(("bench", matches)) => bench::run(&bench::Choice::new(matches)?),
+        Some(("bench", matches)) => bench::run(matches),
         Some(("features", matches)) => features::run(matches),
         Some(("tidy", _)) => tidy::run(),
         _ => Ok(ExitCode::FAILURE),

@@ -51,7 +51,7 @@ pub use network::Lab;
 pub use node::{Node, Ping, Pings};
 pub use port_mapper::{PortMapper, Speaks};
 pub use priority::Preferred;
-pub use process::Process;
+pub use process::{Process, cpu};
 pub use programs::{
     Flavour, Need, debug_build, missing, ours_dir, peers_dir, target_dir, wireguard_go, workspace_root,
 };

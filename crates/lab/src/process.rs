@@ -154,6 +154,14 @@ impl Process {
         self.status_field("VmHWM")
     }
 
+    /// CPU time so far: [`cpu`].
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn cpu(&self) -> Result<Duration> {
+        cpu(self.id())
+    }
+
     fn status_field(&self, field: &str) -> Result<u64> {
         let path = format!("/proc/{}/status", self.id());
         let text = std::fs::read_to_string(&path).with_context(|| path.clone())?;
@@ -175,4 +183,17 @@ impl Drop for Process {
 pub(crate) fn tail(text: &str, lines: usize) -> String {
     let all: Vec<_> = text.lines().collect();
     all.get(all.len().saturating_sub(lines)..).unwrap_or(&[]).join("\n")
+}
+
+/// How long the threads of a process have had a processor so far, to the microsecond and better.
+///
+/// # Errors
+/// When the process is gone.
+pub fn cpu(process: u32) -> Result<Duration> {
+    let mut nanos = 0;
+    for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
+        let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+        nanos += text.split_whitespace().next().context("an empty schedstat")?.parse::<u64>()?;
+    }
+    Ok(Duration::from_nanos(nanos))
 }

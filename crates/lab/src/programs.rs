@@ -61,6 +61,8 @@ pub enum Need {
     Miniupnpd,
     /// A real name server.
     Unbound,
+    /// The program that measures name servers.
+    Dnsperf,
     /// The program that speaks to x_tables, and the one that speaks to nf_tables in its language.
     Iptables,
 }
@@ -136,6 +138,7 @@ pub fn missing(needs: &[Need]) -> Option<String> {
             .or_else(|| absent(&Flavour::Go.cli(), "cargo xtask peers")),
         Need::Incumbent => absent(&Flavour::Incumbent.daemon(), "cargo xtask peers --incumbent"),
         Need::Miniupnpd => absent(Path::new(MINIUPNPD), "apt-get install miniupnpd-nftables"),
+        Need::Dnsperf => absent(Path::new(crate::load::DNSPERF), "apt-get install dnsperf"),
         Need::Unbound => absent(Path::new("/usr/sbin/unbound"), "apt-get install unbound"),
         Need::Iptables => absent(Path::new("/usr/sbin/iptables-legacy"), "apt-get install iptables")
             .or_else(|| absent(Path::new("/usr/sbin/nft"), "apt-get install nftables")),

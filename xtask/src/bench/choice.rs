@@ -159,6 +159,8 @@ pub(crate) fn command() -> Command {
              Before: cargo xtask build; cargo xtask peers --incumbent. A whole run with the defaults takes about half \
              an hour. ^C writes what has been measured so far and cleans up.",
         )
+        .subcommand(super::names::command())
+        .args_conflicts_with_subcommands(true)
         .arg(
             Arg::new("runs")
                 .long("runs")

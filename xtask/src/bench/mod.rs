@@ -8,6 +8,7 @@ mod choice;
 mod field;
 mod machine;
 mod measure;
+mod names;
 mod report;
 mod samples;
 mod search;
@@ -16,10 +17,10 @@ mod stop;
 mod svg;
 mod usage;
 
-pub(crate) use choice::{Choice, command};
+pub(crate) use choice::command;
 
 use anyhow::{Context, Result, ensure};
-use choice::{Named, Path, Test, Who};
+use choice::{Choice, Named, Path, Test, Who};
 use field::Field;
 use machine::Machine;
 use measure::Bench;
@@ -36,8 +37,16 @@ const NICE: i32 = -10;
 const LEFT: f64 = 0.5;
 const ATTEMPTS: u32 = 3;
 
-/// Measures what was chosen.
-pub(crate) fn run(choice: &Choice) -> Result<ExitCode> {
+/// Measures what was asked for.
+pub(crate) fn run(matches: &clap::ArgMatches) -> Result<ExitCode> {
+    match matches.subcommand() {
+        Some((names::WORD, matches)) => names::run(matches),
+        _ => run_pairs(&Choice::new(matches)?),
+    }
+}
+
+/// Measures pairs.
+fn run_pairs(choice: &Choice) -> Result<ExitCode> {
     if choice.list {
         list();
         return Ok(ExitCode::SUCCESS);

@@ -135,7 +135,7 @@ impl Report {
 }
 
 /// `median (lowest – highest)`.
-fn cell(summary: Summary) -> String {
+pub(super) fn cell(summary: Summary) -> String {
     let Summary { median, least, most, count } = summary;
     match count {
         1 => short(median),
@@ -144,7 +144,7 @@ fn cell(summary: Summary) -> String {
 }
 
 /// Rows with the head first; columns padded, so that it also reads as plain text. Numbers stand to the right.
-fn markdown_table(rows: &[Vec<String>]) -> String {
+pub(super) fn markdown_table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter()
