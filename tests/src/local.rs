@@ -99,12 +99,7 @@ impl Local {
     /// # Errors
     /// When the daemon is gone.
     pub fn cpu(&self) -> Result<Duration> {
-        let mut nanos = 0;
-        for thread in std::fs::read_dir(format!("/proc/{}/task", self.daemon.id()))? {
-            let text = std::fs::read_to_string(thread?.path().join("schedstat"))?;
-            nanos += text.split_whitespace().next().context("an empty schedstat")?.parse::<u64>()?;
-        }
-        Ok(Duration::from_nanos(nanos))
+        lab::cpu(self.daemon.id())
     }
 
     /// Runs its command line.

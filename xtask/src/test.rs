@@ -41,7 +41,7 @@ pub(crate) fn run(nightly: bool, filter: Option<&str>) -> Result<ExitCode> {
     run.part("black box", Run::black_box);
     if nightly {
         run.part("black box without nf_tables", Run::like_routeros);
-        run.part("other kernels and commits", Run::elsewhere);
+        run.part("other kernels and commits, many queries", Run::elsewhere);
     }
     if filter.is_none() {
         run.part("demo", |run| {
@@ -156,7 +156,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The image on kernels like RouterOS's, and its state under the previous commit's program.
+    /// The image on kernels like RouterOS's, its state under the previous commit's program, and many queries.
     fn elsewhere(&mut self) -> Result<()> {
         let words = [
             "test",
@@ -168,6 +168,8 @@ impl Run<'_> {
             "boot",
             "--test",
             "previous",
+            "--test",
+            "names_load",
         ];
         let mut command = self.tests(&words);
         match previous::build() {
@@ -177,7 +179,7 @@ impl Run<'_> {
             Err(error) => println!("the previous commit cannot be built: {error:#}"),
         }
         command.args(["--", "--test-threads=1"]).args(self.filter);
-        libtest::run(command, "other kernels and commits", &mut self.tally)
+        libtest::run(command, "other kernels and commits, many queries", &mut self.tally)
     }
 
     /// Starts the scenarios that wait for an hour and measure no speed, all at once and below the priority of the
