@@ -6,6 +6,7 @@
 
 mod bell;
 mod endpoints;
+mod lines;
 mod looks;
 mod pings;
 mod port;

@@ -19,7 +19,8 @@ impl Dataplane {
                 self.tell(News::TunGone);
             }
             loop {
-                let more = self.engine.borrow_mut().handle_lines(self.clock.mono(), self.clock.wall());
+                let more = self.threads.turn_tx(self.clock.mono().tick());
+                let more = self.engine.borrow_mut().handle_lines(self.clock.mono(), self.clock.wall()) || more;
                 let more = self.serve() || more;
                 self.pump();
                 if !more {
@@ -86,9 +87,12 @@ impl Dataplane {
             }
         }
         let (tx, rx) = engine.take_wakes();
-        self.threads.wake(tx, rx);
+        self.threads.wake(tx, false);
         self.busy.set(false);
         drop(engine);
+        if rx {
+            self.threads.turn_rx(self.clock.mono().tick());
+        }
         if !stun.is_empty() {
             self.take_stun(&stun);
         }

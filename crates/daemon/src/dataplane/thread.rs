@@ -4,22 +4,28 @@
 //! left, and wakes the control thread by a byte in a pipe when a line has something for it or when the TUN is gone.
 
 use super::bell::Bell;
-use super::port::{self, Reader, Writer};
+use super::lines::{Inward, Lines, Outward};
+use super::port;
 use super::sockets::Sockets;
 use super::udp::{Receiver, Sender};
 use crate::clock::Clock;
 use crate::parts::osrouter::Packets;
-use engine::lines::{RxLine, TxLine};
+use engine::lines::{NoUdp, RxLine, TxLine};
+use engine::time::Tick;
 use rtrb::{Consumer, Producer, RingBuffer};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::{AsFd as _, BorrowedFd};
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::pipe::PipeFlags;
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use tokio::io::AsyncReadExt as _;
+use std::task::{Poll, ready};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead as _, Interest, ReadBuf};
 use tokio::net::unix::pipe;
 
 /// Packets a line handles before the other has its turn.
@@ -37,6 +43,11 @@ pub(super) struct PacketThreads {
     bells: [Arc<Bell>; 2],
     to_control: RefCell<pipe::Receiver>,
     signs: Arc<Signs>,
+    lines: Arc<Lines>,
+    tun: Option<OwnedFd>,
+    /// The TUN while control reads it, and where line tx sends by UDP from here.
+    tap: RefCell<Option<Tap>>,
+    current: RefCell<Arc<Sockets>>,
     /// New sockets for each thread.
     sockets: RefCell<Vec<Producer<Arc<Sockets>>>>,
     handles: Vec<std::thread::JoinHandle<()>>,
@@ -83,45 +94,50 @@ impl PacketThreads {
             Signs { stop: false.into(), tun_gone: false.into(), to_control: tell, rung: false.into() };
         let tx_bell = Arc::new(Bell::new()?);
         let rx_bell = if two { Arc::new(Bell::new()?) } else { tx_bell.clone() };
+        let mtu = packets.as_ref().map_or(MTU, Packets::mtu);
+        let (reader, writer) = port::ends(packets);
+        let had_tun = reader.fd().is_some();
+        let clone = || reader.fd().map(|fd| fd.try_clone_to_owned()).transpose();
+        let (polled, tun) = (clone()?, clone()?);
+        let lines = Lines::new(Outward { line: tx, tun: reader, had_tun }, Inward { line: rx, tun: writer });
         let mut started = Self {
+            lines: Arc::new(lines),
+            tun,
+            tap: RefCell::default(),
+            current: RefCell::new(Arc::clone(sockets)),
             bells: [tx_bell.clone(), rx_bell.clone()],
             to_control: RefCell::new(pipe::Receiver::from_owned_fd(bell)?),
             signs: Arc::new(signs),
             sockets: RefCell::default(),
             handles: Vec::new(),
         };
-        let mtu = packets.as_ref().map_or(MTU, Packets::mtu);
-        let (reader, writer) = port::ends(packets);
-        let had_tun = reader.fd().is_some();
         // The tables of both stay on the thread that makes them.
         let (rx_bell_for_tx, out) = (two.then(|| rx_bell.clone()), sockets.clone());
-        let sending = move || {
-            let udp = Sender::new(out);
-            Sending { line: tx, had_tun, tun: reader, udp, rx_bell: rx_bell_for_tx }
-        };
+        let sending = move || Sending { tun: polled, udp: Sender::new(out), rx_bell: rx_bell_for_tx };
         let sockets = sockets.clone();
         let receiving = move || {
             let udp = Receiver::new(sockets.clone(), mtu);
-            Receiving { line: rx, tun: writer, udp, sockets, mtu }
+            Receiving { udp, sockets, mtu }
         };
+        let lines = started.lines.clone();
         let (clock, signs) = (clock.clone(), started.signs.clone());
         if two {
-            let (same_clock, same_signs) = (clock.clone(), signs.clone());
+            let (same_clock, same_signs, same_lines) = (clock.clone(), signs.clone(), lines.clone());
             let (fresh, fresh_too) = (started.fresh(), started.fresh());
             started.spawn("packets-out", move || {
                 let sending = Some(sending());
-                Worker { bell: tx_bell, sending, receiving: None, fresh, clock, signs }.run();
+                Worker { bell: tx_bell, sending, receiving: None, fresh, lines, clock, signs }.run();
             })?;
             started.spawn("packets-in", move || {
                 let (receiving, fresh) = (Some(receiving()), fresh_too);
-                let (clock, signs) = (same_clock, same_signs);
-                Worker { bell: rx_bell, sending: None, receiving, fresh, clock, signs }.run();
+                let (clock, signs, lines) = (same_clock, same_signs, same_lines);
+                Worker { bell: rx_bell, sending: None, receiving, fresh, lines, clock, signs }.run();
             })?;
         } else {
             let fresh = started.fresh();
             started.spawn("packets", move || {
                 let (sending, receiving) = (Some(sending()), Some(receiving()));
-                Worker { bell: tx_bell, sending, receiving, fresh, clock, signs }.run();
+                Worker { bell: tx_bell, sending, receiving, fresh, lines, clock, signs }.run();
             })?;
         }
         Ok(started)
@@ -146,6 +162,10 @@ impl PacketThreads {
             // A thread that has not come to take the last four is not coming to.
             let _ = thread.push(Arc::clone(sockets));
         }
+        *self.current.borrow_mut() = Arc::clone(sockets);
+        if let Some(tap) = &mut *self.tap.borrow_mut() {
+            tap.udp = Sender::new(Arc::clone(sockets));
+        }
         self.wake(true, true);
     }
 
@@ -166,17 +186,99 @@ impl PacketThreads {
         }
     }
 
-    /// Resolves when a line has something for the control thread. One task waits at a time.
-    #[expect(clippy::await_holding_refcell_ref, reason = "only the one listening task borrows it")]
+    /// Resolves when a line has something for the control thread, or the TUN that it reads. One task waits at a time.
     pub(super) async fn woken(&self) -> io::Result<()> {
         let mut bells = [0; 64];
-        match self.to_control.borrow_mut().read(&mut bells).await? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => {
-                self.signs.control_came();
-                Ok(())
+        poll_fn(|cx| {
+            if let Some(tap) = &*self.tap.borrow()
+                && let Poll::Ready(ready) = tap.tun.poll_read_ready(cx)
+            {
+                ready?.clear_ready();
+                self.lines.note_readable();
+                return Poll::Ready(Ok(()));
             }
+            let mut bells = ReadBuf::new(&mut bells);
+            ready!(Pin::new(&mut *self.to_control.borrow_mut()).poll_read(cx, &mut bells))?;
+            if bells.filled().is_empty() {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            self.signs.control_came();
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
+    /// Control turns line rx for what it has been given, unless its thread is at it.
+    pub(super) fn turn_rx(&self, now: Tick) {
+        let Some(mut inward) = self.lines.try_inward() else { return self.wake(false, true) };
+        let Inward { line, tun } = &mut *inward;
+        let report = line.turn_with(now, BUDGET, tun, &mut NoUdp);
+        drop(inward);
+        if report.wake_control {
+            self.signs.wake_control();
         }
+        if report.more {
+            // So much that another thread is worth waking.
+            self.wake(false, true);
+        }
+    }
+
+    /// Control turns line tx if it reads the TUN; true if there is more.
+    pub(super) fn turn_tx(&self, now: Tick) -> bool {
+        if !self.lines.taken() {
+            return false;
+        }
+        let mut place = self.tap.borrow_mut();
+        let tap = match &mut *place {
+            Some(tap) => tap,
+            none => match self.tun.as_ref().map(|tun| Tap::new(tun, &self.current.borrow())) {
+                Some(Ok(tap)) => {
+                    self.lines.note_readable();
+                    none.insert(tap)
+                }
+                Some(Err(_)) | None => {
+                    self.lines.give_back();
+                    self.wake(true, false);
+                    return false;
+                }
+            },
+        };
+        let Some(mut outward) = self.lines.try_outward() else {
+            self.wake(true, false);
+            return false;
+        };
+        let Outward { line, tun, .. } = &mut *outward;
+        let report = line.turn_with(now, BUDGET, tun, &mut tap.udp);
+        let more = report.more || tun.is_readable();
+        let gone = tun.fd().is_none();
+        drop(outward);
+        if report.wake_rx {
+            self.wake(false, true);
+        }
+        if self.lines.unlearn(&report) || gone {
+            drop(place.take());
+            self.lines.give_back();
+            self.wake(true, false);
+            return false;
+        }
+        more
+    }
+}
+
+/// The TUN as control reads it.
+struct Tap {
+    tun: AsyncFd<OwnedFd>,
+    udp: Sender,
+}
+
+impl Tap {
+    fn new(tun: &OwnedFd, sockets: &Arc<Sockets>) -> io::Result<Self> {
+        #[expect(
+            deprecated,
+            reason = "its successor is `unsafe`, and an owned descriptor fulfils what that asks for"
+        )]
+        let tun = AsyncFd::with_interest(tun.try_clone()?, Interest::READABLE)?;
+        Ok(Self { tun, udp: Sender::new(Arc::clone(sockets)) })
     }
 }
 
@@ -190,20 +292,17 @@ impl Drop for PacketThreads {
     }
 }
 
-/// Line tx and what it reads and writes.
+/// What the thread of tx has beside its line.
 struct Sending {
-    line: TxLine,
-    tun: Reader,
-    had_tun: bool,
+    /// To be polled.
+    tun: Option<OwnedFd>,
     udp: Sender,
     /// Of the other thread, if rx has one of its own.
     rx_bell: Option<Arc<Bell>>,
 }
 
-/// Line rx and what it reads and writes.
+/// What the thread of rx has beside its line.
 struct Receiving {
-    line: RxLine,
-    tun: Writer,
     udp: Receiver,
     sockets: Arc<Sockets>,
     mtu: usize,
@@ -215,6 +314,7 @@ struct Worker {
     sending: Option<Sending>,
     receiving: Option<Receiving>,
     fresh: Consumer<Arc<Sockets>>,
+    lines: Arc<Lines>,
     clock: Arc<Clock>,
     signs: Arc<Signs>,
 }
@@ -239,10 +339,10 @@ impl Worker {
                 continue;
             }
             if let Some(sending) = &mut self.sending
-                && sending.had_tun
-                && sending.tun.fd().is_none()
+                && sending.tun.is_some()
+                && self.lines.lost_tun()
             {
-                sending.had_tun = false;
+                sending.tun = None;
                 self.signs.tun_gone.store(true, Ordering::Release);
                 self.signs.wake_control();
             }
@@ -257,14 +357,20 @@ impl Worker {
     fn drive(&mut self) -> bool {
         let now = self.clock.mono().tick();
         let (mut wake, mut busy) = (false, false);
-        if let Some(Receiving { line, tun, udp, .. }) = &mut self.receiving {
+        if let Some(Receiving { udp, .. }) = &mut self.receiving
+            && let Some(mut inward) = self.lines.inward()
+        {
+            let Inward { line, tun } = &mut *inward;
             let report = line.turn_with(now, BUDGET, tun, udp);
             wake |= report.wake_control;
             busy |= report.did_work() || udp.is_readable();
         }
-        if let Some(Sending { line, tun, udp, rx_bell, .. }) = &mut self.sending {
+        if let Some(Sending { udp, rx_bell, .. }) = &mut self.sending
+            && let Some(mut outward) = self.lines.outward()
+        {
+            let Outward { line, tun, .. } = &mut *outward;
             let report = line.turn_with(now, BUDGET, tun, udp);
-            wake |= report.wake_control;
+            wake |= report.wake_control | self.lines.learn(&report);
             busy |= report.did_work() || tun.is_readable();
             if let Some(bell) = rx_bell.as_ref().filter(|_| report.wake_rx) {
                 bell.ring();
@@ -278,18 +384,18 @@ impl Worker {
 
     /// Waits until the bell has been rung or there is something to read, and takes all rings of the bell.
     fn sleep(&mut self) -> io::Result<()> {
-        let tun = self.sending.as_ref().and_then(|sending| sending.tun.fd());
+        let tun = self.sending.as_ref().and_then(|sending| sending.tun.as_ref());
+        // While control reads it, it is not for this thread to be woken.
+        let tun = tun.filter(|_| !self.lines.taken());
         let sockets = self.receiving.as_ref().map(|receiving| &receiving.sockets);
         let [rung, tun, v4, v6] = wait([
             Some(self.bell.as_fd()),
-            tun,
+            tun.map(AsFd::as_fd),
             sockets.and_then(|sockets| sockets.v4()),
             sockets.and_then(|sockets| sockets.v6()),
         ])?;
-        if let Some(sending) = &mut self.sending
-            && tun
-        {
-            sending.tun.note_readable();
+        if tun {
+            self.lines.note_readable();
         }
         if let Some(receiving) = &mut self.receiving {
             receiving.udp.note_readable([v4, v6]);

@@ -173,7 +173,12 @@ impl RxLine {
             }
         }
         let more = more || pending > 0;
-        TurnReport { packets, more, wake_control: std::mem::take(&mut self.hall.wake), wake_rx: false }
+        TurnReport {
+            packets,
+            more,
+            wake_control: std::mem::take(&mut self.hall.wake),
+            ..TurnReport::default()
+        }
     }
 
     /// Takes all commands and announced flows; returns how many commands.

@@ -100,6 +100,8 @@ struct Desk {
     drops: Arc<DropCounters>,
     /// Control has something to read.
     wake: bool,
+    /// Packets went to relays, by UDP.
+    ways: (bool, bool),
     mtu: u16,
 }
 
@@ -118,6 +120,7 @@ impl TxLine {
                 events: ends.events,
                 drops: ends.drops,
                 wake: false,
+                ways: (false, false),
                 mtu: limits.mtu,
             },
             snapshot: None,
@@ -166,7 +169,9 @@ impl TxLine {
         }
         let more = pending > 0 || !dry;
         let wake_rx = std::mem::take(&mut self.wake_rx);
-        TurnReport { packets, more, wake_control: std::mem::take(&mut self.desk.wake), wake_rx }
+        let wake_control = std::mem::take(&mut self.desk.wake);
+        let (relayed, direct) = std::mem::take(&mut self.desk.ways);
+        TurnReport { packets, more, wake_control, wake_rx, relayed, direct }
     }
 
     /// Reads packets straight into the arena; returns how many, and whether there are no more. A large packet is read to
@@ -527,6 +532,8 @@ impl Desk {
             Path::Udp(to) => (Some(to), None),
             Path::Both { addr, region } => (Some(addr), Some(region)),
         };
+        self.ways.0 |= region.is_some();
+        self.ways.1 |= direct.is_some();
         let mut sent = 0;
         if let Some(to) = direct {
             let before = self.drops.get(DropReason::Unreachable);
