@@ -31,6 +31,10 @@ const SILENT: &str = "-Zunstable-options -Cpanic=immediate-abort -Zlocation-deta
 /// The same for C: on 32-bit ARM a single table links the whole unwinder, and with it what formats its complaints.
 const C_FLAGS: &str = "-fno-unwind-tables -fno-asynchronous-unwind-tables -fno-exceptions";
 
+/// What Rust's linker does for size: functions of the same code become one, and such as are alike stand side by side, where
+/// the packer sees it (docs/size.md).
+const LINKED: [&str; 3] = ["--icf=all", "--bp-compression-sort=both", "-O2"];
+
 /// A way to build.
 pub(super) struct Toolchain {
     /// As rustup knows it.
@@ -92,20 +96,29 @@ impl Toolchain {
         let triple = target.triple();
         let lower = triple.replace('-', "_");
         let linker = format!("CARGO_TARGET_{}_LINKER", lower.to_uppercase());
-        match &self.compiler {
-            Compiler::Set => {}
+        // What links against zig's libc; else Rust's own linker does, with its own.
+        let by_zig = match &self.compiler {
+            Compiler::Set => self.set_linker(&linker, triple),
             Compiler::Zig(words) => {
                 let wrapper = wrapper(target, words)?;
                 command.env(format!("CC_{lower}"), &wrapper.compiler);
                 command.env(format!("AR_{lower}"), &wrapper.archiver);
-                match self.library {
-                    Library::Source => command.env(linker, &wrapper.compiler),
-                    Library::Finished => command.env(linker, "rust-lld"),
-                };
+                matches!(self.library, Library::Source).then_some(wrapper.compiler)
             }
             Compiler::Gcc(name) => {
                 command.env(format!("CC_{lower}"), name);
+                None
+            }
+        };
+        match (&self.compiler, by_zig) {
+            (_, Some(compiler)) => {
+                command.env(linker, self.relinker(target, &compiler)?);
+            }
+            // Whoever sets a linker that we do not know gets that.
+            (Compiler::Set, None) => {}
+            (_, None) => {
                 command.env(linker, "rust-lld");
+                flags.extend(LINKED.map(|word| format!(" -Clink-arg={word}")));
             }
         }
         let own = format!("CFLAGS_{lower}");
@@ -116,6 +129,46 @@ impl Toolchain {
         command.current_dir(lab::workspace_root());
         Ok(command)
     }
+}
+
+impl Toolchain {
+    /// The linker that came with the toolchain; none where the environment names another.
+    fn set_linker(&self, variable: &str, triple: &str) -> Option<PathBuf> {
+        let own = sysroot(self.name)?.with_file_name("bin").join(format!("{triple}-cc"));
+        (std::env::var_os(variable).is_none() && own.is_file()).then_some(own)
+    }
+
+    /// Writes the program that links in `compiler`'s place. Zig knows where its libc is, but its linker lacks what
+    /// [`LINKED`] asks for, and it takes no such words; so it links, says how, and Rust's own linker does the same again.
+    /// The result of a compiler that says nothing is left as it is.
+    fn relinker(&self, target: Target, compiler: &Path) -> Result<PathBuf> {
+        let dir = sysroot(self.name).context("rustc does not say where it is installed")?.join("lib/rustlib");
+        let hosts = std::fs::read_dir(&dir).with_context(|| dir.display().to_string())?;
+        let mut linkers = hosts.flatten().map(|host| host.path().join("bin/rust-lld"));
+        let Some(lld) = linkers.find(|path| path.is_file()) else {
+            bail!("toolchain `{}` has no rust-lld below {}", self.name, dir.display());
+        };
+        let script = format!(
+            "#!/bin/sh\n# Written by `cargo xtask build`: zig links and says how, Rust's linker does it again, smaller.\n\
+             said=$(ZIG_VERBOSE_LINK=1 '{}' \"$@\" 2>&1) || {{ printf '%s\\n' \"$said\" >&2; exit 1; }}\n\
+             words=$(printf '%s\\n' \"$said\" | sed -n 's/^ld\\.lld //p' | tail -n 1)\n\
+             [ -n \"$words\" ] || exit 0\n\
+             exec '{}' -flavor gnu $words {}\n",
+            compiler.display(),
+            lld.display(),
+            LINKED.join(" ")
+        );
+        let path = tools()?.join(format!("{}-link", target.slug()));
+        super::write_program(&path, script.as_bytes())?;
+        Ok(path)
+    }
+}
+
+/// The folder of the programs that are written here.
+fn tools() -> Result<PathBuf> {
+    let dir = lab::target_dir().join("smalltail").join("zig");
+    std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    Ok(dir)
 }
 
 /// The first way that is complete for `target`.
@@ -227,8 +280,7 @@ fn wrapper(target: Target, zig: &[String]) -> Result<Wrapper> {
         Target::ArmV7 => ("arm-linux-musleabihf", "-mcpu=generic+v7a+vfp3d16-vfp3-neon+thumb2"),
         Target::ArmV5 => ("arm-linux-musleabi", "-mcpu=arm926ej_s"),
     };
-    let dir = lab::target_dir().join("smalltail").join("zig");
-    std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    let dir = tools()?;
     let zig = zig.join(" ");
     let compiler = dir.join(format!("{}-cc", target.slug()));
     let script = format!(
