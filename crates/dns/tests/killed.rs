@@ -74,7 +74,9 @@ impl Story {
             Self::SetWithout | Self::RestoreWithout => None,
             _ => Some(ORIGINAL),
         };
-        original.map(|text| std::fs::write(&file, text).expect("writes"));
+        if let Some(text) = original {
+            std::fs::write(&file, text).expect("writes");
+        }
         if !matches!(self, Self::Set | Self::SetWithout) {
             manager(root).set(&ours("100.100.100.100")).expect("sets");
         }

@@ -55,7 +55,7 @@ pub use process::{Process, cpu};
 pub use programs::{
     Flavour, Need, debug_build, missing, ours_dir, peers_dir, target_dir, wireguard_go, workspace_root,
 };
-pub use refuse::{Refused, everywhere};
+pub use refuse::{Refused, everywhere, refuse};
 pub use relay::Relay;
 pub use router::{Nat, Router};
 pub use wait::{now, until};

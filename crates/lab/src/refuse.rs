@@ -46,7 +46,7 @@ fn condition(argument: u8, value: u64) -> Result<SeccompCondition> {
 ///
 /// # Errors
 /// When this machine has no system call filters.
-pub(crate) fn refuse(what: &[Refused]) -> Result<()> {
+pub fn refuse(what: &[Refused]) -> Result<()> {
     for refused in what {
         let mut rules = Vec::new();
         let errno = match refused {

@@ -20,7 +20,8 @@ impl Dataplane {
             }
             loop {
                 let more = self.threads.turn_tx(self.clock.mono().tick());
-                let more = self.engine.borrow_mut().handle_lines(self.clock.mono(), self.clock.wall()) || more;
+                let more =
+                    self.engine.borrow_mut().handle_lines(self.clock.mono(), self.clock.wall()) || more;
                 let more = self.serve() || more;
                 self.pump();
                 if !more {

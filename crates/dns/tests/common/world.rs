@@ -66,6 +66,9 @@ pub(crate) fn answer(query: &[u8], lie: Lie) -> Vec<u8> {
 /// Answers after so many milliseconds each; without any, the port is closed.
 pub(crate) type Script = Vec<(u64, Lie)>;
 
+/// Makes a forgery of an answer.
+pub(crate) type Forge = Arc<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>;
+
 /// Upstreams of memory.
 #[derive(Default)]
 pub(crate) struct World {
@@ -73,7 +76,7 @@ pub(crate) struct World {
     pub(crate) tcp: Option<Script>,
     pub(crate) https: Option<Script>,
     /// Makes all answers instead.
-    pub(crate) forge: Option<Arc<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>>,
+    pub(crate) forge: Option<Forge>,
     pub(crate) ids: Cell<u16>,
     /// How, and under which number.
     pub(crate) asked: Rc<RefCell<Vec<(&'static str, u16)>>>,
