@@ -15,6 +15,7 @@ pub mod guest;
 mod local;
 pub mod names;
 pub mod natlab;
+pub mod odd;
 pub mod roaming;
 pub mod site;
 pub mod soak;

@@ -1,8 +1,8 @@
 //! Names: the same questions to our node and to a Go node beside it, a LAN that asks ours, and the machine's resolv.conf.
 
 use anyhow::{Context, Result, ensure};
-use blackbox::names::{self, Question, by_tcp, by_udp, query, with_edns};
-use blackbox::scenario;
+use blackbox::names::{self, PeerApi, Question, by_tcp, by_udp, query, with_edns};
+use blackbox::{odd, scenario};
 use lab::{Flavour, Headscale, Host, Lab, Need, Node, Process};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -68,6 +68,11 @@ remote-control:
 
 /// A tailnet with MagicDNS, split DNS, a record of its own and a resolver for everything else.
 fn control(lab: &Lab, server: &Host) -> Result<Headscale> {
+    control_with(lab, server, "")
+}
+
+/// The same with more zones of split DNS.
+fn control_with(lab: &Lab, server: &Host, split: &str) -> Result<Headscale> {
     let at = server.ipv4;
     lab.headscale_with(&format!(
         "dns:
@@ -78,7 +83,7 @@ fn control(lab: &Lab, server: &Host) -> Result<Headscale> {
     global: [{at}]
     split:
       split.lab: [{at}]
-  search_domains: [elsewhere.test]
+{split}  search_domains: [elsewhere.test]
   extra_records:
     - name: extra.tail.lab
       type: A
@@ -146,6 +151,14 @@ fn questions(v4: &str, v6: &str) -> Vec<Question> {
     for name in [backwards(v4), nibbles.join(".") + ".ip6.arpa"] {
         all.extend([1, 12, 255].map(|kind| query(&name, kind)));
     }
+    // Names of 255 bytes, one more, and in letters of other languages.
+    for (zone, last) in [("tail.lab", 52), ("tail.lab", 53), ("split.lab", 51), ("split.lab", 52)] {
+        let name = format!("{0}.{0}.{0}.{1}.{zone}", "a".repeat(63), "b".repeat(last));
+        all.extend([1, 12, 16].map(|kind| query(&name, kind)));
+    }
+    for name in ["bücher.tail.lab", "bücher.split.lab", "bücher.elsewhere.test", "中文.tail.lab"] {
+        all.extend([1, 12, 16].map(|kind| query(name, kind)));
+    }
     for name in ["ours.tail.lab", "www.split.lab", "big.split.lab", "www.elsewhere.test"] {
         for size in [0, 512, 1232, 4096, 65535] {
             all.push(with_edns(query(name, 16), size, 0, &[]));
@@ -177,6 +190,18 @@ fn questions(v4: &str, v6: &str) -> Vec<Question> {
             change("a header alone", &|bytes| bytes.truncate(12)),
             change("a name that leads to itself", &|bytes| bytes[12..14].copy_from_slice(&[0xc0, 12])),
             change("a label of 64 bytes", &|bytes| bytes[12] = 64),
+            change("a label of an unknown sort", &|bytes| bytes[12] |= 0x80),
+            change("a pointer to the header", &|bytes| bytes[12..14].copy_from_slice(&[0xc0, 0])),
+            change("a pointer beyond the end", &|bytes| bytes[12..14].copy_from_slice(&[0xff, 0xff])),
+            change("two pointers to each other", &|bytes| {
+                bytes[12..16].copy_from_slice(&[0xc0, 14, 0xc0, 12]);
+            }),
+            change("two questions", &|bytes| {
+                bytes[5] = 2;
+                bytes.extend(bytes[12..].to_vec());
+            }),
+            change("more behind the question", &|bytes| bytes.extend([7; 9])),
+            change("a zero in the name", &|bytes| bytes[13] = 0),
         ]);
     }
     all
@@ -203,17 +228,41 @@ fn is_meant(question: &Question, own: &str) -> bool {
     ours && !own.contains(" 60 ") && !own.contains(" 10800 ")
 }
 
+/// Whether we are to refuse a LAN this name: nobody's of ours, nor of a zone with resolvers of its own.
+fn is_foreign(question: &Question) -> bool {
+    let name = question.about.split(' ').next().unwrap_or_default();
+    let kind = question.about.split(' ').nth(1);
+    ["", "nobody", "near.far.record.test", "bücher.elsewhere.test", "www.elsewhere.test", "nobody.elsewhere.test", "xn--bcher-kva.test", "localhost"].contains(&name)
+        || name.ends_with(".0.192.in-addr.arpa")
+        // The name has addresses, and no more.
+        || (name == "magicdns.localhost-tailscale-daemon" && !["1", "28"].map(Some).contains(&kind))
+        || (name.starts_with("10-1-1-1-via-7") && !name.contains("tail.lab") && !["1", "28", "255"].map(Some).contains(&kind))
+        || name.starts_with("lb._dns-sd.") && kind == Some("12")
+}
+
+/// What an exit node answers a client, by POST and by GET.
+fn asked_by_peer(peer: &mut PeerApi<'_>, question: &Question) -> Result<[String; 2]> {
+    Ok([peer.query(&question.bytes, false)?, peer.query(&question.bytes, true)?])
+}
+
 #[test]
 fn our_node_and_a_go_node_answer_alike() {
     scenario(NEEDS, |lab| {
         let (names, _server) = name_server(lab)?;
-        let headscale = control(lab, &names)?;
+        let (odd, _odd_servers, split) = odd::servers(lab)?;
+        let headscale = control_with(lab, &names, &split)?;
         let go = node(lab, &headscale, "go", Flavour::Go)?;
-        let ours = node(lab, &headscale, "ours", Flavour::Ours)?;
+        let mut ours = lab.node("ours", Flavour::Ours)?;
+        ours.tun = "tailscale0".to_owned();
+        ours.arguments.push(format!("--dns-listen={}", ours.host.ipv4));
+        ours.start()?;
+        ours.join(&headscale)?;
+        let (lan, listener) = (lab.host("lan")?, SocketAddr::from((ours.host.ipv4, 53)));
         go.wait_peer(&ours)?;
         ours.wait_peer(&go)?;
         let quad100: SocketAddr = QUAD100.parse()?;
         for node in [&go, &ours] {
+            node.host.run(&["ip", "route", "add", "198.18.0.0/24", "via", &odd.ipv4.to_string()])?;
             lab::until("quad-100 to know both", Duration::from_secs(20), || {
                 let answer = by_udp(&node.host, quad100, &query("ours.tail.lab", 1).bytes)?;
                 Ok(answer.filter(|bytes| bytes.get(7) == Some(&1)).map(drop))
@@ -221,22 +270,60 @@ fn our_node_and_a_go_node_answer_alike() {
         }
         let all = questions(&ours.ipv4()?, &ours.ipv6()?);
         let mut differences = Vec::new();
-        let mut compared = 0;
-        for question in &all {
-            for (how, ask) in [("udp", by_udp as fn(&Host, SocketAddr, &[u8]) -> _), ("tcp", by_tcp)] {
-                let answer = |node: &Node| -> Result<String> {
-                    let bytes: Option<Vec<u8>> = ask(&node.host, quad100, &question.bytes)
-                        .with_context(|| format!("{} {} by {how}", node.host.name, question.about))?;
-                    Ok(names::text(bytes.as_deref()))
-                };
-                let (theirs, own) = (answer(&go)?, answer(&ours)?);
-                compared += 1;
-                if theirs != own && !is_meant(question, &own) {
-                    differences.push(format!("{} by {how}\n  go   {theirs}\n  ours {own}", question.about));
+        let (mut compared, mut by_lan, mut by_peers) = (0, 0, 0);
+        let mut to_ours = PeerApi::of(&go, &ours.ipv4()?)?;
+        let mut to_go = PeerApi::of(&ours, &go.ipv4()?)?;
+        let odd = std::thread::scope(|scope| {
+            // They wait, mostly.
+            let odd = scope.spawn(|| odd::answers(&go, &ours));
+            for question in &all {
+                for (how, ask) in [("udp", by_udp as fn(&Host, SocketAddr, &[u8]) -> _), ("tcp", by_tcp)] {
+                    let answer = |host: &Host, at| -> Result<String> {
+                        let bytes: Option<Vec<u8>> = ask(host, at, &question.bytes)
+                            .with_context(|| format!("{} {} by {how}", host.name, question.about))?;
+                        Ok(names::text(bytes.as_deref()))
+                    };
+                    let (theirs, own) = (answer(&go.host, quad100)?, answer(&ours.host, quad100)?);
+                    compared += 1;
+                    if theirs != own && !is_meant(question, &own) {
+                        differences
+                            .push(format!("{} by {how}\n  go   {theirs}\n  ours {own}", question.about));
+                    }
+                    if own == "silence" {
+                        continue;
+                    }
+                    // A LAN is answered the same, or refused.
+                    let told = answer(&lan, listener)?;
+                    by_lan += 1;
+                    let refused = told.get(8..9) == Some("5");
+                    let foreign = is_foreign(question);
+                    let fine = if foreign { refused } else { told == own };
+                    if !fine {
+                        differences.push(format!(
+                            "{} by {how}, from a LAN\n  node {own}\n  lan  {told}",
+                            question.about
+                        ));
+                    }
+                }
+                let (theirs, own) =
+                    (asked_by_peer(&mut to_go, question)?, asked_by_peer(&mut to_ours, question)?);
+                by_peers += 2;
+                for ((theirs, own), how) in theirs.iter().zip(&own).zip(["POST", "GET"]) {
+                    if theirs != own && !is_meant_for_peers(question, theirs, own) {
+                        differences
+                            .push(format!("{} by {how}\n  go   {theirs}\n  ours {own}", question.about));
+                    }
                 }
             }
-        }
+            odd.join().map_err(|_| anyhow::anyhow!("asking odd servers panicked"))?
+        })?;
+        let (odd_differences, odd_compared) = odd;
+        differences.extend(odd_differences);
+        by_peers += by_hand(&mut to_go, &mut to_ours, &mut differences)?;
         blackbox::number("answers compared with Go's", compared);
+        blackbox::number("answers about odd name servers compared with Go's", odd_compared);
+        blackbox::number("answers to a LAN compared with those to the node", by_lan);
+        blackbox::number("answers of exit nodes compared with Go's", by_peers);
         ensure!(
             differences.is_empty(),
             "{} of {compared} answers differ:\n{}",
@@ -245,6 +332,41 @@ fn our_node_and_a_go_node_answer_alike() {
         );
         command_lines(&go, &ours)
     });
+}
+
+/// Whether an exit node of ours may answer differently from Go's.
+fn is_meant_for_peers(_question: &Question, _theirs: &str, _own: &str) -> bool {
+    false
+}
+
+/// What people ask an exit node by hand; how many answers were compared.
+fn by_hand(go: &mut PeerApi<'_>, ours: &mut PeerApi<'_>, differences: &mut Vec<String>) -> Result<u32> {
+    let targets = [
+        "/dns-query?q=www.split.lab",
+        "/dns-query?q=www.split.lab.&t=AAAA",
+        "/dns-query?q=www.split.lab&t=mx",
+        "/dns-query?q=big.split.lab&t=txt",
+        "/dns-query?q=mail.split.lab",
+        "/dns-query?q=nobody.split.lab",
+        "/dns-query?q=xn--bcher-kva.test",
+        "/dns-query?q=www.refuses.lab",
+        "/dns-query?q=",
+        "/dns-query?dns=&q=www.elsewhere.test",
+        "/dns-query?dns=%20",
+        "/dns-query",
+    ];
+    for target in targets {
+        let shown = |(status, body): (u16, Vec<u8>)| match status {
+            200 => format!("200 {}", String::from_utf8_lossy(&body)),
+            // Why is said in words of one's own.
+            _ => status.to_string(),
+        };
+        let (theirs, own) = (shown(go.ask("GET", target, &[])?), shown(ours.ask("GET", target, &[])?));
+        if theirs != own {
+            differences.push(format!("{target}\n  go   {theirs}\n  ours {own}"));
+        }
+    }
+    Ok(targets.len() as u32)
 }
 
 /// Both command lines show the same, of either daemon.
