@@ -221,14 +221,16 @@ impl Dataplane {
 
     /// Listens on this port from now on (0 = any), if another was wanted before. Sessions go on.
     fn rebind(&self, wanted: u16) {
-        if self.wanted_port.1.replace(wanted) == wanted {
+        if self.wanted_port.1.get() == wanted {
             return;
         }
         let sockets = Arc::new(Sockets::open(wanted));
         let (v4, v6) = sockets.families();
         if !v4 && !v6 {
+            // Tried again with the next settings; what there is goes on.
             return;
         }
+        self.wanted_port.1.set(wanted);
         log::info!("UDP listens on port {} now", sockets.port());
         self.threads.use_sockets(&sockets);
         if let Some(raw) = &self.raw_disco {
