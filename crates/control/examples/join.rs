@@ -59,7 +59,11 @@ async fn join() -> anyhow::Result<()> {
     let node_key: NodePrivate = kept.next().map(str::parse).transpose()?.unwrap_or_default();
 
     let extra_ca_file = std::env::var_os("SSL_CERT_FILE").map(Into::into).into_iter().collect();
-    let dialer = dial::Dialer::new(dial::Options { extra_ca_file, wall: std::sync::Arc::new(Clock) })?;
+    let dialer = dial::Dialer::new(dial::Options {
+        extra_ca_file,
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        wall: std::sync::Arc::new(Clock),
+    })?;
     let options = Options {
         server_url,
         dialer: Rc::new(dialer),

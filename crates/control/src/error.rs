@@ -213,7 +213,7 @@ mod tests {
         let scheme = dial("received corrupt message of type InvalidContentType");
         assert!(scheme.to_string().contains("write http://"), "{scheme}");
         let both = dial(
-            "TLS to h.example:443: its certificate is signed by no known authority; name a private CA with --ca-file or SSL_CERT_FILE",
+            "TLS to h.example:443: its certificate is signed by no known authority; name its CA with --ca-file or SSL_CERT_FILE",
         );
         assert_eq!(both.to_string().matches("--ca-file").count(), 1, "{both}");
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use crate::containerboot::{self, Beside, Role};
 use crate::flags::{self, Flags, Parsed, StatePlace, Surroundings};
-use crate::parts::{self, dns, osrouter};
+use crate::parts::{self, allroots, dns, osrouter};
 use crate::{clock, host, logging, node, version};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -62,7 +62,8 @@ fn command_line(args: &[String]) -> ExitCode {
 fn dialer() -> Result<Rc<dyn dial::Dial>, String> {
     let ca = std::env::var("SSL_CERT_FILE").ok().filter(|path| !path.is_empty());
     let extra_ca_file = ca.into_iter().map(PathBuf::from).collect();
-    let options = dial::Options { extra_ca_file, wall: Arc::new(clock::Clock::new(None)) };
+    let options =
+        dial::Options { extra_ca_file, roots: allroots::roots(), wall: Arc::new(clock::Clock::new(None)) };
     Ok(Rc::new(dial::Dialer::new(options).map_err(|error| error.to_string())?))
 }
 

@@ -9,6 +9,7 @@ use crate::{BoxStream, Dial, LocalFuture, Target, Verify, WallClock, race};
 use rustls::ClientConfig;
 use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::TrustAnchor;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -24,6 +25,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub struct Options {
     /// PEM files with further roots (`SSL_CERT_FILE`, `--ca-file`).
     pub extra_ca_file: Vec<PathBuf>,
+    /// The public authorities that are trusted beside those files.
+    pub roots: Vec<TrustAnchor<'static>>,
     /// What time certificates are judged at.
     pub wall: Arc<dyn WallClock>,
 }
@@ -42,7 +45,7 @@ impl Dialer {
     /// A CA file that cannot be read or holds no certificate.
     pub fn new(options: Options) -> Result<Self, Error> {
         let provider = Arc::new(provider::provider());
-        let (roots, named) = roots::load(&options.extra_ca_file)?;
+        let (roots, named) = roots::load(options.roots, &options.extra_ca_file)?;
         let trust = Arc::new(Trust::new(roots, named, options.wall));
         Ok(Self { lookup: Lookup::system(), provider, trust })
     }

@@ -1,7 +1,7 @@
 //! The only place that opens TCP and TLS connections.
 //!
 //! Owns: the [`Dial`] trait that `control` and `derp` are handed, the real dialler behind it (name lookup with
-//! last good answers, both address families raced, socket options, TLS with baked roots), and the clock rules
+//! last good answers, both address families raced, socket options, TLS), and the clock rules
 //! of certificates.
 //! Leaves out: every protocol spoken over a connection.
 
@@ -24,6 +24,7 @@ pub use mark::{mark, set_uplinks};
 pub use race::plain;
 pub use roots::Error;
 pub use running::{Running, spawn};
+pub use rustls::pki_types::TrustAnchor;
 pub use wall::{WallClock, WallReading};
 
 use std::future::Future;

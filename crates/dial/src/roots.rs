@@ -1,8 +1,8 @@
-//! The roots of trust: Mozilla's, baked in, and the PEM files the user named.
+//! The roots of trust: those the caller brings, and the PEM files the user named.
 
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, TrustAnchor};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -28,9 +28,12 @@ pub enum Error {
     },
 }
 
-/// The baked roots and those of `files`, and the SHA-256 of each certificate in `files`.
-pub(crate) fn load(files: &[PathBuf]) -> Result<(RootCertStore, Vec<[u8; 32]>), Error> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+/// The roots there are and those of `files`, and the SHA-256 of each certificate in `files`.
+pub(crate) fn load(
+    roots: Vec<TrustAnchor<'static>>,
+    files: &[PathBuf],
+) -> Result<(RootCertStore, Vec<[u8; 32]>), Error> {
+    let mut roots = RootCertStore { roots };
     let mut named = Vec::new();
     for path in files {
         let pem = read(path)?;

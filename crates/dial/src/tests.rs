@@ -69,8 +69,12 @@ fn meta() -> CertificateDer<'static> {
 
 fn dialer(ca: Option<&Authority>, unix_secs: u64, trusted: bool) -> Dialer {
     let extra_ca_file = ca.map(|ca| ca.file.path().to_owned()).into_iter().collect();
-    Dialer::new(Options { extra_ca_file, wall: Arc::new(Fixed(WallReading { unix_secs, trusted })) })
-        .expect("dialer")
+    Dialer::new(Options {
+        extra_ca_file,
+        roots: Vec::new(),
+        wall: Arc::new(Fixed(WallReading { unix_secs, trusted })),
+    })
+    .expect("dialer")
 }
 
 /// Serves one connection with `identity`, dials it as `a.example`, and moves some bytes both ways.
@@ -141,7 +145,8 @@ async fn a_self_signed_certificate_that_is_named_as_ca_is_good() {
     file.write_all(cert.pem().as_bytes()).expect("write");
     let at = |unix_secs, trusted| {
         let wall = Arc::new(Fixed(WallReading { unix_secs, trusted }));
-        Dialer::new(Options { extra_ca_file: vec![file.path().to_owned()], wall }).expect("dialer")
+        Dialer::new(Options { extra_ca_file: vec![file.path().to_owned()], roots: Vec::new(), wall })
+            .expect("dialer")
     };
     assert_eq!(attempt(&at(GOOD_TIME, true), identity(), Verify::Host).await, Ok(()));
     assert_eq!(attempt(&at(0, false), identity(), Verify::Host).await, Ok(()));
@@ -214,7 +219,7 @@ async fn meta_certificates_and_no_verification() {
 fn ca_files_that_are_none() {
     let make = |path: PathBuf| {
         let wall = Arc::new(Fixed(WallReading { unix_secs: GOOD_TIME, trusted: true }));
-        Dialer::new(Options { extra_ca_file: vec![path], wall }).map(drop)
+        Dialer::new(Options { extra_ca_file: vec![path], roots: Vec::new(), wall }).map(drop)
     };
     let mut garbage = tempfile::NamedTempFile::new().expect("file");
     garbage

@@ -211,7 +211,7 @@ pub(crate) fn explain(error: &Error) -> String {
     match reason {
         // The second is how WebPKI sees a self-signed certificate that calls itself an authority.
         reason if *reason == CertificateError::UnknownIssuer || text.contains("CaUsedAsEndEntity") => {
-            "its certificate is signed by no known authority; name a private CA with --ca-file or SSL_CERT_FILE"
+            "its certificate is signed by no known authority; name its CA with --ca-file or SSL_CERT_FILE"
                 .to_owned()
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {

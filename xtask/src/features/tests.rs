@@ -34,6 +34,7 @@ fn every_feature_brings_what_the_design_says() {
             &["advertiseexitnode", "advertiseroutes", "c2n", "dns", "health", "netstack", "peerapiserver"],
         ),
         ("advertiseroutes", &["advertiseroutes", "c2n", "health"]),
+        ("allroots", &["allroots"]),
         ("c2n", &["c2n"]),
         ("cachenetmap", &["cachenetmap"]),
         ("debug", &["debug"]),
@@ -83,6 +84,7 @@ fn every_spelling_is_understood() {
         ("netfilter", "iptables"),
         ("listen-raw-disco", "listenrawdisco"),
         ("raw-disco", "listenrawdisco"),
+        ("all-authorities", "allroots"),
         ("userspace", "netstack"),
         ("userspace-networking", "netstack"),
         ("kernel", "osrouter"),
@@ -133,10 +135,10 @@ fn tags_of_gos_build_are_understood() {
     assert_eq!(without(&[], &["cli", "ts_include_cli"]), without(&[], &[]));
     assert!(refused(&["dns,ts_omit_dns"], &[]).contains("say one of both"));
     assert!(refused(&["ts_omit_dsn"], &[]).contains("did you mean dns?"));
-    // `featuretags --min --add=…` names what the incumbent keeps.
+    // `featuretags --min --add=…` names what the incumbent keeps; it has no roots to choose from.
     let keeps = "advertiseexitnode,useexitnode,dns,gro,portmapper,listenrawdisco,health,iptables,osrouter,\
                  unixsocketidentity,ipnbus";
-    assert_eq!(reached(&[keeps]), graph().profiles["router"]);
+    assert_eq!(reached(&[keeps, "allroots"]), graph().profiles["router"]);
 }
 
 #[test]
@@ -233,7 +235,7 @@ fn profiles_are_what_the_design_says() {
         all
     };
     let (router, tiny, full) = (whole(Profile::Router), whole(Profile::Tiny), whole(Profile::Full));
-    assert_eq!(router.len(), 17);
+    assert_eq!(router.len(), 18);
     let seven =
         ["advertiseroutes", "c2n", "health", "ipnbus", "osrouter", "portmapper", "unixsocketidentity"];
     assert_eq!(tiny, [&seven[..], &["useroutes"]].concat());

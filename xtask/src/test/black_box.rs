@@ -152,7 +152,7 @@ mod tests {
         let files = std::fs::read_dir(lab::workspace_root().join("tests/tests")).unwrap();
         for file in files {
             let name = file.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned();
-            let by_night = ["boot", "nightly", "previous"].contains(&name.as_str());
+            let by_night = ["boot", "names_load", "nightly", "previous"].contains(&name.as_str());
             let runs = [alone.contains(&name), TOGETHER.contains(&name.as_str())];
             assert_eq!(runs.iter().filter(|runs| **runs).count(), usize::from(!by_night), "{name}");
         }

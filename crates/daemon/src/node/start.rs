@@ -10,6 +10,7 @@ use crate::config;
 use crate::dataplane::{self, Dataplane, Ways};
 use crate::flags::{Flags, StatePlace};
 use crate::network::{self, Monitor};
+use crate::parts::allroots;
 use crate::parts::cachenetmap::Cache;
 use crate::parts::dns::{self, Dns};
 use crate::parts::netstack;
@@ -53,7 +54,11 @@ impl Node {
         store_problem: Option<String>,
         inputs: mpsc::Sender<Input>,
     ) -> Result<Self> {
-        let options = dial::Options { extra_ca_file: flags.ca_files.clone(), wall: clock.clone() };
+        let options = dial::Options {
+            extra_ca_file: flags.ca_files.clone(),
+            roots: allroots::roots(),
+            wall: clock.clone(),
+        };
         let dialer: Rc<dyn dial::Dial> = Rc::new(dial::Dialer::new(options)?);
         let mut seed = [0; 32];
         rand_core::OsRng

@@ -6,6 +6,7 @@
 
 pub mod advertiseexitnode;
 pub mod advertiseroutes;
+pub mod allroots;
 pub mod c2n;
 pub mod cachenetmap;
 pub mod debug;
@@ -43,6 +44,7 @@ pub fn built() -> Vec<&'static str> {
     [
         advertiseexitnode::FEATURE,
         advertiseroutes::FEATURE,
+        allroots::FEATURE,
         c2n::FEATURE,
         cachenetmap::FEATURE,
         debug::FEATURE,
