@@ -123,7 +123,8 @@ impl Lab {
     /// # Errors
     /// When it does not come up.
     pub fn headscale_beside(&self, relays: &[Relay]) -> Result<Headscale> {
-        Headscale::start(self, relays, "")
+        // As it comes: who hears of whom how soon is part of what is measured with it.
+        Headscale::start(self, relays, crate::AS_IT_COMES)
     }
 
     /// Makes the internet know the way to a router's LAN and to its own address by IPv4.
