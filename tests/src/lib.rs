@@ -25,8 +25,8 @@ pub mod upstreams;
 pub use local::{Local, Program};
 
 use anyhow::{Context, Result, ensure};
+pub use lab::skip;
 use lab::{Flavour, Headscale, Lab, Need, Node, Ping, Pings};
-use std::io::Write;
 use std::time::Duration;
 
 /// What most scenarios need.
@@ -47,7 +47,7 @@ pub fn scenario(needs: &[Need], body: impl FnOnce(&Lab) -> Result<()>) {
     if let Some(reason) = lab::missing(needs) {
         return skip(&reason);
     }
-    let name = test_name();
+    let name = lab::test_name();
     // The lab lives until the panic, so that it can show its logs.
     let mut lab = None;
     if let Err(error) = Lab::new().context("no lab").and_then(|new| body(lab.insert(new))) {
@@ -55,33 +55,20 @@ pub fn scenario(needs: &[Need], body: impl FnOnce(&Lab) -> Result<()>) {
     }
 }
 
-/// Records that this test cannot run here, and why; the caller returns.
-#[allow(clippy::print_stderr)]
-pub fn skip(reason: &str) {
-    let name = test_name();
-    report("SMALLTAIL_SKIPS", &format!("{name}: {reason}"));
-    eprintln!("skipped: {name}: {reason}");
-}
-
-/// libtest names the thread after the test.
-fn test_name() -> String {
-    std::thread::current().name().unwrap_or("scenario").to_owned()
-}
-
 /// Records a measured number for the summary of `cargo xtask test`.
 #[allow(clippy::print_stdout)]
 pub fn number(what: &str, value: impl std::fmt::Display) {
-    report("SMALLTAIL_NUMBERS", &format!("{what}: {value}"));
+    lab::report("SMALLTAIL_NUMBERS", &format!("{what}: {value}"));
     println!("measured {what}: {value}");
 }
 
-fn report(variable: &str, line: &str) {
-    if let Some(path) = std::env::var_os(variable)
-        && let Ok(mut file) = std::fs::File::options().create(true).append(true).open(path)
-    {
-        // In one write: the soaks append to the same file.
-        file.write_all(format!("{line}\n").as_bytes()).ok();
-    }
+/// Whether the binary under test is the static one that the goals are for.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn shipped() -> Result<bool> {
+    let bytes = std::fs::read(Flavour::Ours.daemon())?;
+    Ok(!bytes.windows(8).any(|window| window == b"ld-linux"))
 }
 
 /// `ordinary`, or `nightly` in a nightly run.

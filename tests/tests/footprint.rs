@@ -1,7 +1,7 @@
 //! Numbers of one idle node: memory, time to its socket, a quiet log.
 
 use anyhow::{Result, ensure};
-use blackbox::{EVERYTHING, count, joined, number, ping_all, scenario};
+use blackbox::{EVERYTHING, count, joined, number, ping_all, scenario, shipped};
 use lab::{Flavour, Node};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -14,12 +14,6 @@ const TO_SOCKET: Duration = Duration::from_millis(20);
 
 /// How long a start may take before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Whether the binary under test is the static one that the goals are for.
-fn shipped() -> Result<bool> {
-    let bytes = std::fs::read(Flavour::Ours.daemon())?;
-    Ok(!bytes.windows(8).any(|window| window == b"ld-linux"))
-}
 
 #[test]
 fn idle_memory_with_one_peer() {

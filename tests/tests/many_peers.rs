@@ -3,7 +3,7 @@
 //! The test server makes the peers up, so everything is on the loopback of one lab host.
 
 use anyhow::{Context, Result, ensure};
-use blackbox::{Local, count, number, quiet_enough, scenario};
+use blackbox::{Local, count, number, quiet_enough, scenario, shipped};
 use lab::{Flavour, Need};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -34,12 +34,6 @@ fn joined(peers: u32, flavours: &[Flavour]) -> Result<(Server, Vec<Local>)> {
         nodes.push(node);
     }
     Ok((server, nodes))
-}
-
-/// Whether the binary under test is the static one that the goals are for.
-fn shipped() -> Result<bool> {
-    let bytes = std::fs::read(Flavour::Ours.daemon())?;
-    Ok(!bytes.windows(8).any(|window| window == b"ld-linux"))
 }
 
 fn memory_with(peers: u32) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use blackbox::names::{by_tcp, by_udp, labels, query};
-use blackbox::{number, quiet_enough, scenario};
+use blackbox::{number, quiet_enough, scenario, shipped};
 use lab::load::{Asking, NameServer, dnsperf};
 use lab::{Flavour, Headscale, Lab, Need, Node};
 use std::io::Write as _;
@@ -68,12 +68,6 @@ fn a_query_costs_less_than_gos_and_more_are_answered() {
         ensure!(server.heard() > 0, "nothing was forwarded");
         Ok(())
     });
-}
-
-/// Whether the binary under test is the static one that the goals are for.
-fn shipped() -> Result<bool> {
-    let bytes = std::fs::read(Flavour::Ours.daemon())?;
-    Ok(!bytes.windows(8).any(|window| window == b"ld-linux"))
 }
 
 /// Queries a second, and microseconds of CPU for each.

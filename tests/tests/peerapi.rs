@@ -44,19 +44,13 @@ fn read(query: &[u8], answer: &[u8]) -> Result<(u8, Vec<Ipv4Addr>)> {
 /// Asks `server` from `host`.
 fn ask(host: &Host, server: SocketAddr, name: &str, tcp: bool) -> Result<(u8, Vec<Ipv4Addr>)> {
     let query = names::query(name, 1).bytes;
-    let answer = host.inside(|| if tcp { by_tcp(server, &query) } else { by_udp(server, &query) })?;
-    read(&query, &answer.with_context(|| format!("{name} at {server}, tcp {tcp}"))?)
-}
-
-fn by_udp(server: SocketAddr, query: &[u8]) -> Result<Vec<u8>> {
-    let any = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let socket = UdpSocket::bind(any)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.connect(server)?;
-    socket.send(query)?;
-    let mut room = [0; 4096];
-    let len = socket.recv(&mut room)?;
-    Ok(room[..len].to_vec())
+    let about = || format!("{name} at {server}, tcp {tcp}");
+    let answer = if tcp {
+        host.inside(|| by_tcp(server, &query))?.with_context(about)?
+    } else {
+        names::by_udp_within(host, server, &query, PATIENCE)?.with_context(about)?
+    };
+    read(&query, &answer)
 }
 
 fn by_tcp(server: SocketAddr, query: &[u8]) -> Result<Vec<u8>> {

@@ -77,10 +77,8 @@ fn dialer(ca: Option<&Authority>, unix_secs: u64, trusted: bool) -> Dialer {
     .expect("dialer")
 }
 
-/// Serves one connection with `identity`, dials it as `a.example`, and moves some bytes both ways.
-async fn attempt(dialer: &Dialer, identity: Identity, verify: Verify) -> Result<(), String> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("listen");
-    let port = listener.local_addr().expect("addr").port();
+/// A server's side of TLS.
+fn acceptor(identity: Identity) -> tokio_rustls::TlsAcceptor {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -88,9 +86,17 @@ async fn attempt(dialer: &Dialer, identity: Identity, verify: Verify) -> Result<
         .with_no_client_auth()
         .with_single_cert(identity.0, identity.1)
         .expect("certificate");
+    Arc::new(config).into()
+}
+
+/// Serves one connection with `identity`, dials it as `a.example`, and moves some bytes both ways.
+async fn attempt(dialer: &Dialer, identity: Identity, verify: Verify) -> Result<(), String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("listen");
+    let port = listener.local_addr().expect("addr").port();
+    let acceptor = acceptor(identity);
     let server = async move {
         let (tcp, _) = listener.accept().await.expect("accept");
-        if let Ok(mut tls) = tokio_rustls::TlsAcceptor::from(Arc::new(config)).accept(tcp).await {
+        if let Ok(mut tls) = acceptor.accept(tcp).await {
             assert_eq!(tls.get_ref().1.server_name(), Some("a.example"), "SNI is always the host");
             let mut four = [0; 4];
             if tls.read_exact(&mut four).await.is_ok() {
@@ -258,17 +264,10 @@ async fn plain_tcp_and_its_errors() {
 async fn echo(politely: bool, bytes: usize) -> io::Result<usize> {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("listen");
     let port = listener.local_addr().expect("addr").port();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let identity = self_signed("a.example");
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(identity.0, identity.1)
-        .expect("certificate");
+    let acceptor = acceptor(self_signed("a.example"));
     let server = async move {
         let (tcp, _) = listener.accept().await.expect("accept");
-        let mut tls = tokio_rustls::TlsAcceptor::from(Arc::new(config)).accept(tcp).await.expect("handshake");
+        let mut tls = acceptor.accept(tcp).await.expect("handshake");
         let mut all = vec![0; bytes];
         // Nothing is read at first, so that the other side's socket fills.
         tokio::time::sleep(Duration::from_millis(20)).await;

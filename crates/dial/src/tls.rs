@@ -8,7 +8,8 @@
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus, WriteTraffic,
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus,
+    WriteTraffic,
 };
 use std::future::poll_fn;
 use std::io;
@@ -137,12 +138,7 @@ impl Tls {
                 Step::Went
             }
             Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                outgoing.put(|room| {
-                    data.encode(room).map_err(|error| match error {
-                        EncodeError::InsufficientSize(size) => Ok(size),
-                        EncodeError::AlreadyEncoded => Err(io::ErrorKind::InvalidData.into()),
-                    })
-                })?;
+                outgoing.encode(&mut data)?;
                 Step::Went
             }
             Ok(ConnectionState::TransmitTlsData(data)) => {
@@ -177,10 +173,7 @@ impl Tls {
                 // Why we give up, for the other side.
                 let came = incoming.bytes.get_mut(incoming.start..incoming.end).unwrap_or_default();
                 if let Ok(ConnectionState::EncodeTlsData(mut alert)) = tls.process_tls_records(came).state {
-                    let _ = outgoing.put(|room| match alert.encode(room) {
-                        Err(EncodeError::InsufficientSize(size)) => Err(Ok(size)),
-                        other => other.map_err(|_| Err(io::ErrorKind::InvalidData.into())),
-                    });
+                    let _ = outgoing.encode(&mut alert);
                 }
                 return Err(broken(error));
             }
@@ -275,6 +268,16 @@ impl Outgoing {
                 Err(Err(error)) => return Err(error),
             }
         }
+    }
+
+    /// Appends what TLS itself has to say.
+    fn encode<D>(&mut self, data: &mut EncodeTlsData<'_, D>) -> io::Result<()> {
+        self.put(|room| {
+            data.encode(room).map_err(|error| match error {
+                EncodeError::InsufficientSize(size) => Ok(size),
+                EncodeError::AlreadyEncoded => Err(io::ErrorKind::InvalidData.into()),
+            })
+        })
     }
 
     fn seal<D>(

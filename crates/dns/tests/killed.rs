@@ -3,7 +3,6 @@
 
 use dns::config::OsConfig;
 use dns::resolvconf::{BACKUP, Disk, PATH, ResolvConf, is_ours};
-use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -117,20 +116,11 @@ impl Story {
     }
 }
 
-/// Tells `cargo xtask test`, which counts it.
-fn skip(why: &str) {
-    if let Some(path) = std::env::var_os("SMALLTAIL_SKIPS")
-        && let Ok(mut file) = std::fs::File::options().create(true).append(true).open(path)
-    {
-        file.write_all(format!("kill -9 of resolv.conf: {why}\n").as_bytes()).ok();
-    }
-}
-
 #[test]
 #[allow(clippy::print_stdout)]
 fn killed_before_any_system_call_nothing_is_lost() {
     if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
-        skip("no strace (apt-get install strace)");
+        lab::skip("no strace (apt-get install strace)");
         return;
     }
     let mut kills = 0;

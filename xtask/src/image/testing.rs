@@ -72,24 +72,12 @@ pub(crate) fn partial(about: &About, platforms: &[Platform], size: usize) -> Mad
     make(about, &parts).expect("an image")
 }
 
-/// Records that the calling test cannot run here and why, as the black-box tests do; the caller returns.
-pub(crate) fn skip(reason: &str) {
-    use std::io::Write;
-    let name = std::thread::current().name().unwrap_or("test").to_owned();
-    if let Some(path) = std::env::var_os("SMALLTAIL_SKIPS")
-        && let Ok(mut file) = std::fs::File::options().create(true).append(true).open(path)
-    {
-        file.write_all(format!("{name}: {reason}\n").as_bytes()).ok();
-    }
-    eprintln!("skipped: {name}: {reason}");
-}
-
 /// Whether `program` is installed; when it is not, the skip is recorded.
 pub(crate) fn installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let there = std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
     if !there {
-        skip(&format!("{program} is not installed"));
+        lab::skip(&format!("{program} is not installed"));
     }
     there
 }

@@ -139,7 +139,7 @@ impl Drop for Disk {
 #[test]
 fn a_full_disk_leaves_no_half_image() {
     let Some(disk) = Disk::new(2048) else {
-        return super::testing::skip("mounting a tmpfs needs root and unshare");
+        return lab::skip("mounting a tmpfs needs root and unshare");
     };
     let dist = disk.root.join("dist");
     let old = image(&about(), 10_000);

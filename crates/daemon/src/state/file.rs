@@ -47,7 +47,7 @@ impl FileStore {
         let mut store =
             Self { path: path.to_owned(), values: Map::new(), dirty: false, warning: None, time: None };
         let copy = copy_path(path);
-        match read_capped(path) {
+        match read_capped(path, MAX_SIZE) {
             Ok(bytes) if !bytes.is_empty() => match decode(path, &bytes) {
                 Ok(values) => store.values = values,
                 Err(sealed @ StoreError::Sealed { .. }) => return Err(sealed),
@@ -105,7 +105,7 @@ impl FileStore {
     }
 
     fn restore(&mut self, copy: &Path, reason: &str) -> Result<(), ()> {
-        let values = read_capped(copy).ok().and_then(|bytes| decode(copy, &bytes).ok()).ok_or(())?;
+        let values = read_capped(copy, MAX_SIZE).ok().and_then(|bytes| decode(copy, &bytes).ok()).ok_or(())?;
         self.warning =
             Some(format!("state file {} was damaged ({reason}); using its copy", self.path.display()));
         self.values = values;
@@ -176,11 +176,15 @@ pub fn remove_leftovers(path: &Path) {
     }
 }
 
-fn read_capped(path: &Path) -> io::Result<Vec<u8>> {
+/// A whole file of at most `most` bytes.
+///
+/// # Errors
+/// Those of the system, and that it is larger.
+pub fn read_capped(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_SIZE {
-        return Err(io::Error::other(format!("larger than {} MiB", MAX_SIZE >> 20)));
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::other(format!("larger than {} MiB", most >> 20)));
     }
     Ok(bytes)
 }

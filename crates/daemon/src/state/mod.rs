@@ -6,7 +6,7 @@
 mod file;
 mod lock;
 
-pub use file::{FileStore, remove_leftovers, replace, with_suffix};
+pub use file::{FileStore, read_capped, remove_leftovers, replace, with_suffix};
 pub use lock::DirLock;
 
 use netmap::Map;

@@ -15,9 +15,8 @@ use engine::host::PingKind;
 use keys::DiscoPrivate;
 use netmap::Timestamp;
 use std::cell::{Cell, RefCell};
-use std::fs::File;
-use std::io::{ErrorKind, Read as _};
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -227,7 +226,7 @@ impl Kept {
     /// What is in the file, if it is of the login that `store` has and not out of date. Anything else is removed.
     fn read(&self, store: &Store, now: Timestamp) -> Option<Found> {
         let path = self.path.as_deref()?;
-        let bytes = match read_capped(path) {
+        let bytes = match state::read_capped(path, file::MAX as u64) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return None,
             Err(error) => {
@@ -295,13 +294,4 @@ impl Kept {
             _ => {}
         }
     }
-}
-
-fn read_capped(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(file::MAX as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > file::MAX {
-        return Err(std::io::Error::other("it is too large"));
-    }
-    Ok(bytes)
 }

@@ -190,7 +190,8 @@ impl Inner {
 
     fn pause(&self, host: String) {
         let mut paused = self.paused.borrow_mut();
-        paused.truncate(MOST_PAUSED - 1);
+        // The oldest makes room.
+        paused.drain(..(paused.len() + 1).saturating_sub(MOST_PAUSED));
         paused.push((host, Instant::now() + PAUSE));
     }
 }
