@@ -191,7 +191,9 @@ impl Inner {
     fn pause(&self, host: String) {
         let mut paused = self.paused.borrow_mut();
         // The oldest makes room.
-        paused.drain(..(paused.len() + 1).saturating_sub(MOST_PAUSED));
+        if paused.len() >= MOST_PAUSED {
+            paused.remove(0);
+        }
         paused.push((host, Instant::now() + PAUSE));
     }
 }
