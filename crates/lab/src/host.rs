@@ -66,6 +66,8 @@ impl Host {
         }
         std::fs::write(etc.join("hostname"), format!("{name}\n"))?;
         std::fs::write(etc.join("nsswitch.conf"), "passwd: files\ngroup: files\nhosts: files dns\n")?;
+        // Without it glibc stops at a name's first line and knows but one of its addresses.
+        std::fs::write(etc.join("host.conf"), "multi on\n")?;
         std::fs::write(etc.join("resolv.conf"), "nameserver 127.0.0.1\n")?;
         let hosts = format!(
             "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {name}\n{} {}\n",
@@ -251,12 +253,18 @@ pub(crate) struct Namespace {
     pub(crate) name: String,
 }
 
+/// No waiting for somebody else with the same link-local address, in which a router cannot ask for its neighbours; and no
+/// short ways to routers that will be gone: a host that was told one keeps it for a minute.
+const IPV6_AT_ONCE: &str = "for of in all default; do cd /proc/sys/net/ipv6/conf/$of || exit 0; \
+    echo 0 >accept_dad; echo 0 >accept_redirects; done";
+
 impl Namespace {
     /// Makes it, with loopback up.
     pub(crate) fn new(name: String) -> Result<Self> {
         ip(&["netns", "add", &name])?;
         let made = Self { name };
         made.ip(&["link", "set", "dev", "lo", "up"])?;
+        made.exec(&["sh", "-c", IPV6_AT_ONCE])?;
         Ok(made)
     }
 
