@@ -103,6 +103,16 @@ impl Beside {
         counts.enter(status, part, tally);
         Ok(())
     }
+
+    /// The same for a command that passes or fails as a whole.
+    pub(crate) fn finish_whole(self, part: &str, tally: &mut Tally) -> Result<()> {
+        let before = tally.failed();
+        self.finish(part, tally)?;
+        if tally.failed() == before {
+            tally.pass(1);
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,11 @@ impl Tally {
         self.failures.push(what.into());
     }
 
+    /// How many failed so far.
+    pub(crate) fn failed(&self) -> usize {
+        self.failures.len()
+    }
+
     /// One that could not run here, by name and with the reason.
     pub(crate) fn skip(&mut self, what: impl Into<String>) {
         self.skips.push(what.into());

@@ -1,8 +1,10 @@
 //! `cargo xtask test`: every part this machine can run, one after the other, to the end; then what failed, what was
-//! skipped and why, and the three numbers. At night what only waits (the soaks) runs beside all of it.
+//! skipped and why, and the three numbers. At night what only waits (the soaks) runs beside all of it, and what only
+//! compiles beside the scenarios that wait.
 
 mod black_box;
 mod previous;
+mod sweep;
 
 use crate::libtest::{self, Beside};
 use crate::metadata::cargo;
@@ -39,6 +41,14 @@ pub(crate) fn run(nightly: bool, filter: Option<&str>) -> Result<ExitCode> {
     }
     run.part("images", Run::images);
     run.part("black box", Run::black_box);
+    let mut sweep = None;
+    if nightly && filter.is_none() && build::shipped().is_ok() {
+        run.part("images and features start", |run| {
+            sweep = Some(run.sweep()?);
+            Ok(())
+        });
+    }
+    run.part("black box, a few at a time", Run::beside_each_other);
     if nightly {
         run.part("black box without nf_tables", Run::like_routeros);
         run.part("other kernels and commits, many queries", Run::elsewhere);
@@ -60,12 +70,8 @@ pub(crate) fn run(nightly: bool, filter: Option<&str>) -> Result<ExitCode> {
             run.command("packet line speed", command)
         });
     }
-    if nightly && filter.is_none() {
-        run.part("bytes of features", |run| {
-            features::measure::check()?;
-            run.tally.pass(1);
-            Ok(())
-        });
+    if let Some(sweep) = sweep {
+        run.part("waiting for images and features", |run| run.swept(sweep));
     }
     if let Some(soaks) = soaks {
         run.part("waiting for the soaks", |run| soaks.finish("soaks", &mut run.tally));

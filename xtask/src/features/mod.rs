@@ -102,7 +102,10 @@ pub(crate) fn command() -> Command {
         .arg(switch("check", "fail if `cargo xtask build` would refuse the choice"))
         .arg(switch("alone", "compile and start features by themselves, as `cargo xtask test` does"))
         .arg(switch("docs", "write docs/features.md"))
-        .arg(switch("measure", "build every feature for arm/v7 and write docs/features.json (half an hour)"))
+        .arg(switch(
+            "measure",
+            "build every feature for arm/v7 and write docs/features.json, or with --check compare (half an hour)",
+        ))
 }
 
 /// Arguments that choose features, for every command that builds: [`Request::read`] reads them.
@@ -148,7 +151,9 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
     }
     let graph = Graph::load()?;
     let (measure, docs) = (matches.get_flag("measure"), matches.get_flag("docs"));
-    if measure {
+    if measure && matches.get_flag("check") {
+        measure::check()?;
+    } else if measure {
         measure::write(&graph)?;
     }
     if docs {

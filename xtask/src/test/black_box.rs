@@ -41,8 +41,10 @@ const TOGETHER: &[&str] = &[
     "test_server",
 ];
 
-/// How many files run at a time. By night the soaks are there as well.
-const LANES: usize = 3;
+/// How many files run at a time. By night the soaks are there as well, and what compiles.
+const fn lanes(nightly: bool) -> usize {
+    if nightly { 2 } else { 3 }
+}
 
 /// Files whose nodes have a kernel interface, what passes it, and the packet filter.
 const WITHOUT_NF_TABLES: [&str; 10] = [
@@ -59,7 +61,7 @@ const WITHOUT_NF_TABLES: [&str; 10] = [
 ];
 
 impl Run<'_> {
-    /// All of them.
+    /// Those that run alone.
     pub(super) fn black_box(&mut self) -> Result<()> {
         // Once for all, so that no file waits for another's compiler.
         let built = cargo_with(&["test", "--quiet", "--package", "blackbox", "--no-run"]).status()?;
@@ -67,8 +69,7 @@ impl Run<'_> {
         let alone = alone(&cargo_metadata()?)?;
         let mut command = self.tests(&["test", "--package", "blackbox", "--no-fail-fast", "--lib"]);
         command.args(alone.iter().flat_map(|name| ["--test", name]));
-        libtest::run(self.one_at_a_time(command), "black box", &mut self.tally)?;
-        self.beside_each_other(if self.nightly { 1 } else { LANES })
+        libtest::run(self.one_at_a_time(command), "black box", &mut self.tally)
     }
 
     /// Those that have to do with routes and the packet filter, with nf_tables refused to every node of ours as RouterOS's
@@ -81,14 +82,18 @@ impl Run<'_> {
     }
 
     /// Within a file scenarios never overlap.
-    fn one_at_a_time(&self, mut command: Command) -> Command {
+    pub(super) fn one_at_a_time(&self, mut command: Command) -> Command {
         command.args(["--", "--test-threads=1"]).args(self.filter);
         command
     }
 
-    /// The files of [`TOGETHER`] in so many lanes; what each says is printed whole when it ends.
-    fn beside_each_other(&mut self, lanes: usize) -> Result<()> {
-        let commands = TOGETHER.iter().map(|name| {
+    /// The files of [`TOGETHER`] in a few lanes; what each says is printed whole when it ends.
+    pub(super) fn beside_each_other(&mut self) -> Result<()> {
+        let lanes = lanes(self.nightly);
+        // By night those of images wait until every image is made.
+        let later = (self.nightly && self.filter.is_none()).then_some(super::sweep::SCENARIOS);
+        let now = TOGETHER.iter().filter(|name| Some(**name) != later);
+        let commands = now.map(|name| {
             let command = self.tests(&["test", "--package", "blackbox", "--test", name]);
             (*name, self.one_at_a_time(command))
         });
