@@ -6,7 +6,7 @@ use crate::upnp::{self, Action, Service};
 use crate::{Error, LEASE};
 use dial::Dial;
 use rand_core::{OsRng, RngCore as _};
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -63,7 +63,8 @@ pub(crate) async fn renew(
     let adding = async {
         let given = add(dialer, gateway, control, internal, wanted).await?;
         // Without an answer what there was stays: the router has it, and has said how long.
-        mapped(dialer, gateway, control, given).await
+        let ip = public(&call(dialer, gateway, control, Action::Address).await?)?;
+        Ok(Mapped { control: control.clone(), external: SocketAddrV4::new(ip, given) })
     };
     timeout(LIMIT, adding).await.unwrap_or(Err(Error::Silent))
 }
@@ -99,41 +100,35 @@ async fn device(
             Some(Control { service, place })
         })
         .collect();
-    // Of several, one that is connected and has an address the internet can reach.
+    // Of several, one that is connected and has an address the internet can reach. Without its address a port would be of no
+    // use, and some routers forward for ever: so that is asked first.
     let mut ranked = Vec::new();
     for control in controls {
         let status = call(dialer, gateway, &control, Action::Status).await;
         let address = call(dialer, gateway, &control, Action::Address).await;
         let connected = status.is_ok_and(|answer| upnp::connected(&answer));
-        let public =
-            address.ok().and_then(|answer| upnp::address(&answer)).is_some_and(|ip| !ip.is_private());
-        ranked.push((!(connected && public), !connected, control));
+        let address = address.and_then(|answer| public(&answer));
+        let reachable = address.as_ref().is_ok_and(|ip| !ip.is_private());
+        ranked.push((!(connected && reachable), !connected, control, address));
     }
-    ranked.sort_by_key(|(best, good, _)| (*best, *good));
+    ranked.sort_by_key(|(best, good, ..)| (*best, *good));
     let mut last = Error::Refused("it forwards no ports".to_owned());
-    for (_, _, control) in &ranked {
-        let given = match add(dialer, gateway, control, internal, wanted).await {
-            Ok(given) => given,
-            Err(error) => {
-                last = error;
-                continue;
-            }
+    for (_, _, control, address) in ranked {
+        let given = match address {
+            Ok(ip) => add(dialer, gateway, &control, internal, wanted).await.map(|port| (ip, port)),
+            Err(error) => Err(error),
         };
-        match mapped(dialer, gateway, control, given).await {
-            Ok(mapped) => return Ok(mapped),
+        match given {
+            Ok((ip, port)) => return Ok(Mapped { control, external: SocketAddrV4::new(ip, port) }),
             Err(error) => last = error,
         }
-        // Nobody will use it or give it back, and some routers forward for ever.
-        let _ = call(dialer, gateway, control, Action::Delete { external: given }).await;
     }
     Err(last)
 }
 
-/// Where the internet reaches a port that the router has given.
-async fn mapped(dialer: &dyn Dial, gateway: Gateway, control: &Control, given: u16) -> Result<Mapped, Error> {
-    let answer = call(dialer, gateway, control, Action::Address).await?;
-    let ip = upnp::address(&answer).ok_or(Error::Nonsense("no external address"))?;
-    Ok(Mapped { control: control.clone(), external: SocketAddrV4::new(ip, given) })
+/// The address in what a router answered.
+fn public(answer: &str) -> Result<Ipv4Addr, Error> {
+    upnp::address(answer).ok_or(Error::Nonsense("no external address"))
 }
 
 /// Asks for a port, and gives the one that the router has chosen.
@@ -236,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_port_that_is_of_no_use_is_given_back() {
+    async fn a_port_that_would_be_of_no_use_is_not_asked_for() {
         let router = Nameless::default();
         let gateway = Gateway { router: [192, 168, 1, 1].into(), own: [192, 168, 1, 9].into() };
         let places = [Place { port: 5000, path: "/d".to_owned() }];
@@ -245,6 +240,6 @@ mod tests {
         assert_eq!(mapped.map(|mapped| mapped.external), Err(Error::Nonsense("no external address")));
         let done = router.0.borrow();
         let changes: Vec<_> = done.iter().filter(|name| name.ends_with("PortMapping")).collect();
-        assert_eq!(changes, [&"AddPortMapping", &"DeletePortMapping"], "{done:?}");
+        assert!(changes.is_empty() && done.contains(&"GetExternalIPAddress"), "{done:?}");
     }
 }
