@@ -70,13 +70,15 @@ impl RawDisco {
     /// Hands every message to `take`, for as long as the sockets last.
     pub async fn hear(&self, mut take: impl FnMut(SocketAddr, &[u8])) {
         let mut room = [0; LONGEST];
-        let [v4, v6] = &self.sockets;
+        let [mut next, mut after] = self.sockets.each_ref();
         loop {
             let socket = tokio::select! {
                 biased;
-                ready = readable(v4.as_ref()) => ready,
-                ready = readable(v6.as_ref()) => ready,
+                ready = readable(next.as_ref()) => ready,
+                ready = readable(after.as_ref()) => ready,
             };
+            // Nobody who floods one family makes us deaf to the other.
+            std::mem::swap(&mut next, &mut after);
             let Some(mut socket) = socket else { return };
             for _ in 0..TURN {
                 match recv(socket.get_inner(), &mut room[..], RecvFlags::DONTWAIT) {
