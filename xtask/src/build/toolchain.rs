@@ -112,7 +112,7 @@ impl Toolchain {
         };
         match (&self.compiler, by_zig) {
             (_, Some(compiler)) => {
-                command.env(linker, self.relinker(target, &compiler)?);
+                command.env(linker, self.relinker(target, &compiler)?.unwrap_or(compiler));
             }
             // Whoever sets a linker that we do not know gets that.
             (Compiler::Set, None) => {}
@@ -140,14 +140,20 @@ impl Toolchain {
 
     /// Writes the program that links in `compiler`'s place. Zig knows where its libc is, but its linker lacks what
     /// [`LINKED`] asks for, and it takes no such words; so it links, says how, and Rust's own linker does the same again.
-    /// The result of a compiler that says nothing is left as it is.
-    fn relinker(&self, target: Target, compiler: &Path) -> Result<PathBuf> {
+    /// The result of a compiler that says nothing is left as it is. `None` where that cannot be done; it costs a few KiB.
+    fn relinker(&self, target: Target, compiler: &Path) -> Result<Option<PathBuf>> {
         let dir = sysroot(self.name).context("rustc does not say where it is installed")?.join("lib/rustlib");
         let hosts = std::fs::read_dir(&dir).with_context(|| dir.display().to_string())?;
         let mut linkers = hosts.flatten().map(|host| host.path().join("bin/rust-lld"));
         let Some(lld) = linkers.find(|path| path.is_file()) else {
-            bail!("toolchain `{}` has no rust-lld below {}", self.name, dir.display());
+            println!("toolchain `{}` has no rust-lld below {}: linked once only", self.name, dir.display());
+            return Ok(None);
         };
+        // What a compiler says of its words cannot be taken apart when there are spaces in them.
+        if [lld.as_path(), compiler].iter().any(|path| path.to_string_lossy().contains(char::is_whitespace)) {
+            println!("there is a space in {} or in {}: linked once only", lld.display(), compiler.display());
+            return Ok(None);
+        }
         let script = format!(
             "#!/bin/sh\n# Written by `cargo xtask build`: zig links and says how, Rust's linker does it again, smaller.\n\
              said=$(ZIG_VERBOSE_LINK=1 '{}' \"$@\" 2>&1) || {{ printf '%s\\n' \"$said\" >&2; exit 1; }}\n\
@@ -160,7 +166,7 @@ impl Toolchain {
         );
         let path = tools()?.join(format!("{}-link", target.slug()));
         super::write_program(&path, script.as_bytes())?;
-        Ok(path)
+        Ok(Some(path))
     }
 }
 
