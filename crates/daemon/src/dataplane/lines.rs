@@ -3,7 +3,7 @@
 //! What a relay sends and receives passes the control thread anyway, which holds the connection. To hand each piece to a
 //! packet thread costs two switches between threads and the calls around them, more than the work itself. So control turns
 //! line rx for what a relay has delivered, and while everything leaves by relays it reads the TUN and turns line tx too.
-//! What comes and leaves by UDP is the packet threads' alone.
+//! The same goes for services of this node, which control answers. What comes and leaves by UDP is the packet threads' alone.
 //!
 //! Nobody waits for control, and control waits for nobody: where it finds a line in other hands it rings for them.
 
@@ -12,7 +12,7 @@ use engine::lines::{RxLine, TurnReport, TxLine};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-/// Turns in a row whose packets all went to relays, after which control takes the TUN.
+/// Turns in a row whose packets all went to relays or services, after which control takes the TUN.
 const HABIT: u32 = 16;
 /// The same at most: it doubles whenever control had to give the TUN back.
 const LONGEST_HABIT: u32 = 1 << 14;

@@ -30,7 +30,7 @@ pub struct TurnReport {
     pub wake_control: bool,
     /// Line rx should take the flows that tx has announced: there is not much room for more.
     pub wake_rx: bool,
-    /// Packets went to relays.
+    /// Packets went to control: for relays, which it holds, or for services of this node.
     pub relayed: bool,
     /// Packets went by UDP.
     pub direct: bool,

@@ -100,7 +100,7 @@ struct Desk {
     drops: Arc<DropCounters>,
     /// Control has something to read.
     wake: bool,
-    /// Packets went to relays, by UDP.
+    /// Packets went to control (for relays, for services), by UDP.
     ways: (bool, bool),
     mtu: u16,
 }
@@ -446,6 +446,7 @@ impl Desk {
             return Err(DropReason::UnknownPeer);
         }
         self.wake = true;
+        self.ways.0 = true;
         match self.services.push(Head::default(), &[text]) {
             true => Ok(false),
             false => Err(DropReason::RingFull),
