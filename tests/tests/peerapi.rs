@@ -152,6 +152,39 @@ fn exit(lab: &Lab, headscale: &Headscale, flavour: Flavour, server: &Host) -> Re
     Ok(exit)
 }
 
+/// Asks so much by one socket that answers leave together: each question has its own answer, exactly one.
+fn many_at_once(server: SocketAddr, known: Ipv4Addr) -> Result<()> {
+    const EACH: u16 = 60;
+    let socket = UdpSocket::bind(SocketAddr::new(
+        if server.is_ipv6() { IpAddr::from([0_u16; 8]) } else { IpAddr::from([0; 4]) },
+        0,
+    ))?;
+    socket.connect(server)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    for round in 0..3 {
+        let mut open = std::collections::BTreeMap::new();
+        for number in 0..EACH {
+            let (name, wanted) = match number % 3 {
+                0 => ("nobody.tail.lab", (3, vec![])),
+                _ => ("other.tail.lab", (0, vec![known])),
+            };
+            let mut query = names::query(name, 1).bytes;
+            query[..2].copy_from_slice(&number.to_be_bytes());
+            socket.send(&query)?;
+            open.insert(number, (query, wanted));
+        }
+        let mut answer = [0; 1500];
+        while !open.is_empty() {
+            let len = socket.recv(&mut answer).with_context(|| format!("{} of {EACH} lost", open.len()))?;
+            let number = u16::from_be_bytes([answer[0], answer[1]]);
+            let (query, wanted) = open.remove(&number).with_context(|| format!("{number} comes twice"))?;
+            let found = read(&query, &answer[..len])?;
+            ensure!(found == wanted, "round {round}, {number}: {found:?} instead of {wanted:?}");
+        }
+    }
+    Ok(())
+}
+
 fn quad100(v6: bool) -> SocketAddr {
     SocketAddr::new(QUAD100[usize::from(v6)].parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), 53)
 }
@@ -190,6 +223,7 @@ fn the_machine_asks_quad100_in_every_way() {
                     ensure!(forwarded? == (0, vec![ANSWER]), "v6 {v6}");
                 }
             }
+            ours.host.inside(|| many_at_once(quad100(v6), there))??;
             ours.host.run(&["ping", "-c", "2", "-W", "2", "-s", "1000", QUAD100[usize::from(v6)]])?;
             let refused = ours.host.inside(|| {
                 TcpStream::connect_timeout(&SocketAddr::new(quad100(v6).ip(), 80), PATIENCE).map(drop)

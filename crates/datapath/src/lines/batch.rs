@@ -31,6 +31,13 @@ impl Packet {
     }
 }
 
+/// Puts packets of one note ([`Packet::peer`]) together, by age among each other.
+pub(super) fn group(packets: &mut [Packet]) {
+    if packets.windows(2).any(|pair| matches!(pair, [a, b] if a.peer != b.peer)) {
+        packets.sort_unstable_by_key(|packet| (packet.peer, packet.start));
+    }
+}
+
 /// Packets that go the same way, ready for a sink, in order.
 #[derive(Debug, Clone, Copy)]
 pub struct Run<'a> {

@@ -9,7 +9,7 @@
 //! datagram was injected, or before the peer could know of it, is known when the datagram is opened, and a flow
 //! announced before a packet went out is known when its answer comes.
 
-use super::batch::{Batch, HEADROOM, Packet, Run};
+use super::batch::{self, Batch, HEADROOM, Packet, Run};
 use super::command::{Inbox, RxCommand};
 use super::demux::{self, Kind};
 use super::event::{LineEvent, TurnReport};
@@ -23,7 +23,7 @@ use super::{Limits, masq};
 use crate::drop::{DropCounters, DropReason};
 use crate::filter::{FlowTable, FlowTuple};
 use crate::packet::build::Echo;
-use crate::packet::{Parsed, mss, proto};
+use crate::packet::{Parsed, merge, mss, proto};
 use crate::slot::PeerSlot;
 use crate::source::Source;
 use crate::time::Tick;
@@ -232,7 +232,8 @@ impl RxLine {
         }
     }
 
-    /// Delivers injected packets of our own services, up to the first record of another kind; returns how many.
+    /// Delivers injected packets of our own services, up to the first record of another kind; returns how many. Datagrams
+    /// that the sink may merge come next to each other: they have no order.
     fn pass_through(&mut self, pending: &mut usize, most: u32, tun: &mut dyn TunSink) -> u32 {
         self.batch.clear();
         let mut taken = 0;
@@ -257,7 +258,9 @@ impl RxLine {
         let (arena, packets) = self.batch.parts();
         for packet in packets.iter_mut() {
             (packet.start, packet.len) = (packet.start + HEADROOM as u32, packet.len - HEADROOM as u32);
+            packet.peer = arena.get(packet.range()).map_or(0, merge::flock);
         }
+        batch::group(packets);
         if !packets.is_empty() {
             let count = packets.len();
             let delivered = tun.deliver(Run::new(arena, packets));

@@ -6,7 +6,7 @@
 //! Order matters once: a turn first looks how much has been injected, then takes commands. So whatever control
 //! commanded before it injected a packet is in force for that packet.
 
-use super::batch::{Batch, Packet, Run};
+use super::batch::{self, Batch, Packet, Run};
 use super::command::{Inbox, TxCommand};
 use super::event::{LineEvent, TurnReport};
 use super::peer::{Path, PeerTable, TxPeer};
@@ -486,9 +486,7 @@ impl Desk {
     /// Seals and sends, run by run of the same peer.
     fn send(&mut self, arena: &mut [u8], packets: &mut [Packet], now: Tick, udp: &mut dyn UdpSink) {
         // By age within a peer, so that nothing is reordered.
-        if packets.windows(2).any(|pair| matches!(pair, [a, b] if a.peer != b.peer)) {
-            packets.sort_unstable_by_key(|packet| (packet.peer, packet.start));
-        }
+        batch::group(packets);
         for run in packets.chunk_by_mut(|a, b| a.peer == b.peer) {
             let Some(first) = run.first() else { continue };
             let count = run.len() as u32;

@@ -1,5 +1,6 @@
 //! TCP segments that follow each other, told to the kernel as one large segment: its stack then has one packet to
-//! look at instead of a dozen, and answers with one acknowledgement.
+//! look at instead of a dozen, and answers with one acknowledgement. Likewise datagrams of one flow as a large one, which
+//! is cut where they are received or sent on (Linux 6.2).
 //!
 //! Owns: which segments may be told as one, the header of the large one, and the ten bytes before it that say how it is
 //! cut (`struct virtio_net_hdr`, in the machine's byte order). Nothing is moved: the pieces stay where they are.
@@ -7,7 +8,7 @@
 //!
 //! Only what loses nothing is merged: same addresses, ports, type of service, hop limit, acknowledgement, window and
 //! options, no flags but ACK and a last PSH, equal lengths but for a shorter last one, correct checksums (the kernel
-//! checks none of a large segment).
+//! checks none of what is merged).
 
 use super::checksum::{Sum, checksum};
 use super::proto;
@@ -28,45 +29,63 @@ const NEEDS_CHECKSUM: u8 = 1;
 /// `VIRTIO_NET_HDR_GSO_TCPV4` and `…6`.
 const TCP_V4: u8 = 1;
 const TCP_V6: u8 = 4;
-/// Where TCP has its checksum.
-const CHECKSUM_AT: usize = 16;
+/// `VIRTIO_NET_HDR_GSO_UDP_L4`.
+const UDP: u8 = 5;
+/// Bytes of a header of UDP.
+const UDP_HEADER: usize = 8;
 
 /// What a header says that matters here.
 #[derive(Debug, Clone, Copy)]
 struct Segment {
-    /// Where TCP starts.
+    /// Where TCP or UDP starts.
     l4: usize,
     /// Where its data start.
     data: usize,
+    udp: bool,
+    /// Of TCP; a datagram has no order.
     seq: u32,
     push: bool,
 }
 
 impl Segment {
-    /// Reads a whole, unfragmented TCP segment with data and without special flags; anything else is `None`.
+    /// Reads a whole, unfragmented TCP segment with data and without special flags, or a datagram with data and a checksum;
+    /// anything else is `None`.
     #[inline]
     fn read(packet: &[u8]) -> Option<Self> {
-        let l4 = match packet.first()? {
+        let (l4, proto) = match packet.first()? {
             // Without options.
             0x45 => {
                 let head: &[u8; 20] = packet.first_chunk()?;
                 let total = usize::from(u16::from_be_bytes([head[2], head[3]]));
                 let fragment = u16::from_be_bytes([head[6], head[7]]) & 0xbfff;
-                if head[9] != proto::TCP || fragment != 0 || total != packet.len() {
+                if fragment != 0 || total != packet.len() {
                     return None;
                 }
-                20
+                (20, head[9])
             }
             first if first >> 4 == 6 => {
                 let head: &[u8; 40] = packet.first_chunk()?;
                 let length = usize::from(u16::from_be_bytes([head[4], head[5]]));
-                if head[6] != proto::TCP || length + 40 != packet.len() {
+                if length + 40 != packet.len() {
                     return None;
                 }
-                40
+                (40, head[6])
             }
             _ => return None,
         };
+        if proto == proto::UDP {
+            let udp: &[u8; UDP_HEADER] = packet.get(l4..)?.first_chunk()?;
+            let data = l4 + UDP_HEADER;
+            let length = usize::from(u16::from_be_bytes([udp[4], udp[5]]));
+            // Without a checksum it stays: what is cut again would have one.
+            if length + l4 != packet.len() || data >= packet.len() || udp[6..] == [0, 0] {
+                return None;
+            }
+            return Some(Self { l4, data, udp: true, seq: 0, push: false });
+        }
+        if proto != proto::TCP {
+            return None;
+        }
         let tcp: &[u8; 20] = packet.get(l4..)?.first_chunk()?;
         let (words, flags) = (usize::from(tcp[12] >> 4), tcp[13]);
         let data = l4 + words * 4;
@@ -74,11 +93,36 @@ impl Segment {
             return None;
         }
         let seq = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
-        Some(Self { l4, data, seq, push: flags & PSH != 0 })
+        Some(Self { l4, data, udp: false, seq, push: flags & PSH != 0 })
+    }
+
+    const fn proto(self) -> u8 {
+        if self.udp { proto::UDP } else { proto::TCP }
+    }
+
+    /// Where the header has its checksum.
+    const fn checksum_at(self) -> usize {
+        if self.udp { 6 } else { 16 }
+    }
+
+    /// Whether the checksums are right.
+    #[inline]
+    fn intact(self, packet: &[u8]) -> bool {
+        let (src, dst) = addresses(packet, self.l4);
+        let Some((head, rest)) = packet.split_at_checked(self.l4) else { return false };
+        Sum::new().pseudo_header(src, dst, self.proto(), rest.len()).bytes(rest).finish() == 0
+            && (self.l4 != 20 || checksum(head) == 0)
     }
 }
 
-/// A large segment in the making.
+/// What datagrams share that can be merged whatever their order: port and length; 0 for what is none.
+pub fn flock(packet: &[u8]) -> u32 {
+    let Some(segment) = Segment::read(packet).filter(|segment| segment.udp) else { return 0 };
+    let ports = packet.get(segment.l4..).and_then(|udp| udp.first_chunk::<4>());
+    ports.map_or(0, |ports| u32::from_be_bytes([ports[2], ports[3], 0, 0]) | packet.len() as u32)
+}
+
+/// A large segment or datagram in the making.
 #[derive(Debug, Clone)]
 pub struct Merge {
     head: [u8; HEADER],
@@ -121,11 +165,12 @@ impl Merge {
         let (head, data) = packet.split_at_checked(segment.data)?;
         let fits = segment.data == self.first.data
             && segment.l4 == self.first.l4
-            && segment.seq == self.next_seq
+            && segment.udp == self.first.udp
+            && (segment.udp || segment.seq == self.next_seq)
             && data.len() <= self.size
             && segment.data + self.bytes + data.len() <= LONGEST
             && self.same_headers(head);
-        if !fits || !intact(packet, segment.l4) || (self.segments == 1 && !intact(first, self.first.l4)) {
+        if !fits || !segment.intact(packet) || (self.segments == 1 && !self.first.intact(first)) {
             return None;
         }
         self.bytes += data.len();
@@ -138,6 +183,11 @@ impl Merge {
             *flags |= PSH;
         }
         Some(data)
+    }
+
+    /// Whether it is a datagram.
+    pub const fn is_udp(&self) -> bool {
+        self.first.udp
     }
 
     /// How many segments there are.
@@ -159,14 +209,19 @@ impl Merge {
         };
         let l4 = self.first.l4;
         let ip = if l4 == 20 { same(0..2) && same(6..10) && same(12..20) } else { same(0..4) && same(6..40) };
-        // Ports; acknowledgement and length; window; options.
-        ip && same(l4..l4 + 4) && same(l4 + 8..l4 + 13) && same(l4 + 14..l4 + 16) && same(l4 + 20..head.len())
+        // Acknowledgement and length; window; options.
+        let tcp = || same(l4 + 8..l4 + 13) && same(l4 + 14..l4 + 16) && same(l4 + 20..head.len());
+        // With the ports.
+        ip && same(l4..l4 + 4) && (self.first.udp || tcp())
     }
 
     /// What the kernel is to be told: the bytes before the packet, and its header. The data follow.
     pub fn finish(&mut self) -> ([u8; CUT], &[u8]) {
-        let Segment { l4, data, .. } = self.first;
+        let Segment { l4, data, udp, .. } = self.first;
         let (length, whole) = (data - l4 + self.bytes, data + self.bytes);
+        if udp {
+            put(&mut self.head, l4 + 4, length as u16);
+        }
         let addresses = self.addresses();
         if l4 == 20 {
             put(&mut self.head, 2, whole as u16);
@@ -178,12 +233,17 @@ impl Merge {
         }
         // The sum of the pseudo-header alone, which whoever cuts the segment goes on with.
         let (src, dst) = addresses;
-        let sum = !Sum::new().pseudo_header(src, dst, proto::TCP, length).finish();
-        put(&mut self.head, l4 + CHECKSUM_AT, sum);
+        let sum = !Sum::new().pseudo_header(src, dst, self.first.proto(), length).finish();
+        let at = self.first.checksum_at();
+        put(&mut self.head, l4 + at, sum);
         let mut cut = [0; CUT];
         cut[0] = NEEDS_CHECKSUM;
-        cut[1] = if l4 == 20 { TCP_V4 } else { TCP_V6 };
-        let numbers = [data, self.size, l4, CHECKSUM_AT];
+        cut[1] = match (udp, l4) {
+            (true, _) => UDP,
+            (false, 20) => TCP_V4,
+            (false, _) => TCP_V6,
+        };
+        let numbers = [data, self.size, l4, at];
         for (place, number) in cut[2..].chunks_exact_mut(2).zip(numbers) {
             place.copy_from_slice(&(number as u16).to_ne_bytes());
         }
@@ -207,15 +267,6 @@ fn addresses(head: &[u8], l4: usize) -> (IpAddr, IpAddr) {
     }
 }
 
-/// Whether the checksums are right.
-#[inline]
-fn intact(packet: &[u8], l4: usize) -> bool {
-    let (src, dst) = addresses(packet, l4);
-    let Some((head, tcp)) = packet.split_at_checked(l4) else { return false };
-    Sum::new().pseudo_header(src, dst, proto::TCP, tcp.len()).bytes(tcp).finish() == 0
-        && (l4 != 20 || checksum(head) == 0)
-}
-
 fn put(head: &mut [u8; HEADER], at: usize, word: u16) {
     if let Some(place) = head.get_mut(at..at + 2) {
         place.copy_from_slice(&word.to_be_bytes());
@@ -228,6 +279,9 @@ mod tests {
     use crate::packet::build;
     use proptest::prelude::*;
     use std::net::SocketAddr;
+
+    /// Where TCP has its checksum.
+    const CHECKSUM_AT: usize = 16;
 
     fn ends(v6: bool) -> (SocketAddr, SocketAddr) {
         let text = if v6 { ("[fd00::1]:80", "[fd00::2]:5000") } else { ("10.0.0.1:80", "10.0.0.2:5000") };
@@ -332,9 +386,62 @@ mod tests {
             assert!(Merge::begin(&packet).is_none(), "flags {flags:#x}");
         }
         assert!(Merge::begin(&stream(false, &[0])[0]).is_none(), "a bare acknowledgement");
-        let mut udp = Vec::new();
-        build::udp(&mut udp, src, dst, b"data").expect("datagram");
-        assert!(Merge::begin(&udp).is_none());
+    }
+
+    /// Datagrams of one flow, with these lengths of data.
+    fn flow(v6: bool, lengths: &[usize]) -> Vec<Vec<u8>> {
+        let (src, dst) = ends(v6);
+        let datagram = |(n, length): (usize, &usize)| {
+            let mut packet = Vec::new();
+            build::udp(&mut packet, src, dst, &vec![n as u8 + 1; *length]).expect("datagram");
+            packet
+        };
+        lengths.iter().enumerate().map(datagram).collect()
+    }
+
+    #[test]
+    fn datagrams_are_merged_until_a_shorter_one() {
+        for v6 in [false, true] {
+            for (lengths, together) in
+                [(&[60, 60, 60, 48][..], 4), (&[48, 60], 1), (&[60, 48, 48], 2), (&[1; 50], 50)]
+            {
+                let (merge, data) = merge(&flow(v6, lengths)).expect("UDP");
+                assert_eq!((merge.is_udp(), merge.segments()), (true, together), "{lengths:?}");
+                assert_eq!(data.len(), lengths[..together as usize].iter().sum::<usize>());
+            }
+        }
+    }
+
+    #[test]
+    fn datagrams_without_data_or_checksum_stay_alone() {
+        for (v6, at) in [(false, 26), (true, 46)] {
+            let mut packets = flow(v6, &[40, 40]);
+            packets[1][at..at + 2].fill(0);
+            assert_eq!(merge(&packets).map(|(merge, _)| merge.segments()), Some(1));
+            assert!(Merge::begin(&packets[1]).is_none() && flock(&packets[1]) == 0);
+            assert!(Merge::begin(&flow(v6, &[0])[0]).is_none());
+            let mut longer = flow(v6, &[40])[0].clone();
+            longer.push(0);
+            assert!(Merge::begin(&longer).is_none());
+        }
+    }
+
+    #[test]
+    fn streams_and_flows_are_not_mixed() {
+        let (stream, flow) = (stream(false, &[28]), flow(false, &[40]));
+        for both in [[&stream[0], &flow[0]], [&flow[0], &stream[0]]] {
+            let both = both.map(Vec::clone);
+            assert_eq!(merge(&both).map(|(merge, _)| merge.segments()), Some(1));
+        }
+    }
+
+    #[test]
+    fn what_may_be_merged_is_of_one_flock() {
+        let packets = flow(true, &[10, 20, 10]);
+        let [a, b, c] = [0, 1, 2].map(|at: usize| flock(&packets[at]));
+        assert_eq!((a, b), (5000 << 16 | 58, 5000 << 16 | 68));
+        assert_eq!(a, c);
+        assert_eq!([flock(&stream(true, &[10])[0]), flock(&[]), flock(&[0x45; 21])], [0; 3]);
     }
 
     proptest! {
@@ -348,8 +455,19 @@ mod tests {
             prop_assert_eq!(merge.segments(), 1);
         }
 
+        /// As above, of datagrams: that the data are what the checksum says is seen as well.
+        #[test]
+        fn any_difference_parts_datagrams(v6: bool, at in 0usize..100, bit in 0u8..8) {
+            let mut packets = flow(v6, &[100, 100]);
+            prop_assume!(at < packets[1].len() && (v6 || !(4..6).contains(&at)));
+            packets[1][at] ^= 1 << bit;
+            let (merge, _) = merge(&packets).expect("UDP");
+            prop_assert_eq!(merge.segments(), 1);
+        }
+
         #[test]
         fn any_bytes(first: Vec<u8>, second: Vec<u8>) {
+            flock(&first);
             if let Some(mut merge) = Merge::begin(&first) {
                 let _ = merge.join(&first, &second);
                 let _ = merge.finish();

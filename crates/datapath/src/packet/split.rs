@@ -319,6 +319,23 @@ mod tests {
     }
 
     #[test]
+    fn merged_datagrams_are_cut_again() {
+        for v6 in [false, true] {
+            let (src, dst) = ends(v6);
+            for lengths in [&[60, 60][..], &[60, 60, 59], &[1200; 50], &[2, 1]] {
+                let datagram = |(n, length): (usize, &usize)| {
+                    let mut packet = Vec::new();
+                    build::udp(&mut packet, src, dst, &vec![n as u8; *length]).expect("datagram");
+                    packet
+                };
+                let packets: Vec<_> = lengths.iter().enumerate().map(datagram).collect();
+                let (cut, whole) = large(&packets);
+                assert_eq!(split(cut, &whole, 1280), Ok(numbered(packets)), "{v6} {lengths:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_checksum_is_finished() {
         for v6 in [false, true] {
             let (src, dst) = ends(v6);

@@ -1,4 +1,4 @@
-//! Packets into the TUN: neighbours of one TCP stream in one call, where the kernel takes that.
+//! Packets into the TUN: neighbours of one TCP stream or of one UDP flow in one call, where the kernel takes that.
 //!
 //! Leaves out: what may be merged (`engine::packet::merge`).
 
@@ -11,16 +11,18 @@ use std::io::IoSlice;
 /// Packets in one call at most; an arena holds hardly more large ones.
 const MOST: usize = 56;
 
-/// Remembers whether the kernel takes large packets.
+/// Remembers whether the kernel takes large segments, and large datagrams.
 #[derive(Clone)]
 pub(super) struct Writer {
-    merges: bool,
+    tcp: bool,
+    udp: bool,
 }
 
 impl Writer {
-    /// `able`: the device was opened for it. As in Go, `TS_TUN_DISABLE_TCP_GRO` turns it off.
+    /// `able`: the device was opened for it. As in Go, `TS_TUN_DISABLE_TCP_GRO` and `TS_TUN_DISABLE_UDP_GRO` turn it off.
     pub(super) fn new(able: bool) -> Self {
-        Self { merges: able && !crate::flags::switched_on("TS_TUN_DISABLE_TCP_GRO") }
+        let wanted = |off| able && !crate::flags::switched_on(off);
+        Self { tcp: wanted("TS_TUN_DISABLE_TCP_GRO"), udp: wanted("TS_TUN_DISABLE_UDP_GRO") }
     }
 
     /// Writes packets in order; how many the kernel took.
@@ -28,10 +30,11 @@ impl Writer {
         let mut packets = run.iter();
         let mut taken = 0;
         let mut next = packets.next();
+        let mut group: [&[u8]; MOST] = [&[]; MOST];
+        let mut pieces: [&[u8]; MOST] = [&[]; MOST];
         while let Some(first) = next.take() {
-            let mut merge = if self.merges { Merge::begin(first) } else { None };
-            let mut group: [&[u8]; MOST] = [&[]; MOST];
-            let mut pieces: [&[u8]; MOST] = [&[]; MOST];
+            let mut merge = if self.tcp || self.udp { Merge::begin(first) } else { None };
+            merge = merge.filter(|merge| if merge.is_udp() { self.udp } else { self.tcp });
             let mut count = 1;
             for packet in packets.by_ref() {
                 let joined =
@@ -73,7 +76,7 @@ impl Writer {
             Ok(_) => packets.len(),
             Err(Errno::INVAL) => {
                 log::info!("the kernel takes no merged packets: writing them one by one");
-                self.merges = false;
+                *(if merge.is_udp() { &mut self.udp } else { &mut self.tcp }) = false;
                 packets.iter().filter(|packet| tun.write(packet).is_ok()).count()
             }
             Err(_) => 0,

@@ -66,6 +66,19 @@ fn nobody_speaks_in_the_name_of_a_service() {
 }
 
 #[test]
+fn answers_of_one_flow_and_length_come_together() {
+    let mut node = serving(&Limits::default());
+    let [short, long] = [4, 9].map(|len| udp(53, 1, len));
+    let other = echo(53, 1);
+    for packet in [&long, &short, &other, &long, &short] {
+        node.control.inject_tun(packet).expect("room");
+    }
+    let mut tun = Tun(Vec::new());
+    node.rx.turn_with(NOW, BUDGET, &mut tun, &mut NoUdp);
+    assert_eq!(tun.0, [other, short.clone(), short, long.clone(), long]);
+}
+
+#[test]
 fn a_full_ring_is_counted() {
     let mut node = serving(&Limits { services: 200, ..Limits::default() });
     for _ in 0..4 {
