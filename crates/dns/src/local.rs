@@ -145,13 +145,13 @@ impl Resolver {
         {
             return if query.kind == kind::A { Known::Nothing } else { Known::Address(address.into()) };
         }
-        if let Some(found) = self.lookup(name, false) {
+        if let Some(found) = self.lookup(text, false) {
             return found;
         }
         let mut front = text;
         while let Some(parent) = name::parent(front) {
             front = parent;
-            if let Some(found) = Name::parse(parent).and_then(|parent| self.lookup(&parent, true)) {
+            if let Some(found) = self.lookup(parent, true) {
                 return found;
             }
         }
@@ -159,19 +159,21 @@ impl Resolver {
     }
 
     /// A name in the tables; `whole` asks for those only whose subdomains have the same addresses.
-    fn lookup(&self, name: &Name, whole: bool) -> Option<Known<'_>> {
+    fn lookup(&self, name: &[u8], whole: bool) -> Option<Known<'_>> {
         let config = &self.config;
         let wanted = |host: &crate::hosts::Host<'_>| !whole || host.subdomains;
-        if let Some(host) = config.records.find(name.bytes()).filter(wanted) {
+        if !config.records.is_empty()
+            && let Some(host) = config.records.find(name).filter(wanted)
+        {
             return Some(Known::Addresses { all: host.addresses, only: Only::Both });
         }
-        let full = match &config.magic {
-            Some(suffix) if name.is_single_label() => &name.below(suffix.as_bytes())?,
-            Some(_) => name,
-            None if name.is_single_label() => return None,
-            None => name,
+        let host = if name.is_empty() || name.contains(&b'.') {
+            config.nodes.find(name)
+        } else {
+            // What a search domain could complete.
+            config.nodes.find(Name::parse(name)?.below(config.magic.as_ref()?.as_bytes())?.bytes())
         };
-        let host = config.nodes.find(full.bytes()).filter(wanted)?;
+        let host = host.filter(wanted)?;
         if host.addresses.is_empty() {
             return None;
         }

@@ -287,13 +287,9 @@ impl Reply {
     pub fn authority(&mut self, offset: usize, serial: u32, ttl: u32) {
         // The text has a dot where the wire has a length, so that offsets are the same. A name ends before 2^14.
         let zone = ASKED_NAME + offset.min(name::LONGEST) as u16;
-        let mut data = Vec::with_capacity(24);
-        data.extend_from_slice(&zone.to_be_bytes());
-        data.extend_from_slice(&zone.to_be_bytes());
-        for word in [serial, ttl, ttl, ttl, ttl] {
-            data.extend_from_slice(&word.to_be_bytes());
-        }
-        self.record(8, zone, kind::SOA, ttl, &data);
+        let pointers = u32::from(zone) << 16 | u32::from(zone);
+        let data = [pointers, serial, ttl, ttl, ttl, ttl].map(u32::to_be_bytes);
+        self.record(8, zone, kind::SOA, ttl, data.as_flattened());
     }
 
     /// The finished answer.

@@ -7,6 +7,9 @@ use std::collections::VecDeque;
 /// Packets that wait to be taken out, at most; more are lost, and TCP sends them again.
 const MOST: usize = 64;
 
+/// Places that are kept while nothing waits: answers are taken out one by one.
+const FEW: usize = 8;
+
 /// Packets that go out.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing(VecDeque<Vec<u8>>);
@@ -25,10 +28,10 @@ impl Outgoing {
         self.0.len() < MOST
     }
 
-    /// The oldest. With the last one goes the memory.
+    /// The oldest. With the last one goes the memory, but for what the next few need.
     pub(crate) fn pop(&mut self) -> Option<Vec<u8>> {
         let packet = self.0.pop_front();
-        if packet.is_none() {
+        if packet.is_none() && self.0.capacity() > FEW {
             self.0 = VecDeque::new();
         }
         packet

@@ -17,6 +17,9 @@ const ERROR_V4: usize = 576;
 /// Longest ICMP error within IPv6 (RFC 4443 §2.4): the least MTU.
 const ERROR_V6: usize = 1280;
 
+/// Bytes in front of a datagram's payload at most.
+const LONGEST_HEAD: usize = 40 + 8;
+
 /// An ICMP echo message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Echo<'a> {
@@ -63,6 +66,8 @@ pub enum Unreachable {
 
 /// A UDP datagram.
 pub fn udp(out: &mut Vec<u8>, src: SocketAddr, dst: SocketAddr, payload: &[u8]) -> Result<(), DropReason> {
+    out.clear();
+    out.reserve(LONGEST_HEAD + payload.len());
     let start = begin(out, src.ip(), dst.ip(), proto::UDP)?;
     out.extend_from_slice(&src.port().to_be_bytes());
     out.extend_from_slice(&dst.port().to_be_bytes());

@@ -138,34 +138,43 @@ enum Verdict {
 
 impl Inner {
     fn answer(&self, resolver: &Resolver, query: &[u8], transport: Transport, asker: Asker) -> Verdict {
-        let refused = |query: &Query<'_>| Verdict::Reply(local::failure(query, Code::Refused));
+        if asker != Asker::Machine
+            && let Some(verdict) = self.answer_stranger(resolver, query, asker)
+        {
+            return verdict;
+        }
+        match resolver.answer(query, transport, self.seconds()) {
+            Answer::Reply(bytes) => Verdict::Reply(bytes),
+            Answer::Ask(steps) => Verdict::Ask(Rc::clone(steps)),
+            Answer::Silence => Verdict::Silence,
+        }
+    }
+
+    /// What becomes of a query that this machine does not ask itself, where that differs.
+    fn answer_stranger(&self, resolver: &Resolver, query: &[u8], asker: Asker) -> Option<Verdict> {
+        let refused = |query: &Query<'_>| Some(Verdict::Reply(local::failure(query, Code::Refused)));
         match (asker, Query::parse(query)) {
-            (Asker::Lan, Ok(query)) if !resolver.covers(&query) => return refused(&query),
+            (Asker::Lan, Ok(query)) if !resolver.covers(&query) => refused(&query),
             (Asker::ExitClient, Ok(query)) => {
                 if wanted::is_filtered(&self.excepted.borrow(), query.name.bytes()) {
                     return refused(&query);
                 }
                 if let Some(reply) = local::browsing(&query) {
-                    return Verdict::Reply(reply);
+                    return Some(Verdict::Reply(reply));
                 }
                 // Names of our tailnet are none of theirs: what they ask goes to whom this machine asks.
                 let steps = match self.machine.borrow().own_server() {
                     Some(server) => Some(plan(&[Upstream::parse(&server.to_string())])),
                     None => resolver.steps(query.name.bytes()).cloned(),
                 };
-                return match steps.filter(|steps| !steps.is_empty()) {
+                Some(match steps.filter(|steps| !steps.is_empty()) {
                     Some(steps) => Verdict::Ask(steps),
                     None => Verdict::Reply(local::failure(&query, Code::ServFail)),
-                };
+                })
             }
             // Go's clients are told by HTTP.
-            (Asker::ExitClient, Err(_)) => return Verdict::Silence,
-            _ => {}
-        }
-        match resolver.answer(query, transport, self.seconds()) {
-            Answer::Reply(bytes) => Verdict::Reply(bytes),
-            Answer::Ask(steps) => Verdict::Ask(Rc::clone(steps)),
-            Answer::Silence => Verdict::Silence,
+            (Asker::ExitClient, Err(_)) => Some(Verdict::Silence),
+            _ => None,
         }
     }
 
