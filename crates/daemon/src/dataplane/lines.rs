@@ -110,7 +110,7 @@ impl Lines {
         if report.direct {
             self.streak.store(0, Ordering::Relaxed);
         }
-        if !report.relayed || report.direct || self.taken() {
+        if !(report.relayed || report.served) || report.direct || self.taken() {
             return false;
         }
         let streak = self.streak.load(Ordering::Relaxed) + 1;
@@ -124,9 +124,9 @@ impl Lines {
     }
 
     /// Learns from a turn of control; true when its thread is to have the TUN back: something leaves by UDP, or it is more
-    /// than control manages beside the relays.
+    /// than control manages beside the relays. Services are control's work alone, so that two threads carry no more of it.
     pub(super) fn unlearn(&self, report: &TurnReport) -> bool {
-        let left = if report.more { self.streak.load(Ordering::Relaxed) + 1 } else { 0 };
+        let left = if report.more && report.relayed { self.streak.load(Ordering::Relaxed) + 1 } else { 0 };
         self.streak.store(left, Ordering::Relaxed);
         report.direct || left >= OVERWORKED
     }
@@ -192,6 +192,15 @@ mod tests {
             assert!(!lines.unlearn(&more));
         }
         assert!(lines.unlearn(&more));
+    }
+
+    #[test]
+    fn control_keeps_what_is_for_services_however_much_it_is() {
+        let lines = lines();
+        let more = TurnReport { served: true, more: true, ..TurnReport::default() };
+        assert_eq!((0..100).position(|_| lines.learn(&more)), Some(HABIT as usize - 1));
+        assert!((0..100).all(|_| !lines.unlearn(&more)));
+        assert!(lines.unlearn(&TurnReport { direct: true, ..more }));
     }
 
     #[test]

@@ -30,8 +30,10 @@ pub struct TurnReport {
     pub wake_control: bool,
     /// Line rx should take the flows that tx has announced: there is not much room for more.
     pub wake_rx: bool,
-    /// Packets went to control: for relays, which it holds, or for services of this node.
+    /// Packets went to relays.
     pub relayed: bool,
+    /// Packets went to services of this node.
+    pub served: bool,
     /// Packets went by UDP.
     pub direct: bool,
 }

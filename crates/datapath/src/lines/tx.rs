@@ -100,8 +100,8 @@ struct Desk {
     drops: Arc<DropCounters>,
     /// Control has something to read.
     wake: bool,
-    /// Packets went to control (for relays, for services), by UDP.
-    ways: (bool, bool),
+    /// Packets went to relays, by UDP, to services.
+    ways: (bool, bool, bool),
     mtu: u16,
 }
 
@@ -120,7 +120,7 @@ impl TxLine {
                 events: ends.events,
                 drops: ends.drops,
                 wake: false,
-                ways: (false, false),
+                ways: (false, false, false),
                 mtu: limits.mtu,
             },
             snapshot: None,
@@ -170,8 +170,8 @@ impl TxLine {
         let more = pending > 0 || !dry;
         let wake_rx = std::mem::take(&mut self.wake_rx);
         let wake_control = std::mem::take(&mut self.desk.wake);
-        let (relayed, direct) = std::mem::take(&mut self.desk.ways);
-        TurnReport { packets, more, wake_control, wake_rx, relayed, direct }
+        let (relayed, direct, served) = std::mem::take(&mut self.desk.ways);
+        TurnReport { packets, more, wake_control, wake_rx, relayed, direct, served }
     }
 
     /// Reads packets straight into the arena; returns how many, and whether there are no more. A large packet is read to
@@ -446,7 +446,7 @@ impl Desk {
             return Err(DropReason::UnknownPeer);
         }
         self.wake = true;
-        self.ways.0 = true;
+        self.ways.2 = true;
         match self.services.push(Head::default(), &[text]) {
             true => Ok(false),
             false => Err(DropReason::RingFull),

@@ -39,7 +39,7 @@ fn packets_to_a_service_go_to_control_and_to_nobody_else() {
     // Who asks services alone has control read for them.
     node.control.inject_tx(&udp(1, 53, 9), None).expect("room");
     let report = node.tx.turn(NOW, BUDGET);
-    assert!(report.relayed && !report.direct);
+    assert!(report.served && !report.relayed && !report.direct);
     assert_eq!(node.sent().len(), 1, "the other one is the peer's");
     // A route to nobody is no service.
     a.control.inject_tx(&udp(1, 53, 9), None).expect("room");
