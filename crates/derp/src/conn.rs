@@ -27,6 +27,9 @@ const SMALL: usize = 8 << 10;
 const LONGEST: usize = SEND_OVERHEAD + MAX_PACKET;
 /// The read buffer at most.
 const LARGE: usize = 66 << 10;
+/// With less room than this, which takes a record of TLS, what has been read is handled first: TLS would have to keep what
+/// does not fit, and the packet lines take no more at once.
+const RECORD: usize = 16 << 10;
 /// After a read of this many bytes other tasks get a turn.
 const FAIR: usize = 32 << 10;
 /// Without any frame for this long the connection is dead (relays send keep-alives every minute).
@@ -98,8 +101,9 @@ impl Reader {
         let before = self.end;
         poll_fn(|cx| {
             loop {
+                let last = if self.buf.len() == LARGE && self.end > before { RECORD } else { 1 };
                 let mut free = ReadBuf::new(self.buf.get_mut(self.end..).unwrap_or_default());
-                if self.eof || free.remaining() == 0 {
+                if self.eof || free.remaining() < last {
                     return Poll::Ready(Ok(()));
                 }
                 match Pin::new(&mut *input).poll_read(cx, &mut free) {
@@ -333,5 +337,43 @@ async fn watch(shared: &Shared, link: &Link) -> Result<End, Error> {
             }
             idle_check = now + IDLE_CHECK;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Context;
+
+    /// Has some packets whenever it is asked, and remembers how much room there was for them.
+    struct Busy(Vec<usize>);
+
+    impl AsyncRead for Busy {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            room: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.0.push(room.remaining());
+            room.put_slice(&[0; 2000][..room.remaining().min(2000)]);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_busy_stream_is_asked_while_a_record_fits() {
+        let (mut reader, mut busy) = (Reader::new(Vec::new()), Busy(Vec::new()));
+        for _ in 0..6 {
+            assert!(reader.fill(&mut busy).await.is_ok());
+            // All but a part of a frame has been handled.
+            reader.start = reader.end - 700;
+        }
+        assert_eq!(reader.buf.len(), LARGE);
+        busy.0.clear();
+        let read = reader.fill(&mut busy).await.unwrap_or(0);
+        assert!(read > LARGE - RECORD - 2700 && busy.0.iter().all(|room| *room >= RECORD), "{:?}", busy.0);
+        // A frame may be as long as the buffer.
+        reader.start = 0;
+        assert!(reader.fill(&mut busy).await.is_ok());
     }
 }

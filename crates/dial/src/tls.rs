@@ -18,11 +18,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Bytes read at once: a relay's bulk traffic must not cost a system call per few packets. Holds any record. Pages that
-/// nothing has reached cost no memory.
-const INCOMING: usize = 32 << 10;
-/// The same at most: a long chain of certificates is read whole.
-const LARGEST: usize = 68 << 10;
+/// Bytes read at once: a relay's bulk traffic must not cost a system call per few packets, each of which the kernel
+/// acknowledges. Holds any record, and a long chain of certificates. Pages that nothing has reached cost no memory.
+const INCOMING: usize = 68 << 10;
 /// Bytes sealed at once: two records.
 const OUTGOING: usize = 32 << 10;
 /// What two records, and perhaps a message of TLS's own, are longer than what is in them.
@@ -227,6 +225,14 @@ fn broken(error: rustls::Error) -> io::Error {
 }
 
 impl Incoming {
+    /// Bytes of the next record, which need not be whole; 0 where nothing lies.
+    fn next_record(&self) -> usize {
+        match self.bytes.get(self.start..self.end) {
+            Some(&[_, _, _, a, b, ..]) => usize::from(u16::from_be_bytes([a, b])),
+            _ => 0,
+        }
+    }
+
     fn discard(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);
         if self.start == self.end {
@@ -242,10 +248,7 @@ impl Incoming {
             self.end -= self.start;
             self.start = 0;
             if self.end == self.bytes.len() {
-                if self.end >= LARGEST {
-                    return None;
-                }
-                self.bytes.resize(LARGEST, 0);
+                return None;
             }
         }
         self.bytes.get_mut(self.end..)
@@ -313,6 +316,10 @@ impl AsyncRead for Tls {
             return Poll::Ready(Ok(()));
         }
         while place.remaining() > 0 && !me.ended {
+            if place.filled().len() > before && me.incoming.next_record() > place.remaining() {
+                // Its reader comes again with more room.
+                break;
+            }
             match me.step(Wish::Read(place)) {
                 Ok(Step::Went) => {
                     // Answers of TLS's own; if the socket does not take them now, they leave with what is written next.
@@ -356,5 +363,26 @@ impl AsyncWrite for Tls {
         }
         ready!(me.poll_send(cx))?;
         Pin::new(&mut me.tcp).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_known_by_their_first_bytes() {
+        let mut incoming = Incoming { bytes: vec![0; 16], start: 0, end: 0 };
+        assert_eq!(incoming.next_record(), 0);
+        incoming.bytes[2..8].copy_from_slice(&[23, 3, 3, 0x40, 0x11, 9]);
+        (incoming.start, incoming.end) = (2, 6);
+        assert_eq!(incoming.next_record(), 0, "not known yet");
+        incoming.end = 8;
+        assert_eq!(incoming.next_record(), 0x4011);
+        incoming.discard(6);
+        assert_eq!(incoming.next_record(), 0);
+        assert_eq!(incoming.room().map(|room| room.len()), Some(16));
+        (incoming.start, incoming.end) = (0, 16);
+        assert!(incoming.room().is_none(), "no record is that long");
     }
 }
