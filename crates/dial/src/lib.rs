@@ -8,6 +8,7 @@
 mod der;
 mod dialer;
 mod exchange;
+mod gather;
 mod lookup;
 mod mark;
 mod provider;

@@ -6,6 +6,7 @@
 //!
 //! Leaves out: whom to trust (`verify`), where to connect (`dialer`).
 
+use crate::gather::Gather;
 use rustls::client::UnbufferedClientConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus,
@@ -34,6 +35,7 @@ pub(crate) struct Tls {
     /// What has been opened and did not fit where it was wanted, and how much of it has been taken.
     opened: (Vec<u8>, usize),
     outgoing: Outgoing,
+    gather: Gather,
     /// The other side has said that nothing more comes.
     ended: bool,
     closing: bool,
@@ -84,7 +86,8 @@ impl Tls {
         let incoming = Incoming { bytes: vec![0; INCOMING], start: 0, end: 0 };
         let outgoing = Outgoing { bytes: Vec::new(), end: 0, taken: 0 };
         let opened = (Vec::new(), 0);
-        let mut this = Self { tcp, tls, incoming, opened, outgoing, ended: false, closing: false };
+        let gather = Gather::new();
+        let mut this = Self { tcp, tls, incoming, opened, outgoing, gather, ended: false, closing: false };
         poll_fn(|cx| this.poll_handshake(cx)).await?;
         Ok(this)
     }
@@ -184,11 +187,15 @@ impl Tls {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let room = self.incoming.room().ok_or(io::ErrorKind::InvalidData)?;
         let mut room = ReadBuf::new(room);
-        ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut room))?;
+        if Pin::new(&mut self.tcp).poll_read(cx, &mut room)?.is_pending() {
+            self.gather.sleep(cx, &self.tcp);
+            return Poll::Pending;
+        }
         match room.filled().len() {
             0 => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             count => {
                 self.incoming.end += count;
+                self.gather.read(count);
                 Poll::Ready(Ok(()))
             }
         }
