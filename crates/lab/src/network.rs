@@ -41,6 +41,10 @@ pub struct Lab {
     pub(crate) last_lan: Cell<u8>,
 }
 
+/// A bridge's hardware address. One without its own takes the lowest of its ports, and when a port comes or goes everybody
+/// who sends by the bridge talks to nobody for half a minute.
+pub(crate) const BRIDGE: &str = "02:00:00:00:00:01";
+
 impl Lab {
     /// An empty internet: 203.0.113.0/24 and 2001:db8::/64. Its gateway addresses exist but lead nowhere, so that
     /// programs see a default route.
@@ -53,7 +57,19 @@ impl Lab {
         let id = format!("{PREFIX}{}n{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = tempfile::Builder::new().prefix(&id).tempdir().context("temporary directory")?;
         let switch = Namespace::new(format!("{id}-switch"))?;
-        switch.ip(&["link", "add", "br0", "type", "bridge", "forward_delay", "0", "mcast_snooping", "0"])?;
+        switch.ip(&[
+            "link",
+            "add",
+            "br0",
+            "address",
+            BRIDGE,
+            "type",
+            "bridge",
+            "forward_delay",
+            "0",
+            "mcast_snooping",
+            "0",
+        ])?;
         switch.ip(&["address", "add", "203.0.113.1/24", "dev", "br0"])?;
         switch.ip(&["address", "add", "2001:db8::1/64", "dev", "br0", "nodad"])?;
         switch.ip(&["link", "set", "dev", "br0", "up"])?;
