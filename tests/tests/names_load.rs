@@ -111,7 +111,8 @@ fn a_flood_that_nobody_answers_is_bounded_and_leaves_nothing() {
             ensure!(server.heard() - heard <= 256 + 8, "{} were forwarded", server.heard() - heard);
             lab::until("its files to be closed", Duration::from_secs(5), || {
                 let now = files()?;
-                ensure!(now <= open, "{now} files are open, {open} before");
+                // One more while control reads the TUN for services; it is not given back for want of work.
+                ensure!(now <= open + 1, "{now} files are open, {open} before");
                 Ok(Some(()))
             })?;
             peaks.push(ours.daemon()?.peak_kib()?);
