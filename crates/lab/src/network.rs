@@ -43,7 +43,7 @@ pub struct Lab {
 
 /// A bridge's hardware address. One without its own takes the lowest of its ports, and when a port comes or goes everybody
 /// who sends by the bridge talks to nobody for half a minute.
-pub(crate) const BRIDGE: &str = "02:00:00:00:00:01";
+const BRIDGE: &str = "02:00:00:00:00:01";
 
 impl Lab {
     /// An empty internet: 203.0.113.0/24 and 2001:db8::/64. Its gateway addresses exist but lead nowhere, so that
@@ -57,22 +57,9 @@ impl Lab {
         let id = format!("{PREFIX}{}n{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = tempfile::Builder::new().prefix(&id).tempdir().context("temporary directory")?;
         let switch = Namespace::new(format!("{id}-switch"))?;
-        switch.ip(&[
-            "link",
-            "add",
-            "br0",
-            "address",
-            BRIDGE,
-            "type",
-            "bridge",
-            "forward_delay",
-            "0",
-            "mcast_snooping",
-            "0",
-        ])?;
+        bridge(&switch, "br0")?;
         switch.ip(&["address", "add", "203.0.113.1/24", "dev", "br0"])?;
         switch.ip(&["address", "add", "2001:db8::1/64", "dev", "br0", "nodad"])?;
-        switch.ip(&["link", "set", "dev", "br0", "up"])?;
         let authority = Authority::new("lab root")?;
         std::fs::write(dir.path().join("root.pem"), authority.pem())?;
         Ok(Self { id, dir, switch, authority, last: Cell::new(HEADSCALE), last_lan: Cell::new(0) })
@@ -222,6 +209,12 @@ impl Drop for Lab {
             eprintln!("{}", self.log_tails());
         }
     }
+}
+
+/// Makes a bridge that forwards from the start.
+pub(crate) fn bridge(inside: &Namespace, name: &str) -> Result<()> {
+    let kind = ["type", "bridge", "forward_delay", "0", "mcast_snooping", "0"];
+    inside.ip(&[&["link", "add", name, "up", "address", BRIDGE], &kind[..]].concat())
 }
 
 /// Puts a cable between `eth0` of `host` and a new port of the bridge `bridge` in `switch`.

@@ -1,7 +1,7 @@
 //! NAT routers: a WAN side on the lab's internet or in another router's LAN, a bridge for the LAN, translation by nft.
 
 use crate::host::{Host, Namespace};
-use crate::network::{BRIDGE, Lab, plug};
+use crate::network::{Lab, bridge, plug};
 use anyhow::{Context, Result};
 use std::cell::Cell;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -53,21 +53,8 @@ impl Router {
         let lan = lab.last_lan.get().checked_add(1).context("no LAN number is left")?;
         lab.last_lan.set(lan);
         let inside = &wan.namespace;
-        inside.ip(&[
-            "link",
-            "add",
-            "lan0",
-            "address",
-            BRIDGE,
-            "type",
-            "bridge",
-            "forward_delay",
-            "0",
-            "mcast_snooping",
-            "0",
-        ])?;
+        bridge(inside, "lan0")?;
         inside.ip(&["address", "add", &format!("192.168.{lan}.1/24"), "dev", "lan0"])?;
-        inside.ip(&["link", "set", "dev", "lan0", "up"])?;
         inside.exec(&["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"])?;
         wan.nft(&rules(nat, Ipv4Addr::new(192, 168, lan, LAST + 1)))?;
         let prefix = wan.namespace.name.clone();

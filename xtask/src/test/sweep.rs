@@ -17,19 +17,16 @@ impl Run<'_> {
     /// Starts it.
     pub(super) fn sweep(&self) -> Result<Sweep> {
         let program = std::env::current_exe().context("this program")?;
-        let dist = image::tests_dist();
+        let dist = image::tests_dist().display().to_string();
         let start = |name: &'static str, words: &[&str]| {
             let mut command = Command::new("nice");
             command.args(["-n", SOAK_NICE]).arg(&program).args(words);
             command.current_dir(lab::workspace_root());
-            if name == "images" {
-                command.arg("--dist").arg(&dist);
-            }
             let output = lab::target_dir().join("smalltail").join(format!("night-{name}.txt"));
             Beside::start(command, output).map(|started| (name, started))
         };
         Ok(Sweep(vec![
-            start("images", &["image", "--all", "--profiles", "tiny,full"])?,
+            start("images", &["image", "--all", "--profiles", "tiny,full", "--dist", &dist])?,
             start("features", &["features", "--measure", "--check"])?,
         ]))
     }
