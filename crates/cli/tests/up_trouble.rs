@@ -99,6 +99,36 @@ fn backend_errors_and_limits() {
 }
 
 #[test]
+fn what_keeps_a_node_from_running_is_told_once() {
+    let trouble = |code: &str, text: &str| {
+        let state = json!({"WarnableCode": code, "Severity": "medium", "Title": "t", "Text": text});
+        json!({"Health": {"Warnings": {code: state}}}).to_string()
+    };
+    let (far, plain) = (trouble("no-derp-connection", "no relay 'r1' (refused)"), trouble("router", "other"));
+    let control = trouble("control-unreachable", "no control");
+    let script = Script::new(&status("NeedsLogin"), &fresh())
+        .bus("POST login-interactive", &[&control, &far, &far, &plain, r#"{"State":6}"#]);
+    check(
+        &script,
+        "up",
+        expect![[r#"
+            > GET status
+            > GET prefs
+            > GET watch-ipn-bus?mask=0
+            > POST check-prefs ControlURL="https://controlplane.tailscale.com" WantRunning=true
+            > POST start AuthKey="" ControlURL="https://controlplane.tailscale.com" WantRunning=true
+            > POST login-interactive
+            > GET status?peers=false
+            -- err
+            # Still trying; Ctrl-C ends the waiting, not the node.
+            # no control
+            # no relay 'r1' (refused)
+            -- status 0
+        "#]],
+    );
+}
+
+#[test]
 fn warnings_and_health_go_to_standard_output_but_not_among_json() {
     let mut now = status("Running");
     now["Health"] = json!([

@@ -254,6 +254,13 @@ async fn plain_tcp_and_its_errors() {
     let (error, ()) = tokio::join!(dialer.dial(&target), hang_up);
     let error = error.map(drop).expect_err("no TLS").to_string();
     assert!(error.starts_with(&format!("TLS to 127.0.0.1:{port}: ")), "{error}");
+    let in_clear = async {
+        let (mut stream, _) = listener.accept().await.expect("third");
+        let _ = stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n").await;
+    };
+    let (error, ()) = tokio::join!(dialer.dial(&target), in_clear);
+    let error = error.map(drop).expect_err("no TLS").to_string();
+    assert!(error.contains("does not speak TLS; is it a TLS port?"), "{error}");
     drop(listener);
     target.tls = None;
     let error = dialer.dial(&target).await.map(drop).expect_err("refused").to_string();

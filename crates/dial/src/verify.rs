@@ -12,7 +12,9 @@ use crate::{Verify, WallClock, WallReading};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, InvalidMessage, RootCertStore, SignatureScheme,
+};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -200,8 +202,13 @@ pub(crate) fn server_name_of(name: &str) -> Result<ServerName<'static>, Error> {
 
 /// What went wrong with TLS and what the reader of the log can do about it.
 pub(crate) fn explain(error: &Error) -> String {
-    let Error::InvalidCertificate(reason) = error else {
-        return error.to_string();
+    let reason = match error {
+        Error::InvalidCertificate(reason) => reason,
+        // What comes is no TLS at all: the commonest case is a server without certificates.
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            return "what answers there does not speak TLS; is it a TLS port?".to_owned();
+        }
+        error => return error.to_string(),
     };
     let text = match reason {
         // Its own text is that of a derived `Debug`, which builds that ship have without what is inside.

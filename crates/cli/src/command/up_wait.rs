@@ -128,9 +128,13 @@ impl Seen {
     }
 }
 
+/// What keeps a node from running, in the order in which it is reached.
+const OBSTACLES: [&str; 4] = ["network-status", "control-unreachable", "no-derp-home", "no-derp-connection"];
+
 /// Why nothing happens, if that is so.
 fn unreachable(notify: &Notify) -> Option<&str> {
-    let problem = notify.health.as_ref()?.warnings.get("control-unreachable")?;
+    let warnings = &notify.health.as_ref()?.warnings;
+    let problem = OBSTACLES.iter().find_map(|code| warnings.get(*code))?;
     Some(&problem.text)
 }
 

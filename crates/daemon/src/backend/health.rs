@@ -50,6 +50,10 @@ impl Backend {
         let silent = prefs.want_running && self.silent_at().is_some_and(|at| at <= now.mono);
         let locked = self.have_netmap && self.netmap.tailnet_lock;
         let home = self.region_code(self.home);
+        let why = match self.home_error.as_str() {
+            "" => String::new(),
+            error => format!(" ({error})"),
+        };
         let forwarding = self.not_forwarding.clone().filter(|_| active);
         let unmasked = advertiseexitnode::problem(prefs).filter(|_| active);
         let (update, security) =
@@ -83,7 +87,7 @@ impl Backend {
             (
                 Warnable::NoDerpConnection,
                 unconnected,
-                format!("Tailscale could not connect to the relay server '{home}'. Your Internet connection might be down, or the server might be temporarily unavailable."),
+                format!("Tailscale could not connect to the relay server '{home}'. Your Internet connection might be down, or the server might be temporarily unavailable.{why}"),
             ),
             (
                 Warnable::NotInMapPoll,

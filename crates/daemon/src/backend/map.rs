@@ -248,6 +248,7 @@ impl Backend {
         if self.home != home {
             log::info!("home DERP region is now {home}");
             self.home = home;
+            self.home_error.clear();
             self.cached.changed();
             self.effects.push_back(Effect::Relays);
             self.report();
@@ -259,14 +260,18 @@ impl Backend {
             derp::Event::Connected { region, home } => {
                 self.connected_relays.insert(region);
                 if home {
+                    self.home_error.clear();
                     self.health.clear(Warnable::DerpRegionError);
                 }
             }
             derp::Event::Disconnected { region, home, error } => {
                 self.connected_relays.remove(&region);
-                // The nearest region may have become another one.
-                if home && !error.is_empty() && self.netmap.derp_map.regions.len() > 1 {
-                    self.effects.push_back(Effect::Look);
+                if home && !error.is_empty() {
+                    // The nearest region may have become another one.
+                    if self.netmap.derp_map.regions.len() > 1 {
+                        self.effects.push_back(Effect::Look);
+                    }
+                    self.home_error = error;
                 }
             }
             derp::Event::Health { region, text } if region == self.home => {

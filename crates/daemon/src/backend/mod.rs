@@ -124,6 +124,8 @@ pub struct Backend {
     live_peers: usize,
     /// Regions that we are connected to. A set, because a connection that could not be made ends too.
     connected_relays: Set<RegionId>,
+    /// Why the connection to the home region was lost or could not be made, the last time; empty if that is not known.
+    home_error: String,
     health: Tracker,
     shown_health: Vec<Unhealthy>,
     /// The soonest that a peer's key may run out; zero = never.
@@ -193,6 +195,7 @@ impl Backend {
             peerapi: Vec::new(),
             live_peers: 0,
             connected_relays: Set::new(),
+            home_error: String::new(),
             health: Tracker::default(),
             shown_health: Vec::new(),
             messages_since: Timestamp::ZERO,
