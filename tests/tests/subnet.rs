@@ -6,7 +6,9 @@ use blackbox::dump;
 use blackbox::site::{Site, set};
 use blackbox::traffic::transfer;
 use blackbox::{EVERYTHING, scenario};
-use lab::{Flavour, Host, Lab, Refused};
+use lab::{Flavour, Host, Lab, Need, Node, Refused};
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// Whether there is a rule of ours in either of the kernel's filters.
@@ -159,6 +161,43 @@ fn what_a_killed_node_of_either_kind_left_is_taken_over() {
         site.node.stop()?;
         let after = dump::everything(&site.node.host)?;
         ensure!(after == before, "left by ours:\n{}", dump::difference(&before, &after));
+        Ok(())
+    });
+}
+
+/// Whether forwarding is complained of: at the end of `status`, and by LocalAPI's `check-ip-forwarding`, which the command
+/// line asks when networks are advertised.
+fn complaints(node: &Node) -> Result<[bool; 2]> {
+    let status = node.tailscale(&["status"])?.ok()?.stdout;
+    let mut stream = UnixStream::connect(node.socket())?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream
+        .write_all(b"GET /localapi/v0/check-ip-forwarding HTTP/1.0\r\nHost: local-tailscaled.sock\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).context("the answer to check-ip-forwarding")?;
+    ensure!(answer.contains(" 200 ") && answer.contains("Warning"), "{answer}");
+    Ok([status, answer].map(|text| text.contains("ip_forward=1")))
+}
+
+#[test]
+fn forwarding_switched_on_and_off_is_noticed() {
+    scenario(&[Need::Namespaces, Need::Headscale, Need::Ours], |lab| {
+        let headscale = lab.headscale()?;
+        let mut node = lab.node("node", Flavour::Ours)?;
+        node.tun = "tailscale0".to_owned();
+        let switch = |host: &Host, on: bool| {
+            host.run(&["sysctl", "-qw", &format!("net.ipv4.ip_forward={}", u8::from(on))])
+        };
+        switch(&node.host, false)?;
+        node.start()?;
+        node.join(&headscale)?;
+        set(&node, "--advertise-routes=10.77.9.0/24")?;
+        for (on, what) in [(false, "off"), (true, "switched on"), (false, "switched off again")] {
+            switch(&node.host, on)?;
+            lab::until(&format!("news of forwarding {what}"), Duration::from_secs(8), || {
+                Ok((complaints(&node)? == [!on; 2]).then_some(()))
+            })?;
+        }
         Ok(())
     });
 }

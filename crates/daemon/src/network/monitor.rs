@@ -1,7 +1,8 @@
-//! Changes of links, addresses, routes and policy rules, by netlink multicast.
+//! Changes of links, addresses, routes, policy rules and forwarding, by netlink multicast.
 //!
-//! Nothing is asked and nothing is polled: the kernel wakes us when something changes. Two things are heard: that the way
-//! to other machines may be another one, and that somebody else has removed what is ours. Our own doings, which the
+//! Nothing is asked and nothing is polled: the kernel wakes us when something changes. Three things are heard: that the way
+//! to other machines may be another one, that somebody else has removed what is ours, and that somebody has switched
+//! forwarding. Our own doings, which the
 //! kernel tells with the number of the socket that they were asked by, are passed over. Changes come in bursts (a link goes up, gets its addresses,
 //! then routes): they are told once, when a burst has ended or has lasted for long.
 
@@ -17,8 +18,8 @@ const QUIET: Duration = Duration::from_millis(250);
 /// … and is told after this in any case.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Groups of the kernel: links, addresses, routes and rules of both families.
-const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x4_0000;
+/// Groups of the kernel: links, addresses, routes, rules and switches (`RTNLGRP_IPV4_NETCONF` and IPv6's) of both families.
+const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x4_0000 | 0x80_0000 | 0x100_0000;
 
 const NEW_LINK: u16 = 16;
 const DELETE_LINK: u16 = 17;
@@ -27,6 +28,7 @@ const DELETE_ADDRESS: u16 = 21;
 const NEW_ROUTE: u16 = 24;
 const DELETE_ROUTE: u16 = 25;
 const DELETE_RULE: u16 = 33;
+const NEW_SWITCH: u16 = 80;
 
 /// Who has made a route: number of our own protocol (protocol reference §8).
 const PROTOCOL: u8 = 52;
@@ -38,17 +40,24 @@ pub struct Heard {
     pub network: bool,
     /// Somebody else has removed something that may be ours.
     pub ours: bool,
+    /// Forwarding has been switched on or off for the whole machine.
+    pub forwarding: bool,
 }
 
 impl Heard {
-    const ALL: Self = Self { network: true, ours: true };
+    const NONE: Self = Self { network: false, ours: false, forwarding: false };
+    const ALL: Self = Self { network: true, ours: true, forwarding: true };
 
     const fn or(self, other: Self) -> Self {
-        Self { network: self.network | other.network, ours: self.ours | other.ours }
+        Self {
+            network: self.network | other.network,
+            ours: self.ours | other.ours,
+            forwarding: self.forwarding | other.forwarding,
+        }
     }
 
     const fn any(self) -> bool {
-        self.network || self.ours
+        self.network || self.ours || self.forwarding
     }
 }
 
@@ -158,7 +167,8 @@ fn judge(datagram: &[u8], own: Option<Own>) -> Heard {
 fn judge_one(kind: u16, body: &[u8], own: Option<(u32, bool)>) -> Heard {
     let on_own = |at: Option<u32>| own.is_some_and(|(index, _)| at == Some(index));
     let by_others = own.is_some_and(|(_, by_us)| !by_us);
-    let network = |network| Heard { network, ours: false };
+    let network = |network| Heard { network, ..Heard::NONE };
+    let ours = |ours| Heard { ours, ..Heard::NONE };
     match kind {
         NEW_LINK | DELETE_LINK | NEW_ADDRESS | DELETE_ADDRESS => {
             let Some(at) = number(body, 4) else { return Heard::default() };
@@ -166,17 +176,18 @@ fn judge_one(kind: u16, body: &[u8], own: Option<(u32, bool)>) -> Heard {
                 return network(true);
             }
             let down = kind == NEW_LINK && number(body, 8).is_some_and(|flags| flags & 1 == 0);
-            Heard { network: false, ours: by_others && (down || kind == DELETE_ADDRESS) }
+            ours(by_others && (down || kind == DELETE_ADDRESS))
         }
         NEW_ROUTE | DELETE_ROUTE => {
             let made_by_us = body.get(5) == Some(&PROTOCOL);
             match route(body) {
-                _ if made_by_us => Heard { network: false, ours: by_others && kind == DELETE_ROUTE },
+                _ if made_by_us => ours(by_others && kind == DELETE_ROUTE),
                 Some(out) => network(!on_own(out)),
                 None => Heard::default(),
             }
         }
-        DELETE_RULE => Heard { network: false, ours: by_others },
+        DELETE_RULE => ours(by_others),
+        NEW_SWITCH => Heard { forwarding: switches_forwarding(body), ..Heard::NONE },
         _ => Heard::default(),
     }
 }
@@ -191,18 +202,32 @@ fn route(body: &[u8]) -> Option<Option<u32>> {
     const CLONED: u32 = 0x200;
     const OIF: u16 = 4;
     const UNICAST: u8 = 1;
-    let ([_, _, _, _, _, _, _, kind, ..], mut rest) = body.split_first_chunk::<12>()?;
+    let ([_, _, _, _, _, _, _, kind, ..], rest) = body.split_first_chunk::<12>()?;
     if *kind != UNICAST || number(body, 8)? & CLONED != 0 {
         return None;
     }
+    Some(attribute(rest, OIF))
+}
+
+/// Whether a message of switches tells of that for forwarding, and of the whole machine: each interface tells its own, too.
+fn switches_forwarding(body: &[u8]) -> bool {
+    const INTERFACE: u16 = 1;
+    const ALL: u32 = u32::MAX;
+    const FORWARDING: u16 = 2;
+    let rest = body.get(4..).unwrap_or_default();
+    attribute(rest, INTERFACE) == Some(ALL) && attribute(rest, FORWARDING).is_some()
+}
+
+/// The number that attribute `kind` holds.
+fn attribute(mut rest: &[u8], kind: u16) -> Option<u32> {
     while let Some(([a, b, c, d], _)) = rest.split_first_chunk::<4>() {
         let len = usize::from(u16::from_ne_bytes([*a, *b])).max(4);
-        if u16::from_ne_bytes([*c, *d]) == OIF {
-            return Some(number(rest, 4));
+        if u16::from_ne_bytes([*c, *d]) == kind {
+            return number(rest, 4);
         }
         rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
     }
-    Some(None)
+    None
 }
 
 #[cfg(test)]
@@ -276,15 +301,31 @@ mod tests {
             (false, message(NEW_ROUTE, &a_route(PROTOCOL, 1, 0, 7))),
             (false, message(DELETE_ROUTE, &a_route(3, 1, 0, 7))),
         ] {
-            assert_eq!(by(5, message.clone()), Heard { network: false, ours: gone });
+            assert_eq!(by(5, message.clone()), Heard { ours: gone, ..Heard::NONE });
             assert_eq!(by(99, message), Heard::default(), "our own doing");
         }
         assert!(!judge(&message(DELETE_RULE, &[]), None).ours, "we have none");
     }
 
+    #[test]
+    fn forwarding_is_switched() {
+        let switched = |interface: i32, switch: u16| {
+            let mut body = vec![2, 0, 0, 0, 8, 0, 1, 0];
+            body.extend_from_slice(&interface.to_ne_bytes());
+            body.extend_from_slice(&[8, 0]);
+            body.extend_from_slice(&switch.to_ne_bytes());
+            body.extend_from_slice(&[1, 0, 0, 0]);
+            judge(&message(NEW_SWITCH, &body), OWN)
+        };
+        assert_eq!(switched(-1, 2), Heard { forwarding: true, ..Heard::NONE });
+        assert_eq!(switched(3, 2), Heard::NONE, "of one interface");
+        assert_eq!(switched(-1, 3), Heard::NONE, "the filter of answers");
+        assert_eq!(judge(&message(NEW_SWITCH, &[2, 0]), OWN), Heard::NONE);
+    }
+
     proptest! {
         #[test]
-        fn anything(bytes: Vec<u8>, len: u8, kind in 14_u16..30) {
+        fn anything(bytes: Vec<u8>, len: u8, kind in prop_oneof![14_u16..36, Just(NEW_SWITCH)]) {
             let mut bytes = bytes;
             if bytes.len() > 8 {
                 bytes[..4].copy_from_slice(&u32::from(len).to_ne_bytes());

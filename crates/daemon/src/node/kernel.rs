@@ -28,7 +28,9 @@ impl Node {
             let input = Input::PeerApi(self.peerapi.apply(&shared, &own, interface.name()));
             shared.backend.borrow_mut().handle(input, &self.store, shared.now());
         }
-        self.look_at_forwarding();
+        if let Some(input) = self.look_at_forwarding() {
+            shared.backend.borrow_mut().handle(input, &self.store, shared.now());
+        }
     }
 
     /// Has the interface do something; what the backend is to know of it.
@@ -68,7 +70,7 @@ impl Node {
             problems
         });
         self.mending.looked(self.shared.now().mono, found);
-        if let Some(input) = input {
+        for input in [input, self.look_at_forwarding()].into_iter().flatten() {
             self.take(input).await;
         }
     }
@@ -99,17 +101,18 @@ impl Node {
         shared.plane.commit();
     }
 
-    /// Whether what is advertised can be forwarded.
-    fn look_at_forwarding(&mut self) {
+    /// Whether what is advertised can be forwarded; `None` while nothing has changed.
+    pub(super) fn look_at_forwarding(&mut self) -> Option<Input> {
         let shared = &self.shared;
         let mut routes = shared.backend.borrow().advertised();
         if self.interface.as_ref().is_some_and(Interface::forwards_own_address) {
             routes.extend(shared.backend.borrow().router_config().addresses);
         }
         let problem = self.interface.as_ref().and_then(|_| advertiseroutes::forwarding_problem(&routes));
-        if problem != self.not_forwarding {
-            self.not_forwarding.clone_from(&problem);
-            shared.backend.borrow_mut().handle(Input::Forwarding(problem), &self.store, shared.now());
+        if problem == self.not_forwarding {
+            return None;
         }
+        self.not_forwarding.clone_from(&problem);
+        Some(Input::Forwarding(problem))
     }
 }

@@ -10,33 +10,39 @@ use crate::parts::osrouter::Interface;
 impl Node {
     /// The kernel has told of a change, or tells of none any more.
     pub(super) async fn kernel_told(&mut self, heard: std::io::Result<Heard>) {
-        match heard {
-            Ok(heard) => {
-                // Where one thing was changed another may have been: a firewall is loaded anew when a link comes up.
-                self.mending.hear();
-                if !heard.network {
-                    return;
-                }
-            }
+        let heard = match heard {
+            Ok(heard) => heard,
             Err(error) => {
                 log::warn!("changes of the network are noticed late from now on: {error}");
                 self.monitor = None;
                 return;
             }
+        };
+        // Where one thing was changed another may have been: a firewall is loaded anew when a link comes up.
+        self.mending.hear();
+        let forwarding = if heard.forwarding { self.look_at_forwarding() } else { None };
+        let network = if heard.network { self.look_at_network() } else { None };
+        for input in [forwarding, network].into_iter().flatten() {
+            self.take(input).await;
         }
+    }
+
+    /// Looks at the network; `None` if it is as it was.
+    fn look_at_network(&mut self) -> Option<Input> {
         let network = network::State::read(self.interface.as_ref().map(Interface::name));
-        if network != self.network {
-            log::info!("the network has changed");
-            let lost = network.has_lost_of(&self.network);
-            self.network = network;
-            // Connections would be asked first whether they are alive, and those that are not yet wait before they try again.
-            if lost || self.shared.plane.connected_relays() == 0 {
-                self.shared.plane.close_relays();
-                self.shared.plane.relays(&self.shared.backend.borrow().relay_config());
-            }
-            self.network_changed();
-            self.take(Input::Interfaces(self.network.networks())).await;
+        if network == self.network {
+            return None;
         }
+        log::info!("the network has changed");
+        let lost = network.has_lost_of(&self.network);
+        self.network = network;
+        // Connections would be asked first whether they are alive, and those that are not yet wait before they try again.
+        if lost || self.shared.plane.connected_relays() == 0 {
+            self.shared.plane.close_relays();
+            self.shared.plane.relays(&self.shared.backend.borrow().relay_config());
+        }
+        self.network_changed();
+        Some(Input::Interfaces(self.network.networks()))
     }
 
     pub(super) fn network_changed(&mut self) {
