@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use blackbox::{EVERYTHING, scenario};
-use lab::{Flavour, Host, Node};
+use lab::{Flavour, Host, Need, Node};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -105,4 +105,35 @@ fn by_x_tables() {
 #[test]
 fn by_nf_tables() {
     scenario(EVERYTHING, |lab| put_back(lab, "nftables", BY_NF_TABLES).map(drop));
+}
+
+#[test]
+fn the_lock_of_the_packet_filter_is_held_at_the_start() {
+    scenario(&[Need::Namespaces, Need::Headscale, Need::Iptables, Need::Ours], |lab| {
+        let headscale = lab.headscale()?;
+        let mut node = lab.node("node", Flavour::Ours)?;
+        node.tun = "tailscale0".to_owned();
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("xtables.lock");
+        let lock = std::fs::File::create(&path)?;
+        lock.lock()?;
+        for (name, value) in [
+            ("TS_DEBUG_FIREWALL_MODE", "iptables".to_owned()),
+            ("XTABLES_LOCKFILE", path.display().to_string()),
+        ] {
+            node.environment.push((name.to_owned(), value));
+        }
+        node.start()?;
+        node.join(&headscale)?;
+        let refused =
+            || Ok::<_, anyhow::Error>(node.status()?["Health"].to_string().contains("rules of table"));
+        lab::until("health to tell of the lock", Duration::from_secs(8), || Ok(refused()?.then_some(())))?;
+        std::thread::sleep(Duration::from_secs(2));
+        let without = ours(&node.host)?;
+        ensure!(!without.contains("ts-"), "rules without the lock:\n{without}");
+        lock.unlock()?;
+        lab::until("the rules", Duration::from_secs(10), || {
+            Ok((ours(&node.host)?.contains("-A ts-postrouting") && !refused()?).then_some(()))
+        })
+    });
 }

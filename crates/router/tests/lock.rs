@@ -17,7 +17,17 @@ fn somebody_else_holds_the_lock() {
             !told.is_empty() && told.iter().all(|error| error.to_string().contains("IPv4 rules")),
             "{told:?}"
         );
-        drop(file);
-        assert_eq!(Netfilter::default().apply(firewall), []);
+        file.unlock().expect("unlock");
+        let mut netfilter = Netfilter::default();
+        assert_eq!(netfilter.apply(firewall), []);
+        file.lock().expect("lock");
+        assert_eq!(netfilter.apply(firewall), [], "who changes nothing needs no lock");
+        // At the end there is nobody to try again, so whoever has it is waited for.
+        let letting_go = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            drop(file);
+        });
+        assert_eq!(netfilter.close(), []);
+        letting_go.join().expect("thread");
     });
 }

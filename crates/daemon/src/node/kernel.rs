@@ -48,6 +48,7 @@ impl Node {
             }
         });
         let firewall = interface.firewall();
+        self.mending.tried(shared.now().mono, problems.is_empty());
         if problems != self.problems {
             problems.iter().for_each(|problem| log::error!("{problem}"));
             self.problems.clone_from(&problems);

@@ -72,8 +72,13 @@ impl Netfilter {
     }
 
     /// Brings the rules to `firewall`, as far as they differ from what is there. Goes on after a refusal; what is
-    /// returned is everything that is not as it should be.
+    /// returned is everything that is not as it should be. Somebody else who changes rules is waited for no longer than
+    /// 20 ms: try again later.
     pub fn apply(&mut self, firewall: &Firewall) -> Vec<Error> {
+        self.apply_under(firewall, &mut legacy::Lock::new(false))
+    }
+
+    fn apply_under(&mut self, firewall: &Firewall, lock: &mut legacy::Lock) -> Vec<Error> {
         let mut nft = nft::Nft::open();
         let kind = match firewall.kind {
             _ if firewall.mode == Mode::Off => None,
@@ -89,28 +94,34 @@ impl Netfilter {
             }
         };
         let known = std::mem::replace(&mut self.chosen, kind).is_some();
-        let problems = self.set(firewall, kind, nft.as_mut());
+        let problems = self.set(firewall, kind, nft.as_mut(), lock);
         // A kernel may have nf_tables and lack what translates addresses there.
         let doubtful = firewall.kind == Kind::Auto && kind == Some(Kind::NfTables) && !known;
         if problems.is_empty() || !doubtful || !legacy::works() {
             return problems;
         }
         self.chosen = Some(Kind::Legacy);
-        if self.set(firewall, self.chosen, nft.as_mut()).is_empty() {
+        if self.set(firewall, self.chosen, nft.as_mut(), lock).is_empty() {
             self.why = Why::There;
             return Vec::new();
         }
         self.chosen = kind;
-        self.set(firewall, kind, nft.as_mut())
+        self.set(firewall, kind, nft.as_mut(), lock)
     }
 
     /// Removes everything of ours.
     pub fn close(mut self) -> Vec<Error> {
-        self.apply(&Firewall::default())
+        self.apply_under(&Firewall::default(), &mut legacy::Lock::new(true))
     }
 
     /// Sets the rules by one way and removes those that were set by the other.
-    fn set(&mut self, firewall: &Firewall, kind: Option<Kind>, mut nft: Option<&mut nft::Nft>) -> Vec<Error> {
+    fn set(
+        &mut self,
+        firewall: &Firewall,
+        kind: Option<Kind>,
+        mut nft: Option<&mut nft::Nft>,
+        lock: &mut legacy::Lock,
+    ) -> Vec<Error> {
         let mut problems = Vec::new();
         if firewall.mode != Mode::Off && kind.is_none() {
             problems.push(Error::NoNetfilter);
@@ -126,7 +137,12 @@ impl Netfilter {
                     wanted
                 };
                 let changes = &mut self.changes;
-                bring_to(here(Kind::Legacy), &mut legacy::apply, &mut problems, changes);
+                bring_to(
+                    here(Kind::Legacy),
+                    &mut |wanted| legacy::apply(wanted, lock),
+                    &mut problems,
+                    changes,
+                );
                 let apply: &mut Apply<'_> = match &mut nft {
                     Some(nft) => &mut |wanted| nft.apply(wanted),
                     None => &mut |wanted| if wanted.is_nothing() { Ok(false) } else { Err(Errno::OPNOTSUPP) },

@@ -22,8 +22,10 @@ use std::time::Duration;
 
 /// The lock that everybody takes who changes tables.
 const LOCK: &str = "/run/xtables.lock";
-/// How often and how long somebody who has it is waited for.
-const LOCK_TRIES: u32 = 20;
+/// How often somebody who has it is asked for it: no longer than the caller's thread may stand still, and at the end, when
+/// nobody tries again later, a second.
+const LOCK_TRIES: u32 = 4;
+const LAST_TRIES: u32 = 200;
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 /// How often a table is read anew because it had changed meanwhile.
 const TRIES: u32 = 5;
@@ -72,8 +74,8 @@ fn read(socket: &OwnedFd, v6: bool, table: &str) -> Result<Blob, Errno> {
     Ok(blob)
 }
 
-/// Brings one table to what is `wanted` of ours in it; whether that took a change.
-pub(super) fn apply(wanted: &Wanted<'_>) -> Result<bool, Errno> {
+/// Brings one table to what is `wanted` of ours in it; whether that took a change. Only a change takes the lock.
+pub(super) fn apply(wanted: &Wanted<'_>, lock: &mut Lock) -> Result<bool, Errno> {
     let (v6, table) = (wanted.v6, wanted.table.name);
     if wanted.is_nothing() {
         // Asking for a table makes it; one that is not there has nothing of ours.
@@ -83,9 +85,8 @@ pub(super) fn apply(wanted: &Wanted<'_>) -> Result<bool, Errno> {
         }
     }
     let socket = open(v6)?;
-    let _lock = lock()?;
     for _ in 0..TRIES {
-        let done = read(&socket, v6, table).and_then(|old| exchange(&socket, wanted, &old));
+        let done = read(&socket, v6, table).and_then(|old| exchange(&socket, wanted, &old, lock));
         match done {
             Err(Errno::AGAIN) => {}
             // A kernel without x_tables has nothing of ours.
@@ -96,9 +97,12 @@ pub(super) fn apply(wanted: &Wanted<'_>) -> Result<bool, Errno> {
     Err(Errno::AGAIN)
 }
 
-/// Replaces the table `old`, if anything is to change. `AGAIN` when it is not that table any more.
-fn exchange(socket: &OwnedFd, wanted: &Wanted<'_>, old: &Blob) -> Result<bool, Errno> {
+/// Replaces the table `old`, if anything is to change. `AGAIN` when it is not, or may not be, that table any more.
+fn exchange(socket: &OwnedFd, wanted: &Wanted<'_>, old: &Blob, lock: &mut Lock) -> Result<bool, Errno> {
     let Some(new) = blob::rebuild(old, wanted)? else { return Ok(false) };
+    if lock.take()? {
+        return Err(Errno::AGAIN);
+    }
     let (level, blob) = (family(wanted.v6).level, &new.blob);
     let mut bytes = vec![0; REPLACE];
     put(&mut bytes, 0, wanted.table.name.as_bytes());
@@ -122,15 +126,46 @@ fn exchange(socket: &OwnedFd, wanted: &Wanted<'_>, old: &Blob) -> Result<bool, E
     }
 }
 
-/// Waits a little for whoever has the lock. Where there is no place for one, there is nobody to share it with.
-fn lock() -> Result<Option<OwnedFd>, Errno> {
+/// The lock, taken when it is needed first and let go with this.
+#[derive(Debug)]
+pub(super) enum Lock {
+    /// Nobody has needed it yet; how often it is asked for then.
+    Free(u32),
+    /// It is ours; where there is no place for one, there is nobody to share it with.
+    Taken { _file: Option<OwnedFd> },
+    /// Somebody else goes on having it: he is not waited for twice.
+    Refused(Errno),
+}
+
+impl Lock {
+    /// One to be taken; `last` says that nobody tries again later.
+    pub(super) const fn new(last: bool) -> Self {
+        Self::Free(if last { LAST_TRIES } else { LOCK_TRIES })
+    }
+
+    /// Waits a little for whoever has it; whether it was not ours before.
+    fn take(&mut self) -> Result<bool, Errno> {
+        let tries = match self {
+            Self::Taken { .. } => return Ok(false),
+            Self::Refused(errno) => return Err(*errno),
+            Self::Free(tries) => *tries,
+        };
+        let taken = lock(tries);
+        let outcome = taken.as_ref().map(|_| true).map_err(|errno| *errno);
+        *self = taken.map_or_else(Self::Refused, |_file| Self::Taken { _file });
+        outcome
+    }
+}
+
+fn lock(tries: u32) -> Result<Option<OwnedFd>, Errno> {
     let path = std::env::var("XTABLES_LOCKFILE");
     let path = path.as_deref().unwrap_or(LOCK);
     let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::CLOEXEC;
     let Ok(file) = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR) else { return Ok(None) };
-    for _ in 0..LOCK_TRIES {
+    for tried in 1..=tries {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::AGAIN) => std::thread::sleep(LOCK_PAUSE),
+            Err(Errno::AGAIN) if tried < tries => std::thread::sleep(LOCK_PAUSE),
+            Err(Errno::AGAIN) => {}
             Err(errno) => return Err(errno),
             Ok(()) => return Ok(Some(file)),
         }
