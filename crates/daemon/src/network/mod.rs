@@ -5,6 +5,7 @@
 mod addresses;
 mod monitor;
 mod state;
+mod table;
 mod uplink;
 
 pub use monitor::{Heard, Monitor};

@@ -1,18 +1,19 @@
 //! What of the network decides where our packets go: two states that are equal need no second look.
 
 use super::addresses::{Address, addresses};
+use super::table::{WORDS, each_line};
 use ipnet::IpNet;
-use std::io::Read as _;
 use std::net::IpAddr;
 
-/// Of a table of routes so much is read: one with more has its default routes in front, or is no home's.
-const MOST: u64 = 64 << 10;
+/// So many default routes are told apart, of each family.
+const MOST: usize = 64;
 
 /// Addresses and default routes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct State {
     addresses: Vec<Address>,
-    ways: Vec<String>,
+    /// Of IPv4 and of IPv6.
+    ways: [Vec<String>; 2],
 }
 
 impl State {
@@ -21,9 +22,11 @@ impl State {
         let mut addresses = addresses();
         addresses.retain(|address| !is_tailnet(address.ip) && !address.ip.is_loopback());
         addresses.sort_unstable_by_key(|address| (address.ip, address.prefix));
-        let mut ways = defaults(&table("/proc/net/route"), 1, own);
-        ways.extend(defaults(&table("/proc/net/ipv6_route"), 0, own));
-        Self { addresses, ways }
+        let own = own.unwrap_or_default();
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        each_line("/proc/net/route", &mut |words| add(&mut v4, v4_way(words, own)));
+        each_line("/proc/net/ipv6_route", &mut |words| add(&mut v6, v6_way(words, own)));
+        Self { addresses, ways: [v4, v6] }
     }
 
     /// Addresses of the interfaces with the lengths of their prefixes.
@@ -52,47 +55,47 @@ fn is_tailnet(ip: IpAddr) -> bool {
     }
 }
 
-/// The text of a table of routes.
-pub(super) fn table(path: &str) -> String {
-    let mut text = String::new();
-    if let Ok(file) = std::fs::File::open(path) {
-        // What is cut off in the middle of a line is one line less.
-        let _ = file.take(MOST).read_to_string(&mut text);
-    }
-    text
+/// What a line says if its destination is everything: interface and gateway. Counters and lifetimes that change by
+/// themselves are left out. The words are interface, destination, gateway, flags; further on the mask.
+fn v4_way(words: &[&str; WORDS], own: &str) -> Option<String> {
+    let [name, destination, gateway, flags, _, _, _, mask, ..] = *words;
+    let leads = is_zero(destination) && mask == "00000000" && name != own;
+    leads.then(|| [name, destination, gateway, flags].join(" "))
 }
 
-/// The lines of a table whose destination, in column `column`, is everything: interface and gateway. Counters and
-/// lifetimes that change by themselves are left out.
-fn defaults(table: &str, column: usize, own: Option<&str>) -> Vec<String> {
-    let lines = table.lines().filter_map(|line| {
-        let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        let destination = *words.get(column)?;
-        if destination.is_empty() || destination.bytes().any(|byte| byte != b'0') {
-            return None;
-        }
-        Some(match column {
-            // Interface, destination, gateway, flags; further on the mask.
-            1 if words.get(7) == Some(&"00000000") && words.first().copied() != own => {
-                words.get(..4)?.join(" ")
-            }
-            // Destination and source with their lengths, next hop, and at the end the interface. Only what leads
-            // somewhere: `lo` holds the place of the routes that are not there.
-            0 if words.get(1) == Some(&"00")
-                && words.get(9) != Some(&"lo")
-                && words.get(9).copied() != own =>
-            {
-                format!("{} {}", words.get(4)?, words.get(9)?)
-            }
-            _ => return None,
-        })
-    });
-    lines.collect()
+/// The same of IPv6: destination and source with their lengths, next hop, and at the end the interface. `lo` holds the
+/// place of the routes that are not there.
+fn v6_way(words: &[&str; WORDS], own: &str) -> Option<String> {
+    let [destination, len, _, _, hop, _, _, _, _, name] = *words;
+    let leads = is_zero(destination) && len == "00" && name != "lo" && name != own && !name.is_empty();
+    leads.then(|| [hop, name].join(" "))
+}
+
+fn is_zero(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte == b'0')
+}
+
+/// Adds what a line says to what others have said.
+fn add(ways: &mut Vec<String>, way: Option<String>) {
+    if ways.len() < MOST {
+        ways.extend(way);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::table::each_line_in;
     use super::*;
+
+    fn defaults(
+        table: &str,
+        way: fn(&[&str; WORDS], &str) -> Option<String>,
+        own: Option<&str>,
+    ) -> Vec<String> {
+        let mut all = Vec::new();
+        each_line_in(table, &mut |words| add(&mut all, way(words, own.unwrap_or_default())));
+        all
+    }
 
     #[test]
     fn only_default_routes() {
@@ -101,7 +104,7 @@ mod tests {
                   tun0 00000000 00000000 0001 0 0 0 00000000\n\
                   eth1 00000000 00000000 0001 0 0 0 00000080\n\
                   eth0 0001A8C0 0 1 0 0 0 00FFFFFF\n";
-        assert_eq!(defaults(v4, 1, Some("tun0")), ["eth0 00000000 0101A8C0 0003"]);
+        assert_eq!(defaults(v4, v4_way, Some("tun0")), ["eth0 00000000 0101A8C0 0003"]);
         let none = "0".repeat(32);
         let lo = format!("{none} 00 {none} 00 {none} ffffffff 00000001 00000000 00200200       lo\n");
         let hop = format!("fe80{}1", "0".repeat(27));
@@ -110,9 +113,12 @@ mod tests {
             "2001{} 40 {none} 00 {none} 00000100 00000001 00000000 00000001     eth0\n",
             "0".repeat(28)
         );
-        assert_eq!(defaults(&(lo + &eth + &net), 0, None), [format!("{hop} eth0")]);
-        assert_eq!(defaults(&eth, 0, Some("eth0")), [""; 0]);
-        assert_eq!(defaults("\n00000000\nx 00000000", 1, None), [""; 0]);
+        assert_eq!(defaults(&(lo + &eth + &net), v6_way, None), [format!("{hop} eth0")]);
+        assert_eq!(defaults(&eth, v6_way, Some("eth0")), [""; 0]);
+        // In the table of IPv6 the default routes come last.
+        assert_eq!(defaults(&(net.repeat(5000) + &eth), v6_way, None), [format!("{hop} eth0")]);
+        assert_eq!(defaults(&eth.repeat(5000), v6_way, None).len(), MOST);
+        assert_eq!(defaults("\n00000000\nx 00000000", v4_way, None), [""; 0]);
     }
 
     #[test]
@@ -120,7 +126,7 @@ mod tests {
         assert_eq!(State::read(None), State::read(None));
         let at = |all: &[&str]| State {
             addresses: all.iter().map(|ip| Address { ip: ip.parse().expect("ip"), prefix: 24 }).collect(),
-            ways: Vec::new(),
+            ways: Default::default(),
         };
         let before = at(&["192.0.2.1", "2001:db8::1"]);
         assert!(!at(&["192.0.2.1", "2001:db8::2", "192.0.2.9"]).has_lost_of(&before));
