@@ -248,7 +248,9 @@ impl Backend {
         if self.home != home {
             log::info!("home DERP region is now {home}");
             self.home = home;
+            // Both were said of the former one.
             self.home_error.clear();
+            self.health.clear(Warnable::DerpRegionError);
             self.cached.changed();
             self.effects.push_back(Effect::Relays);
             self.report();

@@ -116,3 +116,18 @@ fn what_the_home_relay_says_of_itself() {
     node.input(says(1, ""));
     assert!(node.health().is_empty());
 }
+
+#[test]
+fn what_the_former_home_said_is_not_told_of_the_new_one() {
+    let mut node = three();
+    node.input(looked(2));
+    for region in [2, 3] {
+        let region = RegionId(region);
+        node.input(Input::Relay(derp::Event::Connected { region, home: region == RegionId(2) }));
+    }
+    node.input(Input::Relay(derp::Event::Health { region: RegionId(2), text: "full".to_owned() }));
+    assert_eq!(node.health(), ["The relay server 'r2' reports a problem: full"]);
+    // It is connected already, so no news of a connection will come.
+    node.input(looked(3));
+    assert_eq!((node.backend.home(), node.health()), (RegionId(3), Vec::new()));
+}
