@@ -159,7 +159,12 @@ type Apply<'a> = dyn FnMut(&Wanted<'_>) -> Result<bool, Errno> + 'a;
 
 /// Carries it out, if need be without what needs connections to be tracked.
 fn bring_to(mut wanted: Wanted<'_>, apply: &mut Apply<'_>, problems: &mut Vec<Error>, changes: &mut u32) {
-    let errno = match apply(&wanted) {
+    let tried = match apply(&wanted) {
+        // What was there when we looked may be gone because somebody else was quicker: then it is not missing twice.
+        Err(Errno::NOENT) => apply(&wanted),
+        other => other,
+    };
+    let errno = match tried {
         Ok(changed) => return *changes = changes.wrapping_add(changed.into()),
         Err(errno) => errno,
     };
@@ -196,4 +201,41 @@ fn choose(nft: Option<&mut nft::Nft>) -> Option<(Kind, Why)> {
 /// The first thing that could not be removed.
 pub fn cleanup_rules() -> Result<(), Error> {
     Netfilter::default().close().into_iter().next().map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tables that a kernel is given which answers so, in turn: how many rules they had. And the problems.
+    fn given(answers: &[Result<bool, Errno>]) -> (Vec<usize>, Vec<Error>) {
+        let firewall = Firewall { mode: Mode::On, stateful: true, ..Firewall::default() };
+        let has_states = |table| wanted(&firewall, table, false).without_states();
+        let table = TABLES.iter().find(|table| has_states(table)).expect("a table with states");
+        let (mut given, mut problems, mut answers) = (Vec::new(), Vec::new(), answers.iter());
+        let mut apply = |wanted: &Wanted<'_>| {
+            given.push(wanted.rules.len());
+            *answers.next().expect("one more answer")
+        };
+        bring_to(wanted(&firewall, table, false), &mut apply, &mut problems, &mut 0);
+        assert_eq!(answers.len(), 0, "too few calls");
+        (given, problems)
+    }
+
+    #[test]
+    fn somebody_else_was_quicker() {
+        let (given, problems) = given(&[Err(Errno::NOENT), Ok(true)]);
+        assert_eq!((given[0], problems), (given[1], Vec::new()), "the very same once more");
+    }
+
+    #[test]
+    fn a_kernel_that_tracks_no_connections() {
+        for answers in [&[Err(Errno::NOENT), Err(Errno::NOENT), Ok(true)][..], &[Err(Errno::INVAL), Ok(true)]]
+        {
+            let (given, problems) = given(answers);
+            assert_eq!(problems.len(), 1, "{answers:?}");
+            assert!(given.last() < given.first(), "{answers:?}: {given:?}");
+        }
+        assert_eq!(given(&[Err(Errno::BUSY)]).1.len(), 1, "as it is");
+    }
 }
