@@ -68,7 +68,7 @@ pub enum Error {
     Missing(IpNet),
     /// The route is there but something else decides.
     #[error(
-        "packets to {addr} do not go to {interface} although it has the route {route}; look at `ip rule` and at more specific routes"
+        "packets to {addr} do not go to {interface} although it has the route {route}; look at `ip rule`, at more specific routes and at the same one of another interface"
     )]
     Diverted {
         /// The route that was set.

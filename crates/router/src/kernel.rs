@@ -19,6 +19,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Routing protocol number (`ip route` shows it) by which our routes are known.
 pub const PROTOCOL: u8 = 52;
 
+/// What our routes in the main table cost: more than what this machine has of the same network, whoever has set that.
+const METRIC: u32 = 4096;
+
 const NEW_LINK: u16 = 16;
 const GET_LINK: u16 = 18;
 const NEW_ADDRESS: u16 = 20;
@@ -39,6 +42,7 @@ const IFA_LOCAL: u16 = 2;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+const RTA_PRIORITY: u16 = 6;
 const RTA_TABLE: u16 = 15;
 const RTA_MARK: u16 = 16;
 const FRA_PRIORITY: u16 = 6;
@@ -89,7 +93,7 @@ const fn family(v6: bool) -> AddressFamily {
     if v6 { AddressFamily::Inet6 } else { AddressFamily::Inet }
 }
 
-const fn is_v6(net: &IpNet) -> bool {
+pub(crate) const fn is_v6(net: &IpNet) -> bool {
     matches!(net, IpNet::V6(_))
 }
 
@@ -283,7 +287,7 @@ pub(crate) fn message(index: u32, op: Op) -> Message {
         Op::Link { mtu, up } => (NEW_LINK, 0, link_body(index, mtu, up)),
         Op::AddAddress(net) => (NEW_ADDRESS, fresh, address(index, net)),
         Op::DeleteAddress(net) => (DELETE_ADDRESS, 0, address(index, net)),
-        Op::AddRoute(to) => (NEW_ROUTE, fresh, route(index, to)),
+        Op::AddRoute(to) => (NEW_ROUTE, fresh, added_route(index, to)),
         Op::DeleteRoute(to) => (DELETE_ROUTE, 0, route(index, to)),
         // With EXCL the kernel would take a narrower rule in the same place for this one.
         Op::AddRule(rule) => (NEW_RULE, NLM_F_CREATE, rule_body(&rule)),
@@ -356,6 +360,16 @@ fn route(index: u32, Route { table, net, throw, via }: Route) -> Body {
     }
     if let Some((_, router)) = via {
         add_address(&mut body, RTA_GATEWAY, router);
+    }
+    body
+}
+
+/// The same with what is not looked at when it is taken away again.
+fn added_route(index: u32, to: Route) -> Body {
+    let mut body = route(index, to);
+    if to.table == MAIN && !is_v6(&to.net) {
+        // IPv6 has such a one in any case.
+        body.add(RTA_PRIORITY, &METRIC.to_ne_bytes());
     }
     body
 }

@@ -1,6 +1,6 @@
 //! The executor: what the kernel has, what it should have, and the difference carried out and read back.
 
-use crate::kernel::{self, Link};
+use crate::kernel::{self, Link, is_v6};
 use crate::layout::{BYPASS_MARK, Config, Layout, Neighbour, lay_out};
 use crate::netlink::{Message, Netlink};
 use crate::plan::{Route, State};
@@ -13,7 +13,8 @@ use std::net::IpAddr;
 /// How many changes go into one datagram. The refusals of all of them fit into the socket's buffer.
 const BATCH: usize = 100;
 
-/// How many new routes are read back. They share their fate: what hides one of them (a policy rule) hides them all.
+/// How many new routes of a family are read back. They share their fate: what hides one of them (a policy rule) hides them
+/// all.
 const READ_BACK: usize = 8;
 
 /// Keeps one interface as configured.
@@ -195,13 +196,13 @@ impl Router {
 
     /// Whether packets follow our policy rules: ours past the tunnel, all others into it.
     fn rules_are_followed(&mut self, config: &Config) -> bool {
-        let Some(addr) = self.probe_of(config.routes.iter().filter(|net| net.prefix_len() != 0), config)
-        else {
-            return true;
-        };
-        let (netlink, index) = (&mut self.netlink, self.found.index);
-        kernel::way_to(netlink, addr, 0) == Some(index)
-            && kernel::way_to(netlink, addr, BYPASS_MARK) != Some(index)
+        [false, true].into_iter().all(|v6| {
+            let nets = config.routes.iter().filter(|net| net.prefix_len() != 0 && is_v6(net) == v6);
+            let Some(addr) = self.probe_of(nets, config) else { return true };
+            let (netlink, index) = (&mut self.netlink, self.found.index);
+            kernel::way_to(netlink, addr, 0) == Some(index)
+                && kernel::way_to(netlink, addr, BYPASS_MARK) != Some(index)
+        })
     }
 
     /// An address in the first of `nets` that this machine can have a way to.
@@ -212,18 +213,21 @@ impl Router {
 
     /// Reads new routes back: that they are there, and that packets take them.
     fn verify(&mut self, ops: &[Op], config: &Config, problems: &mut Vec<Error>) -> Result<(), Errno> {
-        let added: Vec<(Route, IpAddr)> = ops
-            .iter()
-            .filter_map(|op| match op {
+        let added = |v6: bool| {
+            let read_back = |op: &Op| match op {
                 Op::AddRoute(route)
-                    if !route.throw && route.via.is_none() && !problems.iter().any(|p| p.is_about(op)) =>
+                    if is_v6(&route.net) == v6
+                        && !route.throw
+                        && route.via.is_none()
+                        && !problems.iter().any(|p| p.is_about(op)) =>
                 {
                     Some((*route, self.probe_of([&route.net].into_iter(), config)?))
                 }
                 _ => None,
-            })
-            .take(READ_BACK)
-            .collect();
+            };
+            ops.iter().filter_map(read_back).take(READ_BACK).collect::<Vec<(Route, IpAddr)>>()
+        };
+        let added = [added(false), added(true)].concat();
         let mut there = None;
         for (route, addr) in added {
             if kernel::way_to(&mut self.netlink, addr, 0) == Some(self.found.index) {

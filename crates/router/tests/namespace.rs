@@ -130,11 +130,25 @@ fn a_device_that_stays_is_left_as_it_was() {
 #[test]
 fn other_peoples_routes_and_rules_are_told() {
     in_host(|host| {
-        host.run(&["ip", "route", "add", "100.64.0.0/10", "dev", "eth0"]).expect("ip");
         let tun = Tun::open("tailscale0").expect("tun");
         let mut router = Router::open(tun.name(), &ranges()).expect("router");
+        // Whatever it costs there, what another interface has stays there.
+        for metric in ["0", "100", "1024"] {
+            let theirs = ["100.64.0.0/10", "dev", "eth0", "metric", metric];
+            host.run(&[&["ip", "route", "add"], &theirs[..]].concat()).expect("ip");
+            let told = router.apply(&config());
+            assert!(matches!(&*told, [Error::Diverted { .. }]), "{metric}: {told:?}");
+            let way = host.run(&["ip", "route", "get", "100.99.1.1"]).expect("ip");
+            assert!(way.contains("dev eth0"), "{metric}: {way}");
+            assert_eq!(router.apply(&Config::default()), []);
+            let left = host.run(&["ip", "route", "show", "100.64.0.0/10"]).expect("ip");
+            assert!(left.contains("eth0") && !left.contains("tailscale0"), "{left}");
+            host.run(&[&["ip", "route", "del"], &theirs[..]].concat()).expect("ip");
+        }
+        let taken = ["100.64.0.0/10", "dev", "eth0", "metric", "4096"];
+        host.run(&[&["ip", "route", "add"], &taken[..]].concat()).expect("ip");
         assert_eq!(router.apply(&config()), [Error::Taken("100.64.0.0/10".parse().expect("prefix"))]);
-        host.run(&["ip", "route", "del", "100.64.0.0/10"]).expect("ip");
+        host.run(&[&["ip", "route", "del"], &taken[..]].concat()).expect("ip");
         host.run(&["ip", "rule", "add", "to", "100.96.0.0/16", "unreachable"]).expect("ip");
         let told = router.apply(&config());
         assert!(matches!(&*told, [Error::Diverted { .. }]), "{told:?}");

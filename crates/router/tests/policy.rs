@@ -120,21 +120,31 @@ fn an_exit_node_in_either_layout() {
 fn where_rules_are_not_followed_the_main_table_serves() {
     in_host(|host| {
         let before = left(host);
-        // What RouterOS does from 7.22 on: it takes the rules, and something else decides first.
-        host.run(&["ip", "rule", "add", "pref", "100", "lookup", "main"]).expect("ip");
-        let tun = Tun::open("tailscale0").expect("tun");
-        let mut router = Router::open(tun.name(), &ranges()).expect("router");
-        assert_eq!(router.layout(), None);
-        assert_eq!(router.apply(&exit_node(Layout::Auto)), []);
-        assert_eq!(router.layout(), Some(Layout::Main));
-        assert_eq!(way(host, &["100.99.1.1"]), "tailscale0");
-        assert!(!left(host).contains("lookup 52"));
-        // Who insists is told.
-        let told = router.apply(&exit_node(Layout::Policy));
-        assert!(told.iter().any(|error| matches!(error, Error::Diverted { .. })), "{told:?}");
-        assert_eq!(router.close(), []);
-        host.run(&["ip", "rule", "del", "pref", "100"]).expect("ip");
-        assert_eq!(left(host), before);
+        // What RouterOS does from 7.22 on: it takes the rules, and something else decides first. One family is enough.
+        for family in ["-4", "-6"] {
+            host.run(&["ip", family, "rule", "add", "pref", "100", "lookup", "main"]).expect("ip");
+            let tun = Tun::open("tailscale0").expect("tun");
+            let mut router = Router::open(tun.name(), &ranges()).expect("router");
+            assert_eq!(router.layout(), None);
+            // More of IPv4 than is read back of it.
+            let many = |layout| {
+                let mut config = exit_node(layout);
+                let others: Vec<String> = (0..20).map(|n| format!("10.{n}.0.0/16")).collect();
+                config.routes.extend(nets(&others.iter().map(String::as_str).collect::<Vec<_>>()));
+                config.routes.sort_unstable();
+                config
+            };
+            assert_eq!(router.apply(&many(Layout::Auto)), []);
+            assert_eq!(router.layout(), Some(Layout::Main), "{family}");
+            assert_eq!(way(host, &["100.99.1.1"]), "tailscale0");
+            assert!(!left(host).contains("lookup 52"));
+            // Who insists is told.
+            let told = router.apply(&many(Layout::Policy));
+            assert!(told.iter().any(|error| matches!(error, Error::Diverted { .. })), "{told:?}");
+            assert_eq!(router.close(), []);
+            host.run(&["ip", family, "rule", "del", "pref", "100"]).expect("ip");
+            assert_eq!(left(host), before);
+        }
     });
 }
 
