@@ -20,6 +20,7 @@ const TOGETHER: &[&str] = &[
     "exit_node",
     "paths",
     "subnet",
+    "own_packets",
     "command_line",
     "container",
     "attributes",

@@ -129,7 +129,7 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> Response {
             Response::json(&CheckWarning { warning }, Indent::None)
         }
         "check-udp-gro-forwarding" => Response::json(&CheckWarning::default(), Indent::None),
-        // Nothing but tailnet addresses is routed to us, so no packet of ours can come back, mark or not.
+        // Where marks are not followed, sockets are bound to the uplink instead; no packet of ours can come back.
         "check-so-mark-in-use" => {
             Response::json(&localapi::types::UseSoMark { use_so_mark: true }, Indent::None)
         }

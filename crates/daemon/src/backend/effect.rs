@@ -93,6 +93,17 @@ impl RouterConfig {
     pub fn leads_out(&self) -> bool {
         self.routes.iter().any(|net| net.prefix_len() == 0)
     }
+
+    /// Whether addresses go through us that are no tailnet's: where peers, relays or control may be.
+    pub fn leads_beyond(&self) -> bool {
+        self.routes.iter().any(|net| !is_tailnets(net))
+    }
+}
+
+/// Whether `net` has addresses of tailnets only.
+pub fn is_tailnets(net: &IpNet) -> bool {
+    let mut ranges = TAILNET.iter().filter_map(|range| range.parse::<IpNet>().ok());
+    ranges.any(|range| range.contains(net))
 }
 
 /// What the system's packet filter is to do for us.

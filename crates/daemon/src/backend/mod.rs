@@ -25,7 +25,7 @@ mod waiting;
 mod whois;
 
 pub use effect::{
-    ControlStart, Effect, Firewall, PeerSet, RelayConfig, RouterConfig, TAILNET, default_routes,
+    ControlStart, Effect, Firewall, PeerSet, RelayConfig, RouterConfig, TAILNET, default_routes, is_tailnets,
 };
 pub use input::{Command, Input, Reply};
 pub use machine::State;

@@ -60,16 +60,23 @@ impl Backend {
         }
         routes.sort_unstable();
         routes.dedup();
+        let networks = self.interfaces.iter().map(IpNet::trunc).filter(is_network);
         let (mut around, mut shut, mut behind) = (Vec::new(), Vec::new(), Vec::new());
         if useexitnode::in_use(prefs) {
             // Both families, whatever the exit node offers: what it does not carry must not leave past it.
             routes.extend(default_routes());
             let lan = if prefs.exit_node_allow_lan_access { &mut around } else { &mut shut };
-            lan.extend(self.interfaces.iter().map(IpNet::trunc).filter(is_network));
+            lan.extend(networks);
             if prefs.exit_node_allow_lan_access {
                 // Others come here to get there.
                 behind = advertiseroutes::networks(prefs);
             }
+        } else {
+            // What is near us stays where it is, although somebody else has a network that it lies in.
+            let covered = |net: &IpNet| routes.iter().any(|route| route.contains(net));
+            around = networks.filter(covered).collect();
+            behind = advertiseroutes::networks(prefs);
+            behind.retain(covered);
         }
         let firewall = self.firewall();
         RouterConfig { addresses, routes, around, behind, shut, firewall }

@@ -67,6 +67,25 @@ fn networks_behind_peers_are_routes_if_they_are_accepted() {
 }
 
 #[test]
+fn what_is_near_stays_near_although_a_peer_has_it_too() {
+    let mut node = Fixture::running();
+    node.backend.tun = true;
+    node.input(Input::Interfaces(nets(&["172.18.0.2/30", "192.168.7.2/24", "203.0.113.9/32", "fe80::1/64"])));
+    let own = nets(&["192.168.88.0/24", "10.1.0.0/16"]);
+    edit(&mut node, |edit| (edit.prefs.advertise_routes, edit.mask.advertise_routes) = (Some(own), true));
+    let near = |node: &Fixture| {
+        let config = node.backend.router_config();
+        (config.leads_beyond(), config.around, config.behind)
+    };
+    assert_eq!(near(&node), (false, vec![], vec![]));
+    edit(&mut node, |edit| (edit.prefs.route_all, edit.mask.route_all) = (true, true));
+    put(&mut node, router(2, &["10.9.0.0/16"]));
+    assert_eq!(near(&node), (true, vec![], vec![]));
+    put(&mut node, router(3, &["192.168.0.0/16"]));
+    assert_eq!(near(&node), (true, nets(&["192.168.7.0/24"]), nets(&["192.168.88.0/24"])));
+}
+
+#[test]
 fn an_exit_node_takes_everything_or_nothing_gets_out() {
     if useexitnode::FEATURE.is_none() {
         return;

@@ -6,7 +6,7 @@
 use super::Bind;
 use super::owner::Owner;
 use super::switches::Switches;
-use crate::backend::RouterConfig;
+use crate::backend::{RouterConfig, is_tailnets};
 use crate::network::Uplinks;
 use crate::parts::iptables;
 use localapi::types::NetfilterMode;
@@ -39,13 +39,14 @@ struct Wanted {
     applied: bool,
 }
 
-/// The main table, which every kernel follows, unless an exit node needs more, or somebody says so.
+/// The main table, which every kernel follows, as long as nothing but tailnets' addresses leads here. Of everything else the
+/// daemon's own packets have to be kept out of the tunnel, which policy rules do best. Or as somebody says.
 fn layout(wanted: Option<&str>, config: &RouterConfig) -> Layout {
     match wanted {
         Some("auto") => Layout::Auto,
         Some("policy") => Layout::Policy,
         Some("main") => Layout::Main,
-        _ if config.leads_out() => Layout::Auto,
+        _ if config.leads_beyond() => Layout::Auto,
         _ => Layout::Main,
     }
 }
@@ -88,7 +89,7 @@ impl Interface {
 
     /// Brings addresses, routes and rules to `config`; what does not work is tried again next time, and returned.
     pub fn apply(&mut self, config: &RouterConfig, bind: Bind<'_>) -> Vec<String> {
-        let needed = config.leads_out() || self.forwards_own_address();
+        let needed = config.leads_beyond() || self.forwards_own_address();
         let uplinks = if needed { Uplinks::read(self.tun.name()) } else { Uplinks::default() };
         let same = |wanted: &Wanted| wanted.applied && wanted.config == *config && wanted.uplinks == uplinks;
         if self.wanted.as_ref().is_some_and(same) {
@@ -136,13 +137,13 @@ impl Interface {
             hand_over(&mut wanted, &mut texts);
             firewall.mode = NetfilterMode::Off;
         }
-        let leads_out = config.leads_out();
-        if leads_out && wanted.layout == Layout::Auto && self.router.layout().is_none() {
-            // Before everything leads into the tunnel it must be known what keeps our own packets out of it.
-            let routes = config.routes.iter().filter(|net| net.prefix_len() != 0).copied().collect();
+        let beyond = config.leads_beyond();
+        if beyond && wanted.layout == Layout::Auto && self.router.layout().is_none() {
+            // Before more than tailnets leads into the tunnel it must be known what keeps our own packets out of it.
+            let routes = config.routes.iter().filter(|net| is_tailnets(net)).copied().collect();
             self.router.apply(&Config { routes, shut: Vec::new(), ..wanted.clone() });
         }
-        if leads_out && wanted.layout == Layout::Auto && self.router.layout() == Some(Layout::Main) {
+        if beyond && wanted.layout == Layout::Auto && self.router.layout() == Some(Layout::Main) {
             wanted.layout = Layout::Main;
         }
         let main = wanted.layout == Layout::Main;
@@ -151,25 +152,34 @@ impl Interface {
         if main { &mut wanted.beyond } else { &mut wanted.around }.extend(behind);
         let names = uplinks.names();
         let mut switches = Vec::new();
-        if leads_out && main {
+        if beyond && main {
             bind(Some(names));
+        }
+        if beyond && !main && firewall.mode == NetfilterMode::On {
+            switches.push((SRC_VALID_MARK.to_owned(), "1"));
+        }
+        if beyond {
+            // Marks are not enough even where they are put back onto answers: a connection that a peer began has none.
             let [v4, _] = names;
             let loose = format!("net/ipv4/conf/{v4}/rp_filter");
             // It was strict, unless that is our doing; then it has to stay as it is.
             if self.switches.is_strict(v4) || self.switches.holds(&loose) {
                 switches.push((loose, "2"));
             }
-        } else if leads_out && firewall.mode == NetfilterMode::On {
-            switches.push((SRC_VALID_MARK.to_owned(), "1"));
         }
         let refused = self.switches.want(&switches);
-        if names.iter().any(|name| self.switches.is_strict(name)) && leads_out {
+        if names.iter().any(|name| self.switches.is_strict(name)) && beyond {
             texts.extend(refused.iter().map(|text| {
-                format!("{text}; answers of peers are dropped while an exit node is in use: let it be set, or switch rp_filter off")
+                format!("{text}; answers of peers are dropped while an exit node or networks behind peers are in use: let it be set, or switch rp_filter off")
             }));
         }
         texts.extend(self.router.apply(&wanted).iter().map(ToString::to_string));
-        if !(leads_out && main) {
+        if !main {
+            // What another interface has stays there, which the kernel does not say of a table of our own.
+            let taken = config.routes.iter().filter(|net| config.around.contains(net));
+            texts.extend(taken.map(|net| router::Error::Taken(*net).to_string()));
+        }
+        if !(beyond && main) {
             bind(None);
         }
         let config =
@@ -219,15 +229,22 @@ mod tests {
     #[test]
     fn where_routes_are_put() {
         let plain = RouterConfig::default();
-        let out = RouterConfig { routes: vec!["::/0".parse().expect("net")], ..RouterConfig::default() };
+        let with = |net: &str| RouterConfig {
+            routes: ["100.64.0.0/10", "fd7a:115c:a1e0::53/128", net]
+                .map(|net| net.parse().expect("net"))
+                .into(),
+            ..RouterConfig::default()
+        };
+        let (tailnet, out, lan) = (with("100.65.0.0/16"), with("::/0"), with("10.0.0.0/8"));
         for (text, layouts) in [
-            ("", [Layout::Main, Layout::Auto]),
-            ("x", [Layout::Main, Layout::Auto]),
-            ("main", [Layout::Main; 2]),
-            ("policy", [Layout::Policy; 2]),
-            ("auto", [Layout::Auto; 2]),
+            ("", [Layout::Main, Layout::Main, Layout::Auto, Layout::Auto]),
+            ("x", [Layout::Main, Layout::Main, Layout::Auto, Layout::Auto]),
+            ("main", [Layout::Main; 4]),
+            ("policy", [Layout::Policy; 4]),
+            ("auto", [Layout::Auto; 4]),
         ] {
-            assert_eq!([&plain, &out].map(|config| layout(Some(text), config)), layouts, "{text}");
+            let got = [&plain, &tailnet, &out, &lan].map(|config| layout(Some(text), config));
+            assert_eq!(got, layouts, "{text}");
         }
         assert_eq!(layout(None, &out), Layout::Auto);
     }
