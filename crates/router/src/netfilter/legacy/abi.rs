@@ -88,6 +88,17 @@ pub(super) const ALIGN: usize = 8;
 /// Hooks of the kernel.
 pub(super) const HOOKS: usize = 5;
 
+/// `struct xt_conntrack_mtinfo3`: bytes, and where the flags, the inverting flags and the states are.
+pub(super) const CONNTRACK: usize = 164;
+pub(super) const CONNTRACK_FLAGS: [usize; 3] = [146, 148, 150];
+/// `struct xt_mark_mtinfo1` and `struct xt_connmark_mtinfo1`: where the byte is that turns the answer round.
+pub(super) const MARK_INVERTED: usize = 8;
+/// `struct xt_connmark_tginfo2`: bytes, and where it says which way marks go.
+pub(super) const CONNECTION_MARK: usize = 16;
+pub(super) const CONNECTION_MARK_WAY: usize = 14;
+/// `struct nf_nat_range`, which MASQUERADE takes for IPv6.
+pub(super) const NAT_RANGE: usize = 40;
+
 /// `IPT_INV_VIA_IN`.
 pub(super) const NOT_IN: u8 = 1;
 
@@ -149,6 +160,71 @@ mod c {
         pub(super) size: u32,
         pub(super) first: [Entry<T>; 0],
     }
+    /// The part of a match or target that programs write.
+    #[repr(C)]
+    pub(super) struct Extension {
+        pub(super) size: u16,
+        pub(super) name: [u8; 29],
+        pub(super) revision: u8,
+    }
+    #[repr(C)]
+    pub(super) struct Verdict {
+        pub(super) extension: Extension,
+        pub(super) verdict: i32,
+    }
+    #[repr(C)]
+    pub(super) struct Named {
+        pub(super) extension: Extension,
+        pub(super) name: [u8; 30],
+    }
+    #[repr(C)]
+    pub(super) struct Udp {
+        pub(super) from: [u16; 2],
+        pub(super) to: [u16; 2],
+        pub(super) inverted: u8,
+    }
+    #[repr(C)]
+    pub(super) struct Conntrack {
+        pub(super) addresses: [[u32; 4]; 8],
+        pub(super) expires: [u32; 2],
+        pub(super) proto: u16,
+        pub(super) ports: [u16; 4],
+        pub(super) flags: u16,
+        pub(super) inverted: u16,
+        pub(super) states: u16,
+        pub(super) status: u16,
+        pub(super) high_ports: [u16; 4],
+    }
+    #[repr(C)]
+    pub(super) struct MarkMatch {
+        pub(super) mark: u32,
+        pub(super) mask: u32,
+        pub(super) inverted: u8,
+    }
+    #[repr(C)]
+    pub(super) struct MarkTarget {
+        pub(super) mark: u32,
+        pub(super) mask: u32,
+    }
+    #[repr(C)]
+    pub(super) struct ConnectionMark {
+        pub(super) marks: [u32; 3],
+        pub(super) shift: [u8; 2],
+        pub(super) way: u8,
+    }
+    #[repr(C)]
+    pub(super) struct NatV4 {
+        pub(super) ranges: u32,
+        pub(super) flags: u32,
+        pub(super) addresses: [u32; 2],
+        pub(super) ports: [u16; 2],
+    }
+    #[repr(C)]
+    pub(super) struct NatRange {
+        pub(super) flags: u32,
+        pub(super) addresses: [[u32; 4]; 2],
+        pub(super) ports: [u16; 2],
+    }
     #[repr(C)]
     pub(super) struct Aligned {
         pub(super) a: u8,
@@ -178,4 +254,24 @@ const _: () = {
     assert!(offset_of!(Replace<Ip>, counters) == COUNTERS_POINTER);
     assert!(offset_of!(Replace<Ip>, first) == REPLACE && offset_of!(Replace<Ip6>, first) == REPLACE);
     assert!(offset_of!(CountersInfo, counters) == HEAD && offset_of!(GetEntries<Ip>, first) == HEAD);
+};
+
+const _: () = {
+    use c::{
+        ConnectionMark, Conntrack, Extension, MarkMatch, MarkTarget, Named, NatRange, NatV4, Udp, Verdict,
+    };
+    use std::mem::{offset_of, size_of};
+    assert!(size_of::<Extension>() == EXTENSION && offset_of!(Extension, revision) == 2 + EXTENSION_NAME);
+    assert!(offset_of!(Verdict, verdict) == EXTENSION && offset_of!(Named, name) == EXTENSION);
+    assert!(size_of::<Verdict>().next_multiple_of(ALIGN) == STANDARD);
+    assert!(size_of::<Named>().next_multiple_of(ALIGN) == ERROR);
+    // Five numbers of two bytes.
+    assert!(size_of::<Udp>() == 10);
+    assert!(size_of::<Conntrack>() == CONNTRACK && offset_of!(Conntrack, flags) == CONNTRACK_FLAGS[0]);
+    assert!(offset_of!(Conntrack, inverted) == CONNTRACK_FLAGS[1]);
+    assert!(offset_of!(Conntrack, states) == CONNTRACK_FLAGS[2]);
+    assert!(size_of::<MarkMatch>() == 12 && offset_of!(MarkMatch, inverted) == MARK_INVERTED);
+    assert!(size_of::<MarkTarget>() == 8 && size_of::<NatV4>() == 20 && size_of::<NatRange>() == NAT_RANGE);
+    assert!(size_of::<ConnectionMark>() == CONNECTION_MARK);
+    assert!(offset_of!(ConnectionMark, way) == CONNECTION_MARK_WAY);
 };

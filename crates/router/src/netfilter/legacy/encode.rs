@@ -3,7 +3,10 @@
 //! The matches and targets used here are all there are (`mikrotik.md` §1.1 names those that RouterOS's kernel has): udp,
 //! mark, conntrack and connmark; verdicts, MARK, MASQUERADE and CONNMARK.
 
-use super::abi::{ALIGN, COUNTERS, EXTENSION, EXTENSION_NAME, Family, HOOKS, NOT_IN, STANDARD, V4, V6};
+use super::abi::{
+    ALIGN, CONNECTION_MARK, CONNECTION_MARK_WAY, CONNTRACK, CONNTRACK_FLAGS, COUNTERS, EXTENSION,
+    EXTENSION_NAME, Family, HOOKS, MARK_INVERTED, NAT_RANGE, NOT_IN, STANDARD, V4, V6,
+};
 use crate::layout::MARK_MASK;
 use crate::netfilter::rules::{FORWARDED_MARK, Mark, Rule, State, Then, Via};
 use std::net::IpAddr;
@@ -86,7 +89,7 @@ pub(super) fn entry(rule: &Rule, v6: bool, interface: &str) -> Vec<u8> {
         Then::Jump(_) => extend(&mut bytes, "", 0, &[0; 4]),
         Then::Mark => extend(&mut bytes, "MARK", 2, &numbers(&[FORWARDED_MARK, MARK_MASK])),
         // A range of addresses, and none in it: the interface's own.
-        Then::Masquerade if v6 => extend(&mut bytes, "MASQUERADE", 0, &[0; 40]),
+        Then::Masquerade if v6 => extend(&mut bytes, "MASQUERADE", 0, &[0; NAT_RANGE]),
         Then::Masquerade => extend(&mut bytes, "MASQUERADE", 0, &numbers(&[1, 0, 0, 0, 0])),
         Then::Restore => extend(&mut bytes, "CONNMARK", 2, &connection_mark(2)),
         Then::Save => extend(&mut bytes, "CONNMARK", 2, &connection_mark(1)),
@@ -134,23 +137,25 @@ fn numbers(numbers: &[u32]) -> Vec<u8> {
 /// `struct xt_mark_mtinfo1` and its like end with a byte that turns the answer round.
 fn inverted(data: &[u8]) -> Vec<u8> {
     let mut data = data.to_vec();
-    put(&mut data, 8, &[1]);
+    put(&mut data, MARK_INVERTED, &[1]);
     data
 }
 
 /// `struct xt_connmark_tginfo2`: marks, how far they are shifted, and which way they go.
 fn connection_mark(way: u8) -> Vec<u8> {
-    let mut data = numbers(&[0, MARK_MASK, MARK_MASK, 0]);
-    put(&mut data, 14, &[way]);
+    let mut data = numbers(&[0, MARK_MASK, MARK_MASK]);
+    data.resize(CONNECTION_MARK, 0);
+    put(&mut data, CONNECTION_MARK_WAY, &[way]);
     data
 }
 
 /// `struct xt_conntrack_mtinfo3`: addresses and times that are not asked for, flags, states, ports.
 fn states(bits: u16, not: bool) -> Vec<u8> {
-    let mut data = vec![0; 164];
-    put(&mut data, 146, &BY_STATE.to_ne_bytes());
-    put(&mut data, 148, &(if not { BY_STATE } else { 0 }).to_ne_bytes());
-    put(&mut data, 150, &bits.to_ne_bytes());
+    let mut data = vec![0; CONNTRACK];
+    let inverted = if not { BY_STATE } else { 0 };
+    for (at, word) in CONNTRACK_FLAGS.into_iter().zip([BY_STATE, inverted, bits]) {
+        put(&mut data, at, &word.to_ne_bytes());
+    }
     data
 }
 
