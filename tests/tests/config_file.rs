@@ -79,6 +79,9 @@ fn ask() -> Result<()> {
         lab::until(request, PATIENCE, said)
     };
     let cases = [
+        // By this it is seen to be alive where two lead to the same network.
+        ("POST /echo HTTP/1.1\nstill here?", "200 OK", "\r\n\r\nstill here?"),
+        ("GET /echo HTTP/1.1", "200 OK", ""),
         ("GET /debug/prefs HTTP/1.1", "200 OK", "\"Hostname\":\"asked\""),
         ("GET /debug/health HTTP/1.1", "200 OK", "\"Warnings\""),
         ("GET /debug/netmap HTTP/1.1", "200 OK", "{\"current\":{"),

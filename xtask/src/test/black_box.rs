@@ -48,14 +48,21 @@ const fn lanes(nightly: bool) -> usize {
 }
 
 /// Files whose nodes have a kernel interface, what passes it, and the packet filter.
-const WITHOUT_NF_TABLES: [&str; 10] = [
+const WITHOUT_NF_TABLES: [&str; 17] = [
     "acl",
+    "attributes",
+    "cached_map",
     "container",
+    "direct",
+    "dns",
+    "dns_control",
     "exit_node",
     "lan_to_lan",
     "many_routes",
     "meddling",
     "netfilter",
+    "paths",
+    "peerapi",
     "routeros",
     "subnet",
     "tunnel",
