@@ -144,6 +144,12 @@ impl Site {
         if v6 { [0xfd77, number, 0, 0, 0, 0, 0, 2].into() } else { [10, 77, self.number, 2].into() }
     }
 
+    /// The node's address on the LAN.
+    pub fn node_address(&self, v6: bool) -> IpAddr {
+        let number = u16::from(self.number);
+        if v6 { [0xfd77, number, 0, 0, 0, 0, 0, 1].into() } else { [10, 77, self.number, 1].into() }
+    }
+
     /// Tells the machine that the node leads everywhere.
     ///
     /// # Errors

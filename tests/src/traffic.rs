@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use lab::{Flavour, Headscale, Host, Lab, Node};
 use std::io::{Read, Write};
-use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 /// How long a stream may stand still.
@@ -42,6 +42,44 @@ pub fn echo(from: &Host, to: IpAddr, within: Duration) -> Result<()> {
     lab::until(&format!("an echo of {to} at {}", from.name), within, || {
         Ok(from.run(&["ping", "-c", "1", "-W", "0.1", &to]).ok().map(drop))
     })
+}
+
+/// How often a datagram that is not answered is sent again.
+const TRIES: u32 = 20;
+
+/// Sends datagrams of several sizes to an address of the other host, each of which is answered with what came; wants every
+/// answer, and from where it was asked for. Gives the sender as the other side sees it.
+///
+/// # Errors
+/// When one is not answered, or by somebody else.
+pub fn datagrams(from: &Host, to: &Host, address: IpAddr) -> Result<IpAddr> {
+    let names = || format!("datagrams {} -> {} ({address})", from.name, to.name);
+    let answerer = to.inside(|| UdpSocket::bind((address, 0)))?.with_context(names)?;
+    let at = answerer.local_addr()?;
+    let any =
+        if address.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+    let asker = from.inside(|| UdpSocket::bind((any, 0)))?.with_context(names)?;
+    for socket in [&answerer, &asker] {
+        socket.set_read_timeout(Some(Duration::from_millis(250)))?;
+    }
+    let mut room = [0; 2048];
+    let mut seen = None;
+    for (n, size) in [1, 512, 1200].into_iter().enumerate() {
+        let word: Vec<u8> = (0..size).map(|at| (at ^ n) as u8).collect();
+        let exchange = |room: &mut [u8]| -> Option<(SocketAddr, SocketAddr)> {
+            asker.send_to(&word, at).ok()?;
+            let (len, by) = answerer.recv_from(room).ok().filter(|(len, _)| room[..*len] == word)?;
+            answerer.send_to(&room[..len], by).ok()?;
+            let (_, of) = asker.recv_from(room).ok().filter(|(len, _)| room[..*len] == word)?;
+            Some((by, of))
+        };
+        let (by, of) = (0..TRIES)
+            .find_map(|_| exchange(&mut room))
+            .with_context(|| format!("{}: {size} bytes are not answered", names()))?;
+        ensure!(of == at, "{}: {of} answers", names());
+        ensure!(seen.replace(by).is_none_or(|before| before == by), "{}: now from {by}", names());
+    }
+    seen.map(|by| by.ip()).with_context(names)
 }
 
 /// The `n`th block of a stream that repeats itself nowhere.

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use blackbox::dump;
 use blackbox::site::Site;
-use blackbox::traffic::transfer;
+use blackbox::traffic::{datagrams, transfer};
 use blackbox::{EVERYTHING, count, scenario};
 use lab::{Flavour, Headscale, Host, Lab, Node, Refused};
 use std::time::Duration;
@@ -20,12 +20,19 @@ fn health(node: &Node) -> Result<String> {
     Ok(node.status()?["Health"].to_string())
 }
 
-/// TCP and ICMP by both families between a machine behind `site` and `other`, begun by either.
-fn carries(site: &Site, other: &Host, address: [std::net::IpAddr; 2]) -> Result<()> {
+/// TCP, UDP and ICMP by both families between a machine behind `site` and `other`, begun by either. Whoever comes out of the
+/// tunnel has the node's address on the LAN where it is `translated`, and nobody else has another than its own.
+fn carries(site: &Site, other: &Host, address: [std::net::IpAddr; 2], translated: bool) -> Result<()> {
     site.wait(other, true)?;
     for v6 in [false, true] {
+        let own = address[usize::from(v6)];
         transfer(other, &site.machine, site.machine_address(v6), 64)?;
-        transfer(&site.machine, other, address[usize::from(v6)], 64)?;
+        transfer(&site.machine, other, own, 64)?;
+        let seen = datagrams(other, &site.machine, site.machine_address(v6))?;
+        let expected = if translated { site.node_address(v6) } else { own };
+        ensure!(seen == expected, "the LAN is asked by {seen}, not by {expected}");
+        let seen = datagrams(&site.machine, other, own)?;
+        ensure!(seen == site.machine_address(v6), "the tailnet is asked by {seen}");
     }
     Ok(())
 }
@@ -55,7 +62,7 @@ fn lacking(
         }
         // Into the tailnet no machine on a LAN gets without a way back, and with translation none is needed.
         site.way_back()?;
-        carries(&site, &user.host, blackbox::traffic::addresses(user)?)?;
+        carries(&site, &user.host, blackbox::traffic::addresses(user)?, !nothing)?;
         let found = where_rules_are(&site.node.host)?;
         ensure!(found == expected, "rules in x_tables and nf_tables: {found:?}");
         ensure!(nothing || !health(&site.node)?.contains("x_tables"), "{}", health(&site.node)?);

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use blackbox::dump;
 use blackbox::site::{Site, set};
-use blackbox::traffic::transfer;
+use blackbox::traffic::{addresses, datagrams, transfer};
 use blackbox::{EVERYTHING, scenario};
 use lab::{Flavour, Host, Lab, Need, Node, Refused};
 use std::io::{Read as _, Write as _};
@@ -58,10 +58,22 @@ fn both_ways(lab: &Lab, lacks: Option<Vec<Refused>>, environment: &[(&str, &str)
     ours.wait(&go.node.host, true)?;
     go.wait(&ours.node.host, true)?;
     ensure!(has_rules(&ours.node.host)?, "answers without rules");
+    let asked_by = |v6: bool| datagrams(&go.node.host, &ours.machine, ours.machine_address(v6));
+    for v6 in [false, true] {
+        let seen = asked_by(v6)?;
+        ensure!(seen == ours.node_address(v6), "the LAN is asked by {seen}, not by the router");
+    }
     set(&ours.node, "--snat-subnet-routes=false")?;
     ours.wait(&go.node.host, false)?;
     ours.way_back()?;
     ours.wait(&go.node.host, true)?;
+    let theirs = addresses(&go.node)?;
+    for v6 in [false, true] {
+        let seen = asked_by(v6)?;
+        ensure!(seen == theirs[usize::from(v6)], "without translation the LAN is asked by {seen}");
+        let seen = datagrams(&ours.machine, &go.node.host, theirs[usize::from(v6)])?;
+        ensure!(seen == ours.machine_address(v6), "the tailnet is asked by {seen}");
+    }
     // And from LAN to LAN.
     go.wait(&ours.machine, true)?;
     if environment.is_empty() {
