@@ -374,3 +374,85 @@ fn a_kernel_that_lacks_one_or_both() {
         assert_eq!(host.run(&["nft", "list", "ruleset"]).expect("nft"), "");
     });
 }
+
+/// The chains of a ruleset, each with its kind of line and its rules.
+fn chains(ruleset: &str) -> Vec<(String, bool, Vec<String>)> {
+    let (mut all, mut table) = (Vec::<(String, bool, Vec<String>)>::new(), String::new());
+    for line in ruleset.lines().map(str::trim) {
+        let words: Vec<&str> = line.split(' ').collect();
+        match (words.as_slice(), all.last_mut()) {
+            (["table", family, name, "{", ..], _) => table = format!("{family} {name}"),
+            (["chain", name, "{", ..], _) => all.push((format!("{table} {name}"), false, Vec::new())),
+            (["type", ..], Some((_, hooked, _))) => *hooked = true,
+            (["" | "}" | "comment", ..], _) | (_, None) => {}
+            (_, Some((.., rules))) => rules.push(line.to_owned()),
+        }
+    }
+    all
+}
+
+#[test]
+fn nf_tables_without_jumps() {
+    in_host(|host| {
+        let ruleset = || host.run(&["nft", "-a", "list", "ruleset"]).expect("nft");
+        let own = |text: &str| {
+            let all = chains(text).into_iter().filter(|(name, ..)| name.contains(" ts-"));
+            all.map(|(name, _, rules)| (name, rules)).collect::<Vec<_>>()
+        };
+        let mut netfilter = Netfilter::default();
+        let mut bring = |mode| {
+            let config = Firewall { mode, ..firewall(Kind::NfTables) };
+            assert_eq!(netfilter.apply(&config), [], "{mode:?}");
+        };
+        bring(Mode::NoDivert);
+        let text = ruleset();
+        assert!(!text.contains("jump") && !text.contains("mangle"), "{text}");
+        // The kernel's own chains are made as upstream makes them, and nothing of ours is in them.
+        let hooked: Vec<_> = chains(&text).into_iter().filter(|(_, hooked, _)| *hooked).collect();
+        assert_eq!(hooked.len(), 6, "{text}");
+        for (name, _, rules) in &hooked {
+            assert!(["INPUT", "FORWARD", "POSTROUTING"].iter().any(|chain| name.ends_with(chain)), "{name}");
+            assert_eq!(rules, &[""; 0], "{name}");
+        }
+        let without = own(&text);
+        assert_eq!(without.len(), 6, "{text}");
+        assert!(without.iter().all(|(_, rules)| !rules.is_empty()), "{text}");
+
+        // Who runs the firewall jumps there himself; that is his, whatever we are told later.
+        for words in ["add chain ip filter mine", "add rule ip filter mine jump ts-input"] {
+            host.run(&["nft", words]).expect("nft");
+        }
+        bring(Mode::NoDivert);
+        assert_eq!(own(&ruleset()), without, "twice");
+        bring(Mode::On);
+        let text = ruleset();
+        assert_eq!(text.matches("jump ts-").count(), 7, "six of ours and one of theirs: {text}");
+        assert!(text.contains("hook output priority mangle"), "{text}");
+        assert_eq!(own(&text), without, "only jumps have come");
+        bring(Mode::NoDivert);
+        let text = ruleset();
+        assert_eq!(text.matches("jump ts-").count(), 1, "theirs alone: {text}");
+        assert!(!text.contains("mangle"), "{text}");
+        assert_eq!(own(&text), without, "only jumps have gone");
+        bring(Mode::Off);
+        let text = ruleset();
+        let left = [("ip filter mine".to_owned(), 1), ("ip filter ts-input".to_owned(), 0)];
+        let mut found: Vec<_> =
+            chains(&text).into_iter().map(|(name, _, rules)| (name, rules.len())).collect();
+        found.sort();
+        assert_eq!(found, left, "what theirs needs stays, and is empty: {text}");
+        for words in ["flush chain ip filter mine", "delete chain ip filter mine"] {
+            host.run(&["nft", words]).expect("nft");
+        }
+
+        // Straight from one to the other, and by another run after a kill.
+        bring(Mode::NoDivert);
+        bring(Mode::Off);
+        assert_eq!(ruleset(), "");
+        bring(Mode::NoDivert);
+        let mut next = Netfilter::default();
+        assert_eq!(next.apply(&Firewall { mode: Mode::NoDivert, ..firewall(Kind::NfTables) }), []);
+        assert_eq!(next.close(), []);
+        assert_eq!(ruleset(), "");
+    });
+}
