@@ -12,6 +12,7 @@ pub mod dump;
 pub mod flows;
 pub mod fuzz;
 pub mod guest;
+pub mod leak;
 mod local;
 pub mod names;
 pub mod natlab;
@@ -21,6 +22,7 @@ pub mod site;
 pub mod soak;
 pub mod traffic;
 pub mod upstreams;
+pub mod world;
 
 pub use local::{Local, Program};
 
