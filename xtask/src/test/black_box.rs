@@ -26,6 +26,7 @@ const TOGETHER: &[&str] = &[
     "attributes",
     "dns",
     "netfilter",
+    "filtering",
     "lab_itself",
     "peerapi",
     "tunnel",
