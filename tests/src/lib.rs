@@ -10,6 +10,7 @@ pub mod conversation;
 pub mod direct;
 pub mod dump;
 pub mod flows;
+pub mod foreign;
 pub mod fuzz;
 pub mod guest;
 pub mod leak;

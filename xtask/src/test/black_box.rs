@@ -27,6 +27,7 @@ const TOGETHER: &[&str] = &[
     "dns",
     "netfilter",
     "filtering",
+    "killed",
     "lab_itself",
     "peerapi",
     "tunnel",
