@@ -152,7 +152,9 @@ impl Interface {
         if main { &mut wanted.beyond } else { &mut wanted.around }.extend(behind);
         let names = uplinks.names();
         let mut switches = Vec::new();
-        if beyond && main {
+        // Without a way out all that this node speaks to is on the networks around it; only an exit node's user wants silence.
+        let bound = beyond && main && (config.leads_out() || *uplinks != Uplinks::default());
+        if bound {
             bind(Some(names));
         }
         if beyond && !main && firewall.mode == NetfilterMode::On {
@@ -179,7 +181,7 @@ impl Interface {
             let taken = config.routes.iter().filter(|net| config.around.contains(net));
             texts.extend(taken.map(|net| router::Error::Taken(*net).to_string()));
         }
-        if !(beyond && main) {
+        if !bound {
             bind(None);
         }
         let config =
