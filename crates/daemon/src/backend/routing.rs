@@ -201,13 +201,14 @@ impl Backend {
     }
 }
 
-/// Whether others may be in it, and it is not of one wire only.
+/// Whether others may be in it, it is not of one wire only, and its addresses are not the tailnet's, whoever else has them.
 fn is_network(net: &IpNet) -> bool {
-    let link_local = match net.addr() {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    let single = net.prefix_len() == net.max_prefix_len();
+    let left_out = match net.addr() {
+        IpAddr::V4(ip) => ip.is_link_local() || matches!(ip.octets(), [100, 64..=127, ..]),
+        IpAddr::V6(ip) => ip.is_unicast_link_local() || matches!(ip.segments(), [0xfd7a, 0x115c, 0xa1e0, ..]),
     };
-    net.prefix_len() != net.max_prefix_len() && !link_local
+    !single && !left_out
 }
 
 /// Whether `net` is an address that `node` answers at itself: one of its own, or a single Tailscale address that control

@@ -1,4 +1,4 @@
-//! Addresses of the interfaces that are up.
+//! Addresses of the interfaces that are up, but for our own.
 
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
@@ -17,16 +17,29 @@ pub(super) struct Address {
 /// More are not looked at: a router with a thousand interfaces tells its peers of a few.
 const MOST: usize = 256;
 
-/// All of them; none if the system does not tell.
-pub(super) fn addresses() -> Vec<Address> {
+/// All by which other machines may be reached; `own` is our interface. None if the system does not tell.
+pub(super) fn addresses(own: Option<&str>) -> Vec<Address> {
     let Ok(all) = getifaddrs() else { return Vec::new() };
     let up = all.filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP));
     let found = up.filter_map(|interface| {
         let ip = ip_of(interface.address.as_ref()?)?;
         let prefix = interface.netmask.as_ref().and_then(ip_of).map_or(128, prefix);
-        Some(Address { ip, prefix })
+        counts(ip, &interface.interface_name, own).then_some(Address { ip, prefix })
     });
     found.take(MOST).collect()
+}
+
+/// Whether an address tells of the network. Providers give addresses out of the tailnet's range too, so the interface
+/// decides; only who has none of his own goes by the range, lest another node's on this machine be taken for a network.
+fn counts(ip: IpAddr, interface: &str, own: Option<&str>) -> bool {
+    !ip.is_loopback() && own.map_or_else(|| !is_tailnet(ip), |own| own != interface)
+}
+
+fn is_tailnet(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => matches!(v4.octets(), [100, 64..=127, ..]),
+        IpAddr::V6(v6) => v6.segments().starts_with(&[0xfd7a, 0x115c, 0xa1e0]),
+    }
 }
 
 fn ip_of(address: &SockaddrStorage) -> Option<IpAddr> {
@@ -47,9 +60,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_loopback_at_least() {
-        let all = addresses();
-        let loopback = all.iter().find(|address| address.ip.is_loopback());
-        assert!(loopback.is_some_and(|loopback| matches!(loopback.prefix, 8 | 128)), "{all:?}");
+    fn the_interface_decides_and_not_the_range() {
+        let counts = |ip: &str, own| counts(ip.parse().expect("ip"), "wan", own);
+        for ip in ["100.64.0.7", "fd7a:115c:a1e0::7", "192.0.2.1", "fe80::1"] {
+            assert!(counts(ip, Some("tailscale0")), "{ip} of a provider");
+            assert!(!counts(ip, Some("wan")), "{ip} of ours");
+        }
+        assert!(!counts("127.0.0.1", Some("tailscale0")) && !counts("::1", None));
+        assert!(!counts("100.64.0.7", None) && !counts("fd7a:115c:a1e0::7", None), "perhaps another node's");
+        assert!(counts("192.0.2.1", None) && counts("100.128.0.1", None));
+    }
+
+    #[test]
+    fn lengths_of_prefixes() {
+        for (mask, len) in [("255.255.252.0", 22), ("255.255.255.255", 32), ("ffff:ffff:ffff:ffff::", 64)] {
+            assert_eq!(prefix(mask.parse().expect("a mask")), len);
+        }
+        assert!(addresses(None).iter().all(|address| !address.ip.is_loopback()));
     }
 }

@@ -17,10 +17,9 @@ pub struct State {
 }
 
 impl State {
-    /// The present one; routes to our own interface do not count.
+    /// The present one; `own` is our interface, whose addresses and routes do not count.
     pub fn read(own: Option<&str>) -> Self {
-        let mut addresses = addresses();
-        addresses.retain(|address| !is_tailnet(address.ip) && !address.ip.is_loopback());
+        let mut addresses = addresses(own);
         addresses.sort_unstable_by_key(|address| (address.ip, address.prefix));
         let own = own.unwrap_or_default();
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
@@ -44,14 +43,6 @@ impl State {
             (a, b) => a == b,
         };
         before.addresses.iter().any(|old| !self.addresses.iter().any(|new| near(old.ip, new.ip)))
-    }
-}
-
-/// Of the interface that is our own.
-fn is_tailnet(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => matches!(v4.octets(), [100, 64..=127, ..]),
-        IpAddr::V6(v6) => v6.segments().starts_with(&[0xfd7a, 0x115c, 0xa1e0]),
     }
 }
 

@@ -92,7 +92,7 @@ fn an_exit_node_takes_everything_or_nothing_gets_out() {
     }
     let mut node = Fixture::running();
     node.backend.tun = true;
-    node.input(Input::Interfaces(nets(&["192.168.7.2/24", "203.0.113.9/32", "fe80::1/64"])));
+    node.input(Input::Interfaces(nets(&["192.168.7.2/24", "203.0.113.9/32", "fe80::1/64", "100.70.1.2/22"])));
     let exit = "100.64.0.2".parse().ok();
     // Before it is there: no way out, and none past it.
     edit(&mut node, |edit| {
