@@ -11,6 +11,9 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// What peers are told of a node's attributes: that control lets it be suggested as an exit node.
+const SEEN_BY_PEERS: &str = "suggest-exit-node";
+
 /// A node as its peers (and itself) see it.
 pub(crate) fn node(node: &Node, for_self: bool) -> Value {
     let addresses = [format!("{}/32", node.ip4), format!("{}/128", node.ip6)];
@@ -47,6 +50,8 @@ pub(crate) fn node(node: &Node, for_self: bool) -> Value {
         for attribute in &node.attributes {
             out["CapMap"][attribute] = Value::Null;
         }
+    } else if node.attributes.iter().any(|attribute| attribute == SEEN_BY_PEERS) {
+        out["CapMap"] = json!({SEEN_BY_PEERS: null});
     }
     out
 }

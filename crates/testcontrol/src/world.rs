@@ -486,6 +486,8 @@ impl World {
             node.attributes = attributes;
         }
         self.tell_self(id);
+        // Peers see some of them, too.
+        self.tell_about(id);
     }
 
     pub(crate) fn set_routes(&self, key: &str, routes: Vec<String>) {

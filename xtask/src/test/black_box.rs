@@ -25,6 +25,7 @@ const TOGETHER: &[&str] = &[
     "container",
     "attributes",
     "dns",
+    "exit_choice",
     "netfilter",
     "filtering",
     "killed",
@@ -50,7 +51,7 @@ const fn lanes(nightly: bool) -> usize {
 }
 
 /// Files whose nodes have a kernel interface, what passes it, and the packet filter.
-const WITHOUT_NF_TABLES: [&str; 17] = [
+const WITHOUT_NF_TABLES: [&str; 18] = [
     "acl",
     "attributes",
     "cached_map",
@@ -58,6 +59,7 @@ const WITHOUT_NF_TABLES: [&str; 17] = [
     "direct",
     "dns",
     "dns_control",
+    "exit_choice",
     "exit_node",
     "lan_to_lan",
     "many_routes",

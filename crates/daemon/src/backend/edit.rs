@@ -79,8 +79,8 @@ pub(super) fn apply(prefs: &Prefs, edit: &MaskedPrefs) -> Result<Prefs, String> 
     if edit.mask.exit_node_id && edit.prefs.exit_node_id.is_empty() {
         next.internal_exit_node_prior.clear();
     }
-    let set_exit = (edit.mask.exit_node_id && !edit.prefs.exit_node_id.is_empty())
-        || (edit.mask.exit_node_ip && edit.prefs.exit_node_ip.0.is_some());
+    // Another one or none: either ends the automatic choice.
+    let set_exit = edit.mask.exit_node_id || edit.mask.exit_node_ip;
     if set_exit && !edit.mask.auto_exit_node {
         next.auto_exit_node.clear();
     }
@@ -142,10 +142,13 @@ mod tests {
     #[test]
     fn choosing_an_exit_node_ends_the_automatic_choice() {
         let before = Prefs { auto_exit_node: "any".to_owned(), ..Prefs::default() };
-        let edit = MaskedPrefs {
-            prefs: Prefs { exit_node_id: "n2".to_owned(), ..Prefs::default() },
-            mask: PrefsMask { exit_node_id: true, ..PrefsMask::default() },
-        };
-        assert_eq!(apply(&before, &edit).expect("edit").auto_exit_node, "");
+        // Empty: none is to be used.
+        for id in ["n2", ""] {
+            let edit = MaskedPrefs {
+                prefs: Prefs { exit_node_id: id.to_owned(), ..Prefs::default() },
+                mask: PrefsMask { exit_node_id: true, ..PrefsMask::default() },
+            };
+            assert_eq!(apply(&before, &edit).expect("edit").auto_exit_node, "");
+        }
     }
 }
