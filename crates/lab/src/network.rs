@@ -214,7 +214,12 @@ impl Drop for Lab {
 /// Makes a bridge that forwards from the start.
 pub(crate) fn bridge(inside: &Namespace, name: &str) -> Result<()> {
     let kind = ["type", "bridge", "forward_delay", "0", "mcast_snooping", "0"];
-    inside.ip(&[&["link", "add", name, "up", "address", BRIDGE], &kind[..]].concat())
+    inside.ip(&[&["link", "add", name, "up", "address", BRIDGE], &kind[..]].concat())?;
+    // A cable is no packet filter; where the kernel has that part it looks at every frame.
+    for family in ["iptables", "ip6tables", "arptables"] {
+        inside.exec(&["sysctl", "-qw", &format!("net.bridge.bridge-nf-call-{family}=0")]).ok();
+    }
+    Ok(())
 }
 
 /// Puts a cable between `eth0` of `host` and a new port of the bridge `bridge` in `switch`.
