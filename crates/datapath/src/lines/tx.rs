@@ -100,9 +100,19 @@ struct Desk {
     drops: Arc<DropCounters>,
     /// Control has something to read.
     wake: bool,
-    /// Packets went to relays, by UDP, to services.
-    ways: (bool, bool, bool),
+    ways: Ways,
     mtu: u16,
+}
+
+/// Where packets of a turn went.
+#[derive(Debug, Default)]
+struct Ways {
+    /// To relays.
+    relayed: bool,
+    /// By UDP.
+    direct: bool,
+    /// To services of this node.
+    served: bool,
 }
 
 impl TxLine {
@@ -120,7 +130,7 @@ impl TxLine {
                 events: ends.events,
                 drops: ends.drops,
                 wake: false,
-                ways: (false, false, false),
+                ways: Ways::default(),
                 mtu: limits.mtu,
             },
             snapshot: None,
@@ -170,7 +180,7 @@ impl TxLine {
         let more = pending > 0 || !dry;
         let wake_rx = std::mem::take(&mut self.wake_rx);
         let wake_control = std::mem::take(&mut self.desk.wake);
-        let (relayed, direct, served) = std::mem::take(&mut self.desk.ways);
+        let Ways { relayed, direct, served } = std::mem::take(&mut self.desk.ways);
         TurnReport { packets, more, wake_control, wake_rx, relayed, direct, served }
     }
 
@@ -446,7 +456,7 @@ impl Desk {
             return Err(DropReason::UnknownPeer);
         }
         self.wake = true;
-        self.ways.2 = true;
+        self.ways.served = true;
         match self.services.push(Head::default(), &[text]) {
             true => Ok(false),
             false => Err(DropReason::RingFull),
@@ -531,8 +541,8 @@ impl Desk {
             Path::Udp(to) => (Some(to), None),
             Path::Both { addr, region } => (Some(addr), Some(region)),
         };
-        self.ways.0 |= region.is_some();
-        self.ways.1 |= direct.is_some();
+        self.ways.relayed |= region.is_some();
+        self.ways.direct |= direct.is_some();
         let mut sent = 0;
         if let Some(to) = direct {
             let before = self.drops.get(DropReason::Unreachable);
