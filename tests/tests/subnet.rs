@@ -2,7 +2,6 @@
 //! without.
 
 use anyhow::{Context, Result, ensure};
-use blackbox::dump;
 use blackbox::site::{Site, set};
 use blackbox::traffic::{addresses, datagrams, transfer};
 use blackbox::{EVERYTHING, scenario};
@@ -103,77 +102,6 @@ fn lans_behind_ours_and_behind_go() {
 fn on_a_kernel_like_that_of_routeros() {
     scenario(EVERYTHING, |lab| {
         both_ways(lab, Some(vec![Refused::NfTables]), &[("TS_DEBUG_ROUTE_LAYOUT", "policy")])
-    });
-}
-
-/// How many jumps of which kind there are, and upstream's policy rules.
-fn traces(host: &Host) -> Result<[usize; 4]> {
-    let mut text = host.run(&["iptables-legacy-save"])? + &host.run(&["ip6tables-legacy-save"])?;
-    text += &host.run(&["nft", "list", "ruleset"])?;
-    let count = |chain: &str| {
-        text.matches(&format!("-j {chain}\n")).count() + text.matches(&format!("jump {chain}\n")).count()
-    };
-    let rules = host.run(&["ip", "rule"])? + &host.run(&["ip", "-6", "rule"])?;
-    let rules = rules.lines().filter(|line| line.starts_with("52")).count();
-    Ok([count("ts-input"), count("ts-forward"), count("ts-postrouting"), rules])
-}
-
-#[test]
-fn what_a_killed_node_of_either_kind_left_is_taken_over() {
-    scenario(EVERYTHING, |lab| {
-        let headscale = lab.headscale()?;
-        let port = "--port=41641".to_owned();
-        let mut site = Site::prepared(lab, ("site", Flavour::Go), 1)?;
-        // Go's node sets this one and leaves it set.
-        site.node.host.run(&["sysctl", "-qw", "net.ipv4.conf.all.src_valid_mark=1"])?;
-        let before = dump::everything(&site.node.host)?;
-        site.node.arguments.push(port);
-        // Each finds what the other left where it looks itself.
-        let kind = ("TS_DEBUG_FIREWALL_MODE".to_owned(), "iptables".to_owned());
-        site.node.environment.push(kind.clone());
-        site.node.start()?;
-        site.join(&headscale, &headscale.auth_key()?)?;
-        let user = Site::new(lab, &headscale, ("user", Flavour::Go), 2, &[])?;
-        let mut seen = Vec::new();
-        let mut dumps = Vec::new();
-        for flavour in [Flavour::Go, Flavour::Ours, Flavour::Ours, Flavour::Go, Flavour::Ours] {
-            site.node.kill();
-            site.node.flavour = flavour;
-            site.node.start()?;
-            site.node.wait_running()?;
-            site.wait(&user.node.host, true)?;
-            seen.push(traces(&site.node.host)?);
-            dumps.push((flavour, dump::routing(&site.node.host)? + &dump::rules(&site.node.host)?));
-        }
-        let (go, ours) = ([2, 2, 2, 8], [2, 2, 2, 8]);
-        ensure!(seen == [go, ours, ours, go, ours], "{seen:?}");
-        // Whatever was there before, each makes of it what it always makes.
-        for flavour in [Flavour::Go, Flavour::Ours] {
-            let mut all = dumps.iter().filter(|(of, _)| *of == flavour).map(|(_, dump)| dump);
-            let first = all.next().context("no dump")?;
-            for dump in all {
-                ensure!(dump == first, "{flavour:?}:\n{}", dump::difference(first, dump));
-            }
-        }
-        site.node.kill();
-        let mut command = site.node.daemon_command();
-        command.arg("--cleanup");
-        site.node.host.outcome(command, Duration::from_secs(20))?.ok()?;
-        let after = dump::everything(&site.node.host)?;
-        ensure!(after == before, "left by --cleanup:\n{}", dump::difference(&before, &after));
-        // Ours after Go's that was killed, stopped in order and by its own choice of filter: nothing of either is left.
-        site.node.environment.retain(|one| *one != kind);
-        for flavour in [Flavour::Go, Flavour::Ours] {
-            site.node.kill();
-            site.node.flavour = flavour;
-            site.node.start()?;
-            site.node.wait_running()?;
-            site.wait(&user.node.host, true)?;
-        }
-        site.node.stop()?;
-        let after = dump::everything(&site.node.host)?;
-        ensure!(after == before, "left by ours:\n{}", dump::difference(&before, &after));
-        Ok(())
     });
 }
 

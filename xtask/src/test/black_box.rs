@@ -51,7 +51,7 @@ const fn lanes(nightly: bool) -> usize {
 }
 
 /// Files whose nodes have a kernel interface, what passes it, and the packet filter.
-const WITHOUT_NF_TABLES: [&str; 18] = [
+const WITHOUT_NF_TABLES: [&str; 19] = [
     "acl",
     "attributes",
     "cached_map",
@@ -69,6 +69,7 @@ const WITHOUT_NF_TABLES: [&str; 18] = [
     "peerapi",
     "routeros",
     "subnet",
+    "takeover",
     "tunnel",
 ];
 
