@@ -20,6 +20,7 @@ const TOGETHER: &[&str] = &[
     "exit_node",
     "paths",
     "subnet",
+    "takeover",
     "own_packets",
     "command_line",
     "container",
