@@ -8,8 +8,9 @@ use lab::{Flavour, Host, Need, Node, until};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Both filters, in turn by chance.
-const KINDS: [&str; 2] = ["iptables", "nftables"];
+/// Both filters and both places for routes, by chance.
+const WAYS: [[&str; 2]; 4] =
+    [["iptables", "policy"], ["nftables", "policy"], ["iptables", "main"], ["nftables", "main"]];
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -61,9 +62,11 @@ fn keeps(before: &[String; 2], host: &Host) -> Result<()> {
     Ok(())
 }
 
-fn with_filter(node: &mut Node, kind: &str) {
-    node.environment.retain(|(name, _)| name != "TS_DEBUG_FIREWALL_MODE");
-    node.environment.push(("TS_DEBUG_FIREWALL_MODE".to_owned(), kind.to_owned()));
+fn by(node: &mut Node, way: [&str; 2]) {
+    let names = ["TS_DEBUG_FIREWALL_MODE", "TS_DEBUG_ROUTE_LAYOUT"];
+    node.environment.retain(|(name, _)| !names.contains(&name.as_str()));
+    let named = names.into_iter().zip(way);
+    node.environment.extend(named.map(|(name, value)| (name.to_owned(), value.to_owned())));
 }
 
 #[test]
@@ -84,7 +87,7 @@ fn killed_at_any_moment() {
         let mut node = lab.node("node", Flavour::Ours)?;
         node.tun = "tailscale0".to_owned();
         node.arguments.push("--port=41641".to_owned());
-        // It goes from one filter to the other.
+        // It goes from one filter to the other, and so do its routes.
         node.lacks = Some(Vec::new());
         // A killed one cannot put this one back, and the next does not know that it was another.
         node.host.run(&["sysctl", "-qw", "net.ipv4.conf.all.src_valid_mark=1"])?;
@@ -96,8 +99,8 @@ fn killed_at_any_moment() {
 
         // What is to be there, from starts after which nothing was left, and how long it takes.
         let (mut meant, mut span) = (Vec::new(), Duration::ZERO);
-        for kind in KINDS {
-            with_filter(&mut node, kind);
+        for way in WAYS {
+            by(&mut node, way);
             let started = lab::now();
             node.start()?;
             if meant.is_empty() {
@@ -123,7 +126,7 @@ fn killed_at_any_moment() {
         let rounds = count(10, 100);
         let (mut found, stop, changes) = (0, AtomicBool::new(false), AtomicU32::new(0));
         for round in 0..rounds {
-            with_filter(&mut node, KINDS[chance.below(2) as usize]);
+            by(&mut node, WAYS[chance.below(4) as usize]);
             let after = Duration::from_micros(chance.below(span.as_micros() as u64));
             stop.store(false, Ordering::Relaxed);
             std::thread::scope(|scope| -> Result<()> {
@@ -145,15 +148,15 @@ fn killed_at_any_moment() {
             keeps(&others, &node.host).with_context(about)?;
             found += u32::from(state(&node.host)? != bare);
 
-            let kind = chance.below(2) as usize;
-            with_filter(&mut node, KINDS[kind]);
+            let way = chance.below(4) as usize;
+            by(&mut node, WAYS[way]);
             node.start()?;
             let mut last = String::new();
             until("everything to be right", SOON, || {
                 last = state(&node.host)?;
-                Ok((last == meant[kind]).then_some(()))
+                Ok((last == meant[way]).then_some(()))
             })
-            .with_context(|| format!("{}:\n{}", KINDS[kind], dump::difference(&meant[kind], &last)))
+            .with_context(|| format!("{:?}:\n{}", WAYS[way], dump::difference(&meant[way], &last)))
             .with_context(about)?;
             keeps(&others, &node.host).with_context(about)?;
             // The next one finds what this one left, or nothing.
