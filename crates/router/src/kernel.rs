@@ -8,7 +8,7 @@ use crate::layout::{BYPASS_MARK, MAIN, MARK_MASK, RULES, TABLE};
 use crate::netlink::{Message, Netlink};
 use crate::plan::{Marked, Op, Route, Rule};
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressHeader, AddressHeaderFlags, AddressScope};
 use netlink_packet_route::link::{LinkFlags, LinkHeader};
@@ -287,6 +287,8 @@ pub(crate) fn message(index: u32, op: Op) -> Message {
         Op::Link { mtu, up } => (NEW_LINK, 0, link_body(index, mtu, up)),
         Op::AddAddress(net) => (NEW_ADDRESS, fresh, address(index, net)),
         Op::DeleteAddress(net) => (DELETE_ADDRESS, 0, address(index, net)),
+        // That table is upstream's and ours: what Go's node has left there of the same network gives way, as with itself.
+        Op::AddRoute(to) if to.table == TABLE => (NEW_ROUTE, NLM_F_CREATE | NLM_F_REPLACE, route(index, to)),
         Op::AddRoute(to) => (NEW_ROUTE, fresh, added_route(index, to)),
         Op::DeleteRoute(to) => (DELETE_ROUTE, 0, route(index, to)),
         // With EXCL the kernel would take a narrower rule in the same place for this one.
@@ -300,9 +302,7 @@ pub(crate) fn message(index: u32, op: Op) -> Message {
 /// removed. Only a route that another interface has is something to tell.
 pub(crate) const fn is_done(op: Op, errno: Errno) -> bool {
     match op {
-        Op::AddAddress(_) | Op::AddRule(_) | Op::AddRoute(Route { throw: true, .. }) => {
-            matches!(errno, Errno::EXIST)
-        }
+        Op::AddAddress(_) | Op::AddRule(_) => matches!(errno, Errno::EXIST),
         Op::DeleteAddress(_) | Op::DeleteRoute(_) | Op::DeleteRule(_) => {
             matches!(errno, Errno::ADDRNOTAVAIL | Errno::SRCH | Errno::NOENT | Errno::NODEV)
         }

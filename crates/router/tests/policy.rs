@@ -180,3 +180,24 @@ fn two_thousand_routes_and_then_one_more() {
         assert_eq!(router.close(), []);
     });
 }
+
+#[test]
+fn exceptions_that_somebody_left_in_our_table_give_way() {
+    in_host(|host| {
+        for (family, net) in [("-4", "198.51.100.0/24"), ("-6", "2001:db8:1::/64")] {
+            host.run(&["ip", family, "route", "add", "throw", net, "table", "52"]).expect("ip");
+        }
+        let tun = Tun::open("tailscale0").expect("tun");
+        let mut router = Router::open(tun.name(), &ranges()).expect("router");
+        let mut config = exit_node(Layout::Policy);
+        config.shut = nets(&["198.51.100.0/24", "2001:db8:1::/64"]);
+        assert_eq!(router.apply(&config), []);
+        assert_eq!(way(host, &["198.51.100.9"]), "tailscale0");
+        assert_eq!(way(host, &["2001:db8:1::9"]), "tailscale0");
+        assert_eq!(router.close(), []);
+        for family in ["-4", "-6"] {
+            let left = host.run(&["ip", family, "route", "show", "table", "52"]).unwrap_or_default();
+            assert_eq!(left, "");
+        }
+    });
+}
