@@ -50,6 +50,8 @@ fn leads(lab: &Lab, headscale: &Headscale, machine: &Host, name: &str, number: u
     run(&node.host, "ip link set lan0 up")?;
     forwards(&node.host)?;
     set(&node, &format!("--advertise-routes={}", LANS.join(",")))?;
+    // The other one's network is its own.
+    set(&node, "--accept-routes")?;
     headscale.approve_routes(name, &LANS)?;
     Ok(node)
 }
@@ -91,6 +93,14 @@ fn a_network_that_two_lead_to_outlives_one_of_them() {
             std::thread::sleep(Duration::from_millis(100));
         }
         ensure!(said("HA probe")? == 0, "headscale complains while both are well");
+        for node in [&one, &two] {
+            let health = node.status()?["Health"].to_string();
+            ensure!(
+                !health.contains("10.77.1.") && !health.contains("fd77:1:"),
+                "{}: {health}",
+                node.host.name
+            );
+        }
 
         let (gone, other) = if first == 1 { (&one, 3) } else { (&two, 1) };
         run(&gone.host, "ip link set eth0 down")?;

@@ -53,10 +53,12 @@ impl Backend {
         let mut routes: Vec<_> = tailnet.filter(ours).collect();
         // By name, so that no other route of this machine leads elsewhere.
         routes.extend(netstack::addresses(node.ips()).into_iter().map(IpNet::from));
+        let advertised = advertiseroutes::networks(prefs);
         for peer in self.netmap.peers().filter(|peer| !Arc::ptr_eq(&peer.allowed_ips, &peer.addresses)) {
             let nets =
                 peer.allowed_ips.iter().filter(|net| net.prefix_len() != 0 && self.uses_route(peer, net));
-            routes.extend(nets.filter(|net| !is_own(peer, net)));
+            // Of two routers for one network each reaches it itself.
+            routes.extend(nets.filter(|net| !is_own(peer, net) && !advertised.contains(net)));
         }
         routes.sort_unstable();
         routes.dedup();
@@ -69,13 +71,13 @@ impl Backend {
             lan.extend(networks);
             if prefs.exit_node_allow_lan_access {
                 // Others come here to get there.
-                behind = advertiseroutes::networks(prefs);
+                behind = advertised;
             }
         } else {
             // What is near us stays where it is, although somebody else has a network that it lies in.
             let covered = |net: &IpNet| routes.iter().any(|route| route.contains(net));
             around = networks.filter(covered).collect();
-            behind = advertiseroutes::networks(prefs);
+            behind = advertised;
             behind.retain(covered);
         }
         let firewall = self.firewall();

@@ -82,7 +82,13 @@ fn what_is_near_stays_near_although_a_peer_has_it_too() {
     put(&mut node, router(2, &["10.9.0.0/16"]));
     assert_eq!(near(&node), (true, vec![], vec![]));
     put(&mut node, router(3, &["192.168.0.0/16"]));
-    assert_eq!(near(&node), (true, nets(&["192.168.7.0/24"]), nets(&["192.168.88.0/24"])));
+    let wide = (true, nets(&["192.168.7.0/24"]), nets(&["192.168.88.0/24"]));
+    assert_eq!(near(&node), wide);
+    // Another router for the same network.
+    put(&mut node, router(4, &["192.168.88.0/24", "10.1.0.0/16"]));
+    assert_eq!(near(&node), wide);
+    assert_eq!(routes(&node), ["10.9.0.0/16", "192.168.0.0/16"]);
+    assert!(carries(&node, 4, "192.168.88.0/24"), "what comes from there is taken");
 }
 
 #[test]
