@@ -68,6 +68,17 @@ pub fn forwards(host: &Host) -> Result<()> {
     host.run(&["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]).map(drop)
 }
 
+/// Has a kernel take policy rules and not follow them, as RouterOS's does.
+///
+/// # Errors
+/// When it refuses.
+pub fn follows_no_rules(host: &Host) -> Result<()> {
+    for family in ["-4", "-6"] {
+        host.run(&["ip", family, "rule", "add", "pref", "100", "lookup", "main"])?;
+    }
+    Ok(())
+}
+
 /// Changes a setting of a node.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use blackbox::leak;
-use blackbox::site::node_without;
+use blackbox::site::{follows_no_rules, node_without};
 use blackbox::world::{World, exit};
 use blackbox::{EVERYTHING, count, number, scenario};
 use lab::{Capture, Flavour, Headscale, Host, Lab, Node, Refused};
@@ -30,20 +30,13 @@ fn strictness(host: &Host) -> Result<String> {
     host.run(&["sysctl", "-n", "net.ipv4.conf.eth0.rp_filter"])
 }
 
-/// Makes a started node's kernel like that of RouterOS, as far as rules and routes go.
-fn follows_no_rules(host: &Host) -> Result<()> {
-    for family in ["-4", "-6"] {
-        host.run(&["ip", family, "rule", "add", "pref", "100", "lookup", "main"])?;
-    }
-    host.run(&["sysctl", "-qw", "net.ipv4.conf.eth0.rp_filter=1"]).map(drop)
-}
-
 /// A joined node on such a kernel.
 fn user(lab: &Lab, headscale: &Headscale, name: &str, of: Flavour, kernel: Kernel) -> Result<Node> {
     let lacks = (kernel == Kernel::NoRules).then(|| vec![Refused::NfTables]);
     let user = node_without(lacks, lab, headscale, name, of)?;
     if kernel == Kernel::NoRules {
         follows_no_rules(&user.host)?;
+        user.host.run(&["sysctl", "-qw", "net.ipv4.conf.eth0.rp_filter=1"])?;
     }
     Ok(user)
 }

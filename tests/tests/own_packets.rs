@@ -2,7 +2,7 @@
 //! coordination server's.
 
 use anyhow::{Context, Result, ensure};
-use blackbox::site::{forwards, node_without, set};
+use blackbox::site::{follows_no_rules, forwards, node_without, set};
 use blackbox::traffic::transfer;
 use blackbox::{EVERYTHING, scenario};
 use lab::{Flavour, Host, Lab, Node, Refused};
@@ -44,9 +44,7 @@ fn surrounded(lab: &Lab, rules: bool) -> Result<()> {
     let mut user = node_without(lacks, lab, &headscale, "user", Flavour::Ours)?;
     user.host.run(&["sysctl", "-qw", "net.ipv4.conf.eth0.rp_filter=1"])?;
     if !rules {
-        for family in ["-4", "-6"] {
-            user.host.run(&["ip", family, "rule", "add", "pref", "100", "lookup", "main"])?;
-        }
+        follows_no_rules(&user.host)?;
     }
     let (peer, at) = (far.ipv4()?, SocketAddr::new(far.host.ipv4.into(), PORT));
     // A path that is there before, and that the peer may have begun.

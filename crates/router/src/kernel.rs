@@ -287,9 +287,10 @@ pub(crate) fn message(index: u32, op: Op) -> Message {
         Op::Link { mtu, up } => (NEW_LINK, 0, link_body(index, mtu, up)),
         Op::AddAddress(net) => (NEW_ADDRESS, fresh, address(index, net)),
         Op::DeleteAddress(net) => (DELETE_ADDRESS, 0, address(index, net)),
-        // That table is upstream's and ours: what Go's node has left there of the same network gives way, as with itself.
-        Op::AddRoute(to) if to.table == TABLE => (NEW_ROUTE, NLM_F_CREATE | NLM_F_REPLACE, route(index, to)),
-        Op::AddRoute(to) => (NEW_ROUTE, fresh, added_route(index, to)),
+        Op::AddRoute(to) => {
+            let (flags, body) = added_route(index, to);
+            (NEW_ROUTE, flags, body)
+        }
         Op::DeleteRoute(to) => (DELETE_ROUTE, 0, route(index, to)),
         // With EXCL the kernel would take a narrower rule in the same place for this one.
         Op::AddRule(rule) => (NEW_RULE, NLM_F_CREATE, rule_body(&rule)),
@@ -364,14 +365,18 @@ fn route(index: u32, Route { table, net, throw, via }: Route) -> Body {
     body
 }
 
-/// The same with what is not looked at when it is taken away again.
-fn added_route(index: u32, to: Route) -> Body {
+/// A route to be added, and how. Its metric is not looked at when it is taken away again.
+fn added_route(index: u32, to: Route) -> (u16, Body) {
     let mut body = route(index, to);
-    if to.table == MAIN && !is_v6(&to.net) {
+    if to.table == TABLE {
+        // It is upstream's and ours: what Go's node has left there of the same network gives way, as with itself.
+        return (NLM_F_CREATE | NLM_F_REPLACE, body);
+    }
+    if !is_v6(&to.net) {
         // IPv6 has such a one in any case.
         body.add(RTA_PRIORITY, &METRIC.to_ne_bytes());
     }
-    body
+    (NLM_F_CREATE | NLM_F_EXCL, body)
 }
 
 const fn action_of(rule: &Rule) -> u8 {

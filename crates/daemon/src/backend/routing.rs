@@ -3,7 +3,7 @@
 //! Owns: the choice of an exit node as far as it follows from the facts. Leaves out: how a suggestion is made
 //! (`parts::useexitnode`), how the kernel is told (`router`), which of two peers with the same network is asked (`engine`).
 
-use super::{Backend, Effect, Firewall, Moment, RouterConfig, TAILNET, default_routes};
+use super::{Backend, Effect, Firewall, Moment, RouterConfig, TAILNET, default_routes, is_tailnets};
 use crate::parts::{advertiseexitnode, advertiseroutes, netstack, useexitnode, useroutes};
 use localapi::types::{Addr, Notify, OptBool, Prefs};
 use netmap::{Changes, IpNet, Node, RegionId};
@@ -205,12 +205,11 @@ impl Backend {
 
 /// Whether others may be in it, it is not of one wire only, and its addresses are not the tailnet's, whoever else has them.
 fn is_network(net: &IpNet) -> bool {
-    let single = net.prefix_len() == net.max_prefix_len();
-    let left_out = match net.addr() {
-        IpAddr::V4(ip) => ip.is_link_local() || matches!(ip.octets(), [100, 64..=127, ..]),
-        IpAddr::V6(ip) => ip.is_unicast_link_local() || matches!(ip.segments(), [0xfd7a, 0x115c, 0xa1e0, ..]),
+    let link_local = match net.addr() {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
     };
-    !single && !left_out
+    net.prefix_len() != net.max_prefix_len() && !link_local && !is_tailnets(net)
 }
 
 /// Whether `net` is an address that `node` answers at itself: one of its own, or a single Tailscale address that control

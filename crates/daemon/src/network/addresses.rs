@@ -1,5 +1,6 @@
 //! Addresses of the interfaces that are up, but for our own.
 
+use crate::backend::is_tailnets;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 use nix::sys::socket::SockaddrStorage;
@@ -32,14 +33,7 @@ pub(super) fn addresses(own: Option<&str>) -> Vec<Address> {
 /// Whether an address tells of the network. Providers give addresses out of the tailnet's range too, so the interface
 /// decides; only who has none of his own goes by the range, lest another node's on this machine be taken for a network.
 fn counts(ip: IpAddr, interface: &str, own: Option<&str>) -> bool {
-    !ip.is_loopback() && own.map_or_else(|| !is_tailnet(ip), |own| own != interface)
-}
-
-fn is_tailnet(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => matches!(v4.octets(), [100, 64..=127, ..]),
-        IpAddr::V6(v6) => v6.segments().starts_with(&[0xfd7a, 0x115c, 0xa1e0]),
-    }
+    !ip.is_loopback() && own.map_or_else(|| !is_tailnets(&ip.into()), |own| own != interface)
 }
 
 fn ip_of(address: &SockaddrStorage) -> Option<IpAddr> {
