@@ -111,7 +111,7 @@ fn serve(flags: Flags, beside: Option<Beside>) -> ExitCode {
         log::warn!("{why}");
     }
     for note in &flags.notes {
-        log::info!("{note}");
+        log::info!(target: logging::UNLIMITED, "{note}");
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -139,7 +139,7 @@ fn serve(flags: Flags, beside: Option<Beside>) -> ExitCode {
     match ended.unwrap_or_else(|gone| Err(gone.into())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log::error!("{error:#}");
+            log::error!(target: logging::UNLIMITED, "{error:#}");
             ExitCode::FAILURE
         }
     }

@@ -1,16 +1,20 @@
 //! The log: lines on standard error, few of them.
 //!
 //! Owns: the format (Go's: date, time, text), the verbosity levels (`[v1]` is debug, `[v2]` is trace), the limit of
-//! one line per ten seconds for each place that logs, and the one line that a panic leaves behind. What ships does not know
-//! its places: there a line's first letters stand for them.
+//! one line per ten seconds for each place that logs, whatever its level, which lines are not limited ([`UNLIMITED`]),
+//! and the one line that a panic leaves behind. What ships does not know its places: there a line's first letters stand for them.
 //! Leaves out: log upload, which this node never does.
 
 use crate::clock::Clock;
-use log::{Level, LevelFilter, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use netmap::Map;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
+
+/// The target of lines that are never limited: those of which the last must not be missing, because it says what
+/// holds from now on (the node's state), and short lists that are told at the start or when they change.
+pub(crate) const UNLIMITED: &str = "unlimited";
 
 /// One line per place in the source in this time; more are counted.
 const QUIET_MS: u64 = 10_000;
@@ -52,8 +56,15 @@ pub fn start(clock: Arc<Clock>, verbosity: u8) {
 }
 
 impl Sink {
-    /// How many lines this place has suppressed if it may log now, `None` if it may not.
+    /// How many lines like this one have been left out before it; `None` if it is to be left out as well.
     fn admit(&self, record: &Record<'_>, now_ms: u64) -> Option<u32> {
+        if !self.enabled(record.metadata()) {
+            return None;
+        }
+        // Whoever asked for more than the usual lines wants all of them.
+        if self.limit > LevelFilter::Info || record.target() == UNLIMITED {
+            return Some(0);
+        }
         let Ok(mut places) = self.places.lock() else { return Some(0) };
         let mut key = key(record.file_static().unwrap_or(""), record.line().unwrap_or(0), record.args());
         if places.len() >= MAX_PLACES && !places.contains_key(&key) {
@@ -97,23 +108,14 @@ fn admit(place: &mut Place, now_ms: u64) -> Option<u32> {
     Some(std::mem::take(&mut place.suppressed))
 }
 
-impl log::Log for Sink {
+impl Log for Sink {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= self.limit
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
-            return;
-        }
-        let now = self.clock.mono();
-        // Whoever asked for more than the usual lines wants all of them.
-        let limited = self.limit <= LevelFilter::Info && record.level() >= Level::Info;
-        let suppressed = match limited.then(|| self.admit(record, now.as_nanos() / 1_000_000)) {
-            Some(None) => return,
-            Some(Some(suppressed)) => suppressed,
-            None => 0,
-        };
+        let now_ms = self.clock.mono().as_nanos() / 1_000_000;
+        let Some(suppressed) = self.admit(record, now_ms) else { return };
         let mark = match record.level() {
             Level::Error | Level::Warn | Level::Info => "",
             Level::Debug => "[v1] ",
@@ -157,6 +159,36 @@ mod tests {
         assert_eq!(admit(&mut place, 9_999), None);
         assert_eq!(admit(&mut place, 10_000), Some(2));
         assert_eq!(admit(&mut place, 20_000), Some(0));
+    }
+
+    fn sink(limit: LevelFilter) -> Sink {
+        Sink { clock: Arc::new(Clock::new(None)), limit, places: Mutex::new(Map::new()) }
+    }
+
+    /// How many of `times` lines of one place and level are shown, one a millisecond.
+    fn shown(sink: &Sink, target: &str, level: Level, times: u64) -> usize {
+        let mut record = Record::builder();
+        record.target(target).level(level).file_static(Some("x.rs")).line(Some(7));
+        (0..times).filter(|at| sink.admit(&record.args(format_args!("again")).build(), *at).is_some()).count()
+    }
+
+    #[test]
+    fn a_place_says_one_line_whatever_its_level() {
+        for level in [Level::Error, Level::Warn, Level::Info] {
+            let sink = sink(LevelFilter::Info);
+            assert_eq!(shown(&sink, "daemon", level, 100), 1, "{level}");
+            let next = Record::builder().level(level).file_static(Some("x.rs")).line(Some(7)).build();
+            assert_eq!(sink.admit(&next, QUIET_MS), Some(99), "{level}");
+        }
+        assert_eq!(shown(&sink(LevelFilter::Info), "daemon", Level::Debug, 100), 0);
+        assert_eq!(shown(&sink(LevelFilter::Debug), "daemon", Level::Debug, 100), 100);
+    }
+
+    #[test]
+    fn the_last_of_several_transitions_is_shown() {
+        let sink = sink(LevelFilter::Info);
+        assert_eq!(shown(&sink, UNLIMITED, Level::Info, 2), 2);
+        assert_eq!(shown(&sink, UNLIMITED, Level::Error, 3), 3);
     }
 
     #[test]

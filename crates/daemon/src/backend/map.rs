@@ -246,7 +246,7 @@ impl Backend {
 
     pub(super) fn set_home(&mut self, home: RegionId) {
         if self.home != home {
-            log::info!("home DERP region is now {home}");
+            log::info!(target: crate::logging::UNLIMITED, "home DERP region is now {home}");
             self.home = home;
             // Both were said of the former one.
             self.home_error.clear();

@@ -430,6 +430,7 @@ impl Backend {
 
     fn enter(&mut self, next: State) {
         log::info!(
+            target: crate::logging::UNLIMITED,
             "Switching ipn state {} -> {} (WantRunning={})",
             self.state,
             next,

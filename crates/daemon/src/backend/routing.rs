@@ -135,7 +135,12 @@ impl Backend {
         let old = self.prefs();
         if (&next.exit_node_id, next.exit_node_ip) != (&old.exit_node_id, old.exit_node_ip) {
             let old = old.clone();
-            log::info!("exit node: {:?} instead of {:?}", next.exit_node_id, old.exit_node_id);
+            log::info!(
+                target: crate::logging::UNLIMITED,
+                "exit node: {:?} instead of {:?}",
+                next.exit_node_id,
+                old.exit_node_id
+            );
             self.change_prefs(next, &old, now);
         }
     }

@@ -50,7 +50,9 @@ impl Node {
         let firewall = interface.firewall();
         self.mending.tried(shared.now().mono, problems.is_empty());
         if problems != self.problems {
-            problems.iter().for_each(|problem| log::error!("{problem}"));
+            for problem in &problems {
+                log::error!(target: crate::logging::UNLIMITED, "{problem}");
+            }
             self.problems.clone_from(&problems);
         }
         if rebound {

@@ -90,7 +90,7 @@ impl Node {
         };
         let (backend, problems) = Backend::new(setup, &store);
         for problem in problems {
-            log::error!("{problem}");
+            log::error!(target: crate::logging::UNLIMITED, "{problem}");
         }
         let dns = Dns::start(dns::Setup {
             clock: clock.clone(),

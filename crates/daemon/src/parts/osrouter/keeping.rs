@@ -57,7 +57,7 @@ impl Interface {
         let mut interface = Self { tun, router, rules, switches, mtu, owner, wanted: None };
         // Away with what a killed run may have left on an interface that outlived it.
         for problem in interface.apply(&RouterConfig::default(), &mut |_| {}) {
-            log::warn!("{problem}");
+            log::warn!(target: crate::logging::UNLIMITED, "{problem}");
         }
         interface
     }
@@ -197,7 +197,7 @@ impl Interface {
         problems.extend(self.router.close().iter().map(ToString::to_string));
         problems.extend(self.switches.want(&[]));
         for problem in problems {
-            log::warn!("{name}: {problem}");
+            log::warn!(target: crate::logging::UNLIMITED, "{name}: {problem}");
         }
     }
 }
