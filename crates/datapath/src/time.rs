@@ -43,16 +43,20 @@ impl std::ops::Add<Duration> for Mono {
     }
 }
 
-/// A moment in milliseconds that wraps after 49 days: what packet threads read once a batch and publish in
-/// 32-bit atomics (ARMv5 has no wider ones). Compare only moments less than 24 days apart.
+/// A moment in milliseconds that wraps after 49.7 days: what packet threads read once a batch and publish in
+/// 32-bit atomics (ARMv5 has no wider ones). One that is kept for longer says nothing: whoever keeps one forgets it in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Tick(pub u32);
 
 impl Tick {
-    /// Milliseconds from `earlier` to `self`; zero if `earlier` is later.
+    /// Threads read the clock at different times: one may know moments so many milliseconds ahead of another's.
+    const AHEAD: u32 = 60_000;
+
+    /// Milliseconds from `earlier` to `self`, right up to a minute less than the clock takes to wrap; zero if `earlier` is
+    /// later, by a minute at most.
     pub const fn since(self, earlier: Self) -> u32 {
         let gone = self.0.wrapping_sub(earlier.0);
-        if gone > u32::MAX / 2 { 0 } else { gone }
+        if gone >= u32::MAX - Self::AHEAD { 0 } else { gone }
     }
 }
 
@@ -69,6 +73,11 @@ mod tests {
     fn ticks_wrap() {
         assert_eq!(Tick(5).since(Tick(u32::MAX - 4)), 10);
         assert_eq!(Tick(5).since(Tick(9)), 0);
+        assert_eq!(Tick(5).since(Tick(60_005)), 0, "read by another thread, later");
+        for days in [24, 25, 30, 49] {
+            let (then, gone) = (Mono::from_millis(7_000_000), Duration::from_secs(days * 86400));
+            assert_eq!(u128::from((then + gone).tick().since(then.tick())), gone.as_millis(), "{days} days");
+        }
         assert_eq!(Mono::from_millis(1500).tick(), Tick(1500));
     }
 

@@ -248,3 +248,25 @@ fn idle_for_an_hour_then_alive() {
     world.run(Duration::from_secs(1));
     assert_eq!(world.answered(1), 1);
 }
+
+#[test]
+fn months_do_not_bring_back_what_was_sent() {
+    let mut world = World::new();
+    let now = world.now;
+    world.nodes[0].ping(PingKind::Icmp, addresses(2)[0], now);
+    world.run(Duration::from_secs(1));
+    let sent = |world: &mut World| {
+        let now = world.now;
+        world.nodes[0].engine.peer_view(NodeId(2), now).expect("known").sent
+    };
+    let first = sent(&mut world).expect("it was asked");
+    assert!(world.now.since(first) <= Duration::from_secs(1));
+    // The packet lines' clock wraps after 49.7 days; nobody looks in between.
+    world.run(Duration::from_secs(30 * 86400));
+    let last = sent(&mut world).expect("it was asked");
+    assert!(last.since(first) < Duration::from_secs(60), "{last:?}: a last keepalive at most");
+    for days in [18, 2, 10] {
+        world.run(Duration::from_secs(days * 86400));
+        assert_eq!(sent(&mut world), Some(last));
+    }
+}

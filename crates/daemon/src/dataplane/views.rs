@@ -9,7 +9,7 @@ use netmap::NodeId;
 use std::time::Duration;
 
 /// A peer counts as active this long after something was sent to it.
-const ACTIVE: u32 = 45_000;
+const ACTIVE: Duration = Duration::from_secs(45);
 
 impl Dataplane {
     /// Dropped packets by reason, those that happened.
@@ -35,11 +35,11 @@ impl Dataplane {
         PeerView {
             rx_bytes: view.rx_bytes,
             tx_bytes: view.tx_bytes,
-            last_write: view.sent_ago.map_or(Time::ZERO, |ms| ago(Duration::from_millis(u64::from(ms)))),
+            last_write: view.sent.map_or(Time::ZERO, |at| ago(now.since(at))),
             last_handshake: view.last_handshake.map_or(Time::ZERO, |at| ago(now.since(at))),
-            active: view.sent_ago.is_some_and(|ms| ms < ACTIVE),
+            active: view.sent.is_some_and(|at| now.since(at) < ACTIVE),
             direct: match view.path {
-                Path::Udp(addr) if view.sent_ago.is_some() => Some(addr),
+                Path::Udp(addr) if view.sent.is_some() => Some(addr),
                 _ => None,
             },
             known: true,

@@ -1,7 +1,8 @@
 //! What a peer's traffic has been, written by the lines, read by the control thread without a message.
 //!
 //! Each number has one writer and is 32 bits wide (ARMv5 has no wider atomics): counts wrap, control adds up the
-//! differences; ticks are those of [`Tick`], 0 meaning never.
+//! differences; ticks are those of [`Tick`], 0 meaning never. They wrap, too, so control has old ones forgotten
+//! ([`PeerActivity::forget`]).
 
 use crate::time::Tick;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -70,6 +71,18 @@ impl PeerActivity {
         }
     }
 
+    /// Makes all moments that are at least `age` milliseconds before `now` `None`. To be called before the clock comes round
+    /// to them again; one that a line writes meanwhile stays.
+    pub fn forget(&self, now: Tick, age: u32) {
+        for at in [&self.sent, &self.sent_data, &self.received, &self.received_data] {
+            let tick = at.load(Ordering::Relaxed);
+            if tick != 0 && now.since(Tick(tick)) >= age {
+                // Failed: it is a fresh one now.
+                let _ = at.compare_exchange(tick, 0, Ordering::Relaxed, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Called by tx only.
     pub(super) fn note_sent(&self, now: Tick, packets: u32, bytes: u32, data: bool) {
         note(&self.sent, &self.sent_data, now, data);
@@ -96,4 +109,23 @@ fn note(any: &AtomicU32, of_data: &AtomicU32, now: Tick, data: bool) {
 /// Not `fetch_add`: there is one writer, and a plain load and store cost old ARMs much less.
 fn add(count: &AtomicU32, n: u32) {
     count.store(count.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_moments_are_forgotten() {
+        let activity = PeerActivity::default();
+        activity.note_sent(Tick(u32::MAX - 9), 1, 100, true);
+        activity.note_received(Tick(990), 1, 100, false);
+        activity.note_sent(Tick(90), 1, 100, false);
+        activity.forget(Tick(1090), 1000);
+        let left = Moments { received: Some(Tick(990)), ..Moments::default() };
+        assert_eq!(activity.moments(), left);
+        assert_eq!((activity.traffic().tx_packets, activity.traffic().rx_packets), (2, 1), "counts stay");
+        activity.forget(Tick(989), 0);
+        assert_eq!(activity.moments(), Moments::default(), "all, and what another thread's clock is ahead");
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::filter::Filter;
-use crate::lines::{Path, PeerFacts, Snapshot};
+use crate::lines::{Path, PeerActivity, PeerFacts, Snapshot};
 use crate::magicsock::Families;
 use crate::magicsock::paths::{Paths, Way};
 use crate::routes::RoutesBuilder;
@@ -13,6 +13,10 @@ use keys::{DiscoPublic, NodePrivate, NodePublic};
 use netmap::{Endpoints, Map, NodeId, RegionId};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// What the lines last did with a peer is kept for so many milliseconds, 20 days; their clock wraps after 49.
+const FORGET: u32 = 20 * 86_400_000;
 
 /// Everything about ourselves that the engine must know; given whole, applied as far as it differs.
 #[derive(Debug, Clone, Default)]
@@ -67,8 +71,8 @@ pub struct PeerView {
     pub rx_bytes: u64,
     /// Bytes of data messages sent.
     pub tx_bytes: u64,
-    /// When something was last sent, in milliseconds before now.
-    pub sent_ago: Option<u32>,
+    /// When something was last sent.
+    pub sent: Option<Mono>,
     /// When a handshake last completed.
     pub last_handshake: Option<Mono>,
     /// It has a session to send with.
@@ -108,6 +112,8 @@ pub(super) struct Peer {
     /// Totals of the wrapping counters of the lines.
     rx: Total,
     tx: Total,
+    /// When the lines last sent something, by a clock that does not wrap.
+    sent: Option<Mono>,
 }
 
 /// A 64-bit count behind a wrapping 32-bit one, which is its lower half.
@@ -177,6 +183,7 @@ impl Peers {
             paths: None,
             rx: totals.0,
             tx: totals.1,
+            sent: None,
         };
         place.peer = Some(Box::new(peer));
         Some(slot)
@@ -192,6 +199,18 @@ impl Peers {
 }
 
 impl Peer {
+    /// Takes over what the lines tell of it in numbers that wrap, and has their moments of at least `age` milliseconds ago
+    /// forgotten. All bytes received and sent.
+    fn gather(&mut self, activity: &PeerActivity, age: u32, now: Mono) -> (u64, u64) {
+        if let Some(at) = activity.moments().sent {
+            let ago = Duration::from_millis(now.tick().since(at).into());
+            self.sent = Some(Mono::from_nanos(now.since(Mono::ZERO + ago).as_nanos() as u64));
+        }
+        activity.forget(now.tick(), age);
+        let traffic = activity.traffic();
+        (self.rx.advance(traffic.rx_bytes), self.tx.advance(traffic.tx_bytes))
+    }
+
     /// Where packets to this peer go.
     pub(super) fn path(&self) -> Path {
         if self.config.wireguard_only {
@@ -428,13 +447,13 @@ impl Engine {
     pub fn peer_view(&mut self, id: NodeId, now: Mono) -> Option<PeerView> {
         let slot = self.peers.by_id.get(&id).copied()?;
         let activity = self.lines.activity(slot)?;
-        let (traffic, moments) = (activity.traffic(), activity.moments());
         let session = self.tunnel.session_state(slot).unwrap_or_default();
         let peer = self.peers.by_slot_mut(slot)?;
+        let (rx_bytes, tx_bytes) = peer.gather(activity, FORGET, now);
         Some(PeerView {
-            rx_bytes: peer.rx.advance(traffic.rx_bytes),
-            tx_bytes: peer.tx.advance(traffic.tx_bytes),
-            sent_ago: moments.sent.map(|at| now.tick().since(at)),
+            rx_bytes,
+            tx_bytes,
+            sent: peer.sent,
             last_handshake: session.last_handshake,
             established: session.current.is_some(),
             handshaking: session.handshaking,
@@ -447,16 +466,25 @@ impl Engine {
         self.sessions.len()
     }
 
-    /// Adds up the lines' counters, which wrap after 4 GiB; call it at least every few seconds of heavy traffic.
-    pub fn gather_counters(&mut self) {
+    /// Takes over the lines' counters, which wrap after 4 GiB, and their moments, which wrap after 49 days; call it at least
+    /// every few seconds of heavy traffic.
+    pub fn gather_counters(&mut self, now: Mono) {
         for place in &mut self.peers.places {
             if let Some(peer) = &mut place.peer
                 && let Some(activity) = self.lines.activity(peer.slot)
             {
-                let traffic = activity.traffic();
-                peer.rx.advance(traffic.rx_bytes);
-                peer.tx.advance(traffic.tx_bytes);
+                peer.gather(activity, FORGET, now);
             }
+        }
+    }
+
+    /// The last session of a peer has ended: nothing is sent or received before there is another one, and nobody may look
+    /// before the lines' clock has come round.
+    pub(super) fn gather_last(&mut self, slot: PeerSlot) {
+        if let Some(peer) = self.peers.by_slot_mut(slot)
+            && let Some(activity) = self.lines.activity(slot)
+        {
+            peer.gather(activity, 0, self.now);
         }
     }
 }

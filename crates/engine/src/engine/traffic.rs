@@ -198,6 +198,7 @@ impl Engine {
         *count = if more { count.saturating_add(1) } else { count.saturating_sub(1) };
         if *count == 0 {
             self.sessions.remove(&slot);
+            self.gather_last(slot);
         }
     }
 

@@ -133,3 +133,33 @@ impl Watch {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_weeks_ago_starts_nothing() {
+        for days in [1, 24, 25, 30, 49] {
+            let born = Mono::from_millis(90 * 86_400_000);
+            let old = Some(before(born, days * 86_400_000).tick());
+            for activity in [
+                Activity { sent: old, sent_data: old, ..Activity::default() },
+                Activity { received: old, received_data: old, ..Activity::default() },
+            ] {
+                let session = Session { local: 1, born, initiator: false };
+                let mut watch = Watch { spoke: Some(born), heard: Some(born), ..Watch::default() };
+                let mut at = watch.restart(born);
+                for _ in 0..10 {
+                    let verdict = watch.look(&session, &activity, false, Duration::ZERO, at);
+                    assert_eq!(
+                        (verdict.keepalive, verdict.rekey),
+                        (false, false),
+                        "{days} days: {activity:?}"
+                    );
+                    at = verdict.next.expect("the session lives");
+                }
+            }
+        }
+    }
+}
