@@ -133,6 +133,8 @@ pub struct Backend {
     /// When control's messages last changed.
     messages_since: Timestamp,
     warm_at: Option<Mono>,
+    /// What [`Self::poll_timeout`] has said, until that moment has been handled.
+    due: Option<Mono>,
     waiting: waiting::Waiting,
     engine_active: bool,
     /// Somebody at the bus wants to hear of peers.
@@ -201,6 +203,7 @@ impl Backend {
             messages_since: Timestamp::ZERO,
             next_expiry: Timestamp::ZERO,
             warm_at: None,
+            due: None,
             waiting: waiting::Waiting::default(),
             engine_active: false,
             peers_watched: false,
@@ -267,8 +270,19 @@ impl Backend {
         first.or_else(|| due(&mut self.dns_stale, Effect::Dns))
     }
 
-    /// When [`Input::Timeout`] is due.
-    pub fn poll_timeout(&self, now: Moment) -> Option<Mono> {
+    /// When [`Input::Timeout`] is due. A moment that has come stays due until that is given, however late.
+    pub fn poll_timeout(&mut self, now: Moment) -> Option<Mono> {
+        if self.due.is_none_or(|due| due > now.mono) {
+            self.due = self.next_moment(now);
+        }
+        self.due
+    }
+
+    fn next_moment(&self, now: Moment) -> Option<Mono> {
+        if expired(self.next_expiry, now) {
+            // The wall clock has leapt.
+            return Some(now.mono);
+        }
         let expiry = self.netmap().and_then(|map| until(map.self_node.key_expiry, now));
         let peers = until(self.next_expiry, now);
         let silent = self.silent_at().filter(|at| *at > now.mono);
@@ -278,11 +292,12 @@ impl Backend {
     }
 
     fn handle_timeout(&mut self, now: Moment) {
+        self.due = None;
         if self.warm_at.is_some_and(|at| at <= now.mono) {
             self.warm_at = None;
             self.health.clear(Warnable::WarmingUp);
         }
-        if !self.next_expiry.is_zero() && self.next_expiry <= now.wall {
+        if expired(self.next_expiry, now) {
             self.peers_expire(now);
         }
         self.waited(now);
@@ -473,6 +488,11 @@ impl Backend {
 
 fn time(now: Moment) -> Time {
     convert::time(now.wall)
+}
+
+/// Whether `at`, if it is any moment at all, has come.
+fn expired(at: Timestamp, now: Moment) -> bool {
+    !at.is_zero() && at <= now.wall
 }
 
 /// When the monotonic clock will read what `at` is on the wall, if that lies ahead.

@@ -250,7 +250,7 @@ impl Node {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        let backend = self.shared.backend.borrow().poll_timeout(self.shared.now());
+        let backend = self.shared.backend.borrow_mut().poll_timeout(self.shared.now());
         // Nobody removes what is not there.
         let mending = self.mending.due().filter(|_| self.interface.is_some());
         let at = [self.shared.plane.poll_timeout(), backend, mending];
@@ -262,7 +262,7 @@ impl Node {
         if self.shared.plane.poll_timeout().is_some_and(|at| at <= now.mono) {
             self.shared.plane.handle_timeout();
         }
-        let due = self.shared.backend.borrow().poll_timeout(now).is_some_and(|at| at <= now.mono);
+        let due = self.shared.backend.borrow_mut().poll_timeout(now).is_some_and(|at| at <= now.mono);
         if due {
             self.take(Input::Timeout).await;
         }

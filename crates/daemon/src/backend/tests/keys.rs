@@ -70,20 +70,38 @@ fn a_machine_that_waits_for_an_admin() {
     assert!(seen(&told).contains(&"> Starting"), "{told:?}");
 }
 
-#[test]
-fn a_peer_whose_key_runs_out_is_given_up_at_that_time() {
-    let mut node = Fixture::running();
-    let patch = |id, seconds| netmap::PeerPatch {
-        id: NodeId(id),
+/// Control says when keys of peers run out.
+fn peers_expiring(peers: &[(i64, i64)]) -> MapMessage {
+    let patch = |(id, seconds): &(i64, i64)| netmap::PeerPatch {
+        id: NodeId(*id),
         key_expiry: Some(Timestamp::from_unix(WALL + seconds)),
         ..netmap::PeerPatch::default()
     };
-    node.map(delta(Delta { patches: vec![patch(2, 3600), patch(3, 7200)], ..Delta::default() }), &[]);
+    delta(Delta { patches: peers.iter().map(patch).collect(), ..Delta::default() })
+}
+
+#[test]
+fn a_peer_whose_key_runs_out_is_given_up_at_that_time() {
+    let mut node = Fixture::running();
+    node.map(peers_expiring(&[(2, 3600), (3, 7200)]), &[]);
     assert!(node.backend.peer_config(NodeId(2), node.now).is_some());
     assert_eq!(node.pass(3700), ["sync [2]"]);
     assert!(node.backend.peer_config(NodeId(2), node.now).is_none());
     assert!(node.backend.peer_config(NodeId(3), node.now).is_some());
     assert!(node.pass(3600).iter().any(|word| word.contains('3')), "the next one, too");
+}
+
+#[test]
+fn a_peer_whose_key_has_run_out_when_the_clock_leaps_is_given_up_at_once() {
+    let mut node = Fixture::running();
+    node.map(peers_expiring(&[(2, 3600)]), &[]);
+    node.now.wall = Timestamp::from_unix(WALL + 4000);
+    assert_eq!(node.backend.poll_timeout(node.now), Some(node.now.mono));
+    // Or when control says something of another one first.
+    let told = node.map(peers_expiring(&[(3, 7200)]), &[]);
+    assert!(told.contains(&"sync [2]".to_owned()), "{told:?}");
+    node.input(Input::Timeout);
+    assert!(node.backend.poll_timeout(node.now) > Some(node.now.mono), "done");
 }
 
 #[test]
