@@ -1,7 +1,8 @@
 //! Go's state file: one JSON object of base64 values, written whole, atomically and only when a value changed.
 //!
-//! Beside it lies a copy (`<name>.copy`), written after the file itself. A file that was cut short by a power loss
-//! or a bad flash block is read from the copy, with a warning, and mended; a node never becomes a new one silently.
+//! Beside it lies a copy (`<name>.copy`), written after the file itself. A file that was cut short by a power loss, or
+//! that cannot be read because of a bad flash block, is read from the copy, with a warning, and mended; a node never
+//! becomes a new one silently.
 
 use super::{StoreError, apply};
 use base64::Engine as _;
@@ -71,11 +72,21 @@ impl FileStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // Somebody removed it: a new node is wanted. The copy must not bring the old one back later.
                 match fs::remove_file(&copy) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(error)),
-                    _ => store.persist()?,
+                    Ok(()) => {
+                        let path = path.display();
+                        store.warning = Some(format!("state file {path} was removed; a new node begins"));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(io_error(error)),
                 }
+                store.persist()?;
             }
-            Err(error) => return Err(io_error(error)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(io_error(error)),
+            Err(error) => {
+                // The medium does not give it back, or it is far too long.
+                let reason = error.to_string();
+                store.restore(&copy, &reason).map_err(|()| io_error(error))?;
+            }
         }
         Ok(store)
     }
@@ -284,11 +295,30 @@ mod tests {
         let path = dir.path().join("s");
         FileStore::open(&path).expect("open").write(set("a", "1")).expect("write");
         fs::remove_file(&path).expect("remove");
-        assert_eq!(FileStore::open(&path).expect("open").read("a"), None);
+        let store = FileStore::open(&path).expect("open");
+        assert!(store.read("a").is_none() && store.warning().is_some_and(|w| w.contains("was removed")));
         fs::write(&path, "").expect("cut");
         fs::remove_file(copy_path(&path)).expect("remove");
         let store = FileStore::open(&path).expect("as Go does");
         assert!(store.read("a").is_none() && store.warning().is_some_and(|w| w.contains("is empty")));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_read_from_the_copy() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("s");
+        FileStore::open(&path).expect("open").write(set("a", "1")).expect("write");
+        fs::write(&path, vec![b' '; MAX_SIZE as usize + 1]).expect("write");
+        let store = FileStore::open(&path).expect("open");
+        assert_eq!(store.read("a"), Some(&b"1"[..]));
+        assert!(store.warning().is_some_and(|w| w.contains("larger than 4 MiB")), "{:?}", store.warning());
+        assert_eq!(FileStore::open(&path).expect("mended").warning(), None);
+        // Reading says EISDIR, as it may say EIO; nor can it be mended.
+        fs::remove_file(&path).expect("remove");
+        fs::create_dir(&path).expect("folder");
+        assert_eq!(FileStore::open(&path).expect("open").read("a"), Some(&b"1"[..]));
+        fs::remove_file(copy_path(&path)).expect("remove");
+        assert!(matches!(FileStore::open(&path), Err(StoreError::Io { .. })));
     }
 
     #[test]
