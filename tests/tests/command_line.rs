@@ -112,6 +112,29 @@ fn profiles_are_listed_for_the_go_command_line() {
     });
 }
 
+/// The log's last word is the state that the node is in, and no note on what the daemon was asked for is missing.
+#[test]
+fn every_change_of_state_is_in_the_log() {
+    scenario(&[Need::Namespaces, Need::Headscale, Need::Ours], |lab| {
+        let headscale = lab.headscale()?;
+        let mut node = lab.node("one", Flavour::Ours)?;
+        node.arguments.extend(["--syslog", "--socks5-server=:1"].map(str::to_owned));
+        node.start()?;
+        node.join(&headscale)?;
+        said(&node, Flavour::Ours, &["down"])?;
+        said(&node, Flavour::Ours, &["up"])?;
+        node.wait_running()?;
+        let log = node.daemon()?.log_text();
+        for part in ["-> Starting", "Starting -> Running", "-> Stopped", "--syslog", "--socks5-server"] {
+            ensure!(log.contains(part), "no {part:?} in the log:\n{log}");
+        }
+        let last = log.lines().rfind(|line| line.contains("Switching ipn state")).unwrap_or_default();
+        ensure!(last.contains("-> Running"), "the last word is {last:?}:\n{log}");
+        ensure!(log.matches("Starting -> Running").count() == 2, "both times:\n{log}");
+        Ok(())
+    });
+}
+
 /// `tailscale version | true`, `tailscaled --help | head -1`: not a word about it.
 #[test]
 fn a_reader_that_leaves_is_no_fault() {
