@@ -88,7 +88,11 @@ impl Builder {
                     Some(Self::parse(name, raw)?).filter(|url: &String| !url.is_empty());
             }
             "Node" => delta.self_node = Some(Self::parse::<node::Node>(name, raw)?.into()),
-            "DERPMap" => delta.derp_map = Some(Self::parse::<derp::DerpMap>(name, raw)?.into()),
+            "DERPMap" => {
+                let (map, bad) = Self::parse::<derp::DerpMap>(name, raw)?.convert();
+                delta.derp_map = Some(map);
+                self.note_bad(bad.len(), || bad.into_iter().next().unwrap_or_default());
+            }
             "PeersRemoved" => {
                 delta.peers_removed = Self::parse::<Vec<i64>>(name, raw)?.into_iter().map(NodeId).collect()
             }
@@ -249,6 +253,27 @@ mod tests {
         assert!(peers.is_empty() && message.keep_alive && !message.first);
         assert_eq!((message.delta.domain, message.pop_browser_url), (None, None));
         assert_eq!(message.ping.map(|ping| ping.url).as_deref(), Some("u"));
+    }
+
+    #[test]
+    fn numbers_out_of_range_cost_no_more_than_their_part() {
+        let (peers, message) = decode(
+            r#"{"Node":{"ID":1,"Cap":99999999999,"HomeDERP":99999999999,"Hostinfo":{"Location":{"Priority":-99999999999}}},
+                "DERPMap":{"Regions":{"7":{"Nodes":[{"HostName":"a","DERPPort":70000},{"HostName":"b"}]},"70000":{}},
+                "HomeParams":{"RegionScore":{"70000":1}}},"Peers":[{"ID":2,"Cap":-1}],
+                "PeersChangedPatch":[{"NodeID":5,"Cap":99999999999,"DERPRegion":70000}],
+                "PacketFilter":[{"SrcIPs":["*"],"SrcBits":[99999999999],
+                    "DstPorts":[{"IP":"*","Ports":{"First":1,"Last":99999999999}}]}],
+                "Debug":{"SleepSeconds":0,"Exit":99999999999}}"#,
+            true,
+        )
+        .expect("message");
+        let delta = &message.delta;
+        let regions = delta.derp_map.as_ref().and_then(|map| map.regions.as_ref()).expect("regions");
+        let hosts = regions.values().flat_map(|region| region.nodes.iter().map(|server| &*server.host_name));
+        assert_eq!(hosts.collect::<Vec<_>>(), ["b"]);
+        assert_eq!(delta.self_node.as_ref().map(|node| (node.cap, node.home_derp.0)), Some((i32::MAX, 0)));
+        assert_eq!((peers, delta.patches[0].cap), (vec![2], Some(i32::MAX)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a node says about itself: written for ourselves, read (in part) for peers (protocol reference §1.9.3).
 
-use super::lenient::list;
+use super::lenient::{list, near};
 use gojson::{Map, Zero};
 
 gojson::object! {
@@ -131,7 +131,7 @@ gojson::object! {
         city_code: Box<str> => "CityCode",
         latitude: f64 => "Latitude",
         longitude: f64 => "Longitude",
-        priority: i32 => "Priority",
+        priority: i64 => "Priority",
     }
 }
 
@@ -145,7 +145,7 @@ impl From<Received> for netmap::Hostinfo {
             city_code: l.city_code,
             latitude: l.latitude,
             longitude: l.longitude,
-            priority: l.priority,
+            priority: near(l.priority),
         });
         Self::new(
             info.hostname,

@@ -1,4 +1,4 @@
-//! What several messages have: texts in lists, capabilities, times that may be unset.
+//! What several messages have: texts in lists, capabilities, times that may be unset, numbers that are out of range.
 
 use gojson::{Bad, Blank, Pairs, Raw, Shape, Token, Value, Zero};
 use netmap::{CapMap, Timestamp};
@@ -33,6 +33,11 @@ impl Value for MaybeTime {
 /// The entries of a list of texts that parse; the others are left out.
 pub(crate) fn list<T: FromStr, L: FromIterator<T>>(texts: &[Box<str>]) -> L {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+/// A number where only its size matters, as near as it fits.
+pub(crate) fn near(number: i64) -> i32 {
+    number.clamp(i32::MIN.into(), i32::MAX.into()) as i32
 }
 
 /// Raw values as texts; `names` are capabilities without values.

@@ -1,6 +1,6 @@
 //! Nodes and patches of nodes.
 
-use super::lenient::{MaybeTime, cap_map, list};
+use super::lenient::{MaybeTime, cap_map, list, near};
 use super::{Caps, dns, hostinfo};
 use gojson::{Blank, Element};
 use ipnet::IpNet;
@@ -31,7 +31,7 @@ gojson::object! {
         home_derp: i64 => "HomeDERP",
         hostinfo: hostinfo::Received => "Hostinfo",
         created: Blank<Timestamp> => "Created",
-        cap: i32 => "Cap",
+        cap: i64 => "Cap",
         tags: Vec<Box<str>> => "Tags",
         primary_routes: Vec<Box<str>> => "PrimaryRoutes",
         last_seen: Blank<Timestamp> => "LastSeen",
@@ -99,7 +99,7 @@ impl From<Node> for netmap::Node {
             home_derp,
             hostinfo: node.hostinfo.into(),
             created: node.created.0,
-            cap: node.cap,
+            cap: near(node.cap),
             last_seen: node.last_seen.0,
             online: node.online,
             machine_authorized: node.machine_authorized,
@@ -117,7 +117,7 @@ gojson::object! {
     pub(crate) struct PeerChange {
         id: i64 => "NodeID" need,
         derp_region: i64 => "DERPRegion",
-        cap: i32 => "Cap",
+        cap: i64 => "Cap",
         cap_map: Option<Caps> => "CapMap",
         endpoints: Option<Vec<Box<str>>> => "Endpoints",
         key: Option<NodePublic> => "Key",
@@ -133,7 +133,7 @@ impl From<PeerChange> for netmap::PeerPatch {
         Self {
             id: NodeId(change.id),
             home_derp: Some(region(change.derp_region)).filter(|region| !region.is_none()),
-            cap: Some(change.cap).filter(|cap| *cap != 0),
+            cap: Some(near(change.cap)).filter(|cap| *cap != 0),
             cap_map: change.cap_map.map(|caps| cap_map(caps, Vec::new())),
             endpoints: change.endpoints.map(|endpoints| list::<SocketAddr, _>(&endpoints)),
             key: change.key,
