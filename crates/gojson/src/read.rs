@@ -7,7 +7,7 @@ use crate::write::{Indent, to_go_json};
 use std::fmt::Display;
 
 /// Values within values within values…: further in than any of ours goes.
-const DEPTH: u32 = 128;
+pub(crate) const DEPTH: u32 = 128;
 
 /// Reads a value.
 ///
@@ -73,7 +73,7 @@ impl Reader<'_> {
     fn value(&mut self, place: Place<'_>) -> Result<(), Error> {
         let shape = place.slot.shape();
         if matches!(shape, Shape::Raw) {
-            let text = self.text.skip()?;
+            let text = self.text.carry()?;
             return self.set(place, Token::Raw(text.into()));
         }
         match self.text.peek() {
@@ -163,8 +163,10 @@ impl Reader<'_> {
                     seen |= bit(member);
                 }
             } else {
-                let text = self.text.skip()?;
-                if keep {
+                if !keep {
+                    self.text.skip()?;
+                } else {
+                    let text = self.text.carry()?;
                     let token = Token::Member(name.into_owned(), text.into());
                     self.set(Place { slot: &mut *slot, name: whole, null: Null::Fine }, token)?;
                 }

@@ -208,10 +208,10 @@ impl Value for OptBool {
 pub struct Raw(Box<str>);
 
 impl Raw {
-    /// Takes JSON text; `None` if it is not JSON.
+    /// Takes JSON text; `None` if it is not JSON, or more than 128 levels deep.
     pub fn new(json: String) -> Option<Self> {
         let mut text = crate::text::Text::new(json.as_bytes());
-        let value = text.skip().ok()?;
+        let value = text.carry().ok()?;
         text.end().ok()?;
         Some(Self(value.into()))
     }

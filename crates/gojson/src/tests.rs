@@ -262,10 +262,30 @@ fn depth_is_bounded() {
     for (open, close) in [("{\"Deep\":", "}"), ("{\"Unknown\":", "}"), ("{\"Raw\":[", "]}")] {
         let deep = |levels: usize| format!("{}{{}}{}", open.repeat(levels), close.repeat(levels));
         assert!(all(&deep(20)).is_ok(), "{open}");
-        // What is passed over or carried along takes a byte a level and no stack.
-        assert_eq!(all(&deep(5000)).is_ok(), !open.contains("Deep"), "{open}");
+        // What is passed over takes a byte a level and no stack.
+        assert_eq!(all(&deep(5000)).is_ok(), open.contains("Unknown"), "{open}");
         assert!(all(&open.repeat(100_000)).is_err());
     }
+}
+
+/// Each line of it is indented as deep as it stands, so all of it together would be the square of the text.
+#[test]
+fn depth_of_what_is_carried_along_is_bounded() {
+    for (levels, fine) in [(100, true), (128, true), (129, false), (200, false), (100_000, false)] {
+        for leaf in ["", "1"] {
+            let deep = format!("{}{leaf}{}", "[".repeat(levels), "]".repeat(levels));
+            assert_eq!(from_slice::<Raw>(deep.as_bytes()).is_ok(), fine, "{levels}");
+            assert_eq!(Raw::new(deep.clone()).is_some(), fine, "{levels}");
+            assert_eq!(
+                from_slice::<Kept>(format!("{{\"unknown\":{deep}}}").as_bytes()).is_ok(),
+                fine,
+                "{levels}"
+            );
+        }
+    }
+    assert!(from_slice::<Raw>("[[],".repeat(100).as_bytes()).is_err(), "unfinished");
+    let wide = format!("[{}[]]", "[[]],".repeat(1000));
+    assert!(from_slice::<Raw>(wide.as_bytes()).is_ok(), "brackets that are closed again do not count");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! JSON text: white space, strings, values that are passed over, and where an error is. Numbers are next door.
 
+use crate::read::DEPTH;
 use crate::value::Token;
 use std::borrow::Cow;
 use std::fmt;
@@ -196,8 +197,18 @@ impl<'a> Text<'a> {
             .try_fold(0, |code, digit| Some(code << 4 | char::from(*digit).to_digit(16)?))
     }
 
+    /// The text of any value that somebody carries along: one that is deep would be written with as deep an indentation in
+    /// each line.
+    pub(crate) fn carry(&mut self) -> Result<&'a str, Error> {
+        self.pass(DEPTH as usize)
+    }
+
     /// The text of any value, checked, not understood. Takes a byte of memory a level, no stack.
     pub(crate) fn skip(&mut self) -> Result<&'a str, Error> {
+        self.pass(usize::MAX)
+    }
+
+    fn pass(&mut self, depth: usize) -> Result<&'a str, Error> {
         self.peek();
         let start = self.at;
         let mut open = Vec::new();
@@ -208,6 +219,9 @@ impl<'a> Text<'a> {
                     self.take();
                     // The closing bracket is two behind the opening one.
                     let close = byte + 2;
+                    if open.len() >= depth {
+                        return Err(self.error("recursion limit exceeded"));
+                    }
                     if !self.eat(close) {
                         open.push(close);
                         self.name_if(close)?;
