@@ -80,6 +80,10 @@ pub(crate) async fn map_by_pmp(
         Some(ip) => ip,
         None => exchange(gateway, &pmp::ADDRESS_REQUEST, &ask_address).await?.map_err(refused)?,
     };
+    // A router without an uplink: peers could not be told where to send.
+    if ip.is_unspecified() {
+        return Err(Error::Nonsense("address 0"));
+    }
     let request = pmp::map_request(port, wanted, LEASE.as_secs() as u32);
     let (external, lifetime) = exchange(gateway, &request, &ask_port).await?.map_err(refused)?;
     if external == 0 || lifetime == 0 {
@@ -136,4 +140,41 @@ pub(crate) async fn exchange<T>(
         }
     }
     Err(Error::Silent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a router that tells `address` and forwards any port is asked, and what comes of it.
+    async fn by_pmp(router: [u8; 4], address: [u8; 4]) -> (Vec<u8>, Result<SocketAddrV4, String>) {
+        let gateway = Gateway { router: router.into(), own: Ipv4Addr::LOCALHOST };
+        let socket = UdpSocket::bind((gateway.router, pmp::PORT)).await.expect("an address of this machine");
+        let mut asked = Vec::new();
+        let answer = async {
+            let mut room = [0; 64];
+            loop {
+                let (len, from) = socket.recv_from(&mut room).await.expect("a request");
+                asked.push(room[1]);
+                let answer = match &room[..len] {
+                    [0, 0] => [&[0, 128, 0, 0, 0, 0, 0, 9], &address[..]].concat(),
+                    _ => vec![0, 129, 0, 0, 0, 0, 0, 9, room[4], room[5], 0x10, 0x01, 0, 0, 0x0e, 0x10],
+                };
+                socket.send_to(&answer, from).await.expect("sent");
+            }
+        };
+        let made = tokio::select! {
+            made = map_by_pmp(gateway, 41641, 0, None) => made,
+            () = answer => unreachable!("routers do not end"),
+        };
+        (asked, made.map(|mapping| mapping.external).map_err(|error| error.to_string()))
+    }
+
+    #[tokio::test]
+    async fn a_router_without_an_address_of_its_own_has_none_for_us() {
+        let (asked, made) = by_pmp([127, 83, 51, 1], [203, 0, 113, 7]).await;
+        assert_eq!((&*asked, made), (&[0, 1][..], Ok(SocketAddrV4::new([203, 0, 113, 7].into(), 4097))));
+        let (asked, made) = by_pmp([127, 83, 51, 2], [0; 4]).await;
+        assert_eq!((&*asked, made), (&[0][..], Err("nonsense: address 0".to_owned())));
+    }
 }
