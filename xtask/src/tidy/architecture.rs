@@ -4,15 +4,8 @@ use super::{Finding, Tree};
 use anyhow::Result;
 use std::path::Path;
 
-/// Documents whose paths are checked.
-const DOCUMENTS: [&str; 6] = [
-    "ARCHITECTURE.md",
-    "CONTRIBUTING.md",
-    "README.md",
-    "docs/DEVELOPMENT.md",
-    "docs/images.md",
-    "docs/testing.md",
-];
+/// Documents at the root whose paths are checked, beside all of `docs`.
+const DOCUMENTS: [&str; 3] = ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"];
 
 /// A word in code marks is a path of this tree when it starts with one of these.
 const ROOTS: [&str; 9] =
@@ -20,12 +13,9 @@ const ROOTS: [&str; 9] =
 
 /// Checks all documents.
 pub(super) fn names(root: &Path, tree: &Tree) -> Result<Finding> {
-    let mut problems = Vec::new();
-    for document in DOCUMENTS {
-        let Some((_, text)) = tree.files.iter().find(|(name, _)| name == document) else {
-            problems.push(format!("{document} is missing"));
-            continue;
-        };
+    let missing = DOCUMENTS.iter().filter(|name| !tree.files.iter().any(|(file, _)| file == *name));
+    let mut problems: Vec<String> = missing.map(|name| format!("{name} is missing")).collect();
+    for (document, text) in tree.files.iter().filter(|(name, _)| is_document(name)) {
         let dead = marked(text).filter(|word| is_path(word) && !exists(root, word));
         problems.extend(dead.map(|word| format!("{document} names {word}, which does not exist")));
         if document == "ARCHITECTURE.md" {
@@ -50,6 +40,10 @@ fn marked(text: &str) -> impl Iterator<Item = &str> {
             !in_block && !fence
         })
         .flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+fn is_document(name: &str) -> bool {
+    DOCUMENTS.contains(&name) || (name.starts_with("docs/") && name.ends_with(".md"))
 }
 
 fn is_path(word: &str) -> bool {
@@ -86,6 +80,18 @@ mod tests {
     fn finds_code_marks_outside_blocks() {
         let text = "See `crates/lab` and `keys`.\n```\n`tests/no`\n```\n`docs/x.md`";
         assert_eq!(marked(text).collect::<Vec<_>>(), ["crates/lab", "keys", "docs/x.md"]);
+    }
+
+    #[test]
+    fn all_of_docs_is_read() {
+        assert!(is_document("README.md") && is_document("docs/dns.md"));
+        assert!(!is_document("docs/features.json") && !is_document("crates/dns/README.md"));
+        let text = "`tests/tests/no_such_test.rs`".to_owned();
+        let tree = Tree { files: vec![("docs/dns.md".to_owned(), text)] };
+        let (_, problems) = names(&lab::workspace_root(), &tree).unwrap();
+        let dead = "docs/dns.md names tests/tests/no_such_test.rs, which does not exist";
+        assert!(problems.iter().any(|problem| problem == dead), "{problems:?}");
+        assert!(problems.iter().any(|problem| problem == "README.md is missing"), "{problems:?}");
     }
 
     #[test]

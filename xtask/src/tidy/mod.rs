@@ -3,6 +3,7 @@
 mod architecture;
 mod dependencies;
 mod sources;
+mod unused;
 
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ pub(crate) fn checks() -> Result<Vec<Finding>> {
     let tree = Tree::read(&root)?;
     let mut findings = vec![architecture::names(&root, &tree)?];
     findings.extend(sources::checks(&tree));
+    findings.push(unused::check(&tree));
     findings.extend(dependencies::checks(&root)?);
     Ok(findings)
 }
