@@ -269,4 +269,10 @@ fn months_do_not_bring_back_what_was_sent() {
         world.run(Duration::from_secs(days * 86400));
         assert_eq!(sent(&mut world), Some(last));
     }
+    // And nobody before it has come round.
+    let now = world.now;
+    world.nodes[0].ping(PingKind::Icmp, addresses(2)[0], now);
+    world.run(Duration::from_millis((1 << 32) + 30_000));
+    let last = sent(&mut world).expect("it was asked");
+    assert!(last.since(now) < Duration::from_secs(60), "{last:?}");
 }
