@@ -17,6 +17,7 @@ mod set;
 mod status;
 mod switch;
 mod up;
+pub(crate) mod up_kept;
 mod up_wait;
 mod version;
 mod wait;

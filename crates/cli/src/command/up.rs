@@ -9,7 +9,7 @@ use localapi::types::{MaskedPrefs, Options, Prefs, PrefsMask, Status};
 
 use super::risk::{ACCEPT_RISK, confirm, ssh_over_tailscale};
 use super::up_wait::{Expect, wait_until_running};
-use super::{Run, no_words};
+use super::{Run, no_words, up_kept};
 use crate::args::{Command, Flag, Matches, switch, text};
 use crate::prefs::{exit_node, flags, revert, unsupported, up};
 use crate::render::json;
@@ -32,6 +32,7 @@ const FLAGS: &[Flag] = &[
     text("accept-risk", "", ACCEPT_RISK),
     switch("force-reauth", false, "log in again; cuts the connection, so not over the tailnet itself"),
     switch("json", false, "print JSON objects and nothing else"),
+    up_kept::FLAG,
     switch("reset", false, "set everything that is not mentioned to its default"),
 ];
 
@@ -52,7 +53,56 @@ pub(super) fn go(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     let quiet = matches.on("json");
     no_words(matches)?;
     let status = run.status().map_err(connecting)?;
-    let (mut prefs, warnings) = up::from_flags(matches, &status)?;
+    let (current, prefs, plan) = match wanted(run, matches, &status) {
+        Err(Stop::Error(why)) if up_kept::asked(matches, &status) => {
+            let current = run.prefs()?;
+            let prefs = up_kept::prefs(run, matches, &current, &why)?;
+            (current, prefs, Plan::Start)
+        }
+        wanted => wanted?,
+    };
+    let force = matches.on("force-reauth");
+    match plan {
+        Plan::Edit(mask) => {
+            let edit = MaskedPrefs { prefs, mask };
+            run.wait(run.client.edit_prefs(&edit)).map(drop)?;
+        }
+        Plan::SwitchOn => {
+            let bus = watch(run)?;
+            run.wait(run.client.edit_prefs(&switch_on()))?;
+            let expect = Expect { simple: true, ..expect(matches, &status, &current) };
+            wait(run, bus, expect, quiet)?;
+        }
+        Plan::Start => {
+            // The bus before anything happens, or the first messages would be missed.
+            let bus = watch(run)?;
+            let prefs = match run.wait(run.client.check_prefs(&prefs)) {
+                Err(error) if up_kept::asked(matches, &status) => {
+                    up_kept::prefs(run, matches, &current, &error.to_string())?
+                }
+                checked => checked.map(|()| prefs)?,
+            };
+            let auth_key = from_file(matches.word("auth-key"))?;
+            let control = prefs.control_url.clone();
+            let options = Options { update_prefs: Some(Box::new(prefs)), auth_key, ..Options::default() };
+            run.wait(run.client.start(&options))?;
+            if force || !status.have_node_key {
+                run.wait(run.client.login_interactive())?;
+            }
+            let expect = Expect { control: &control, ..expect(matches, &status, &current) };
+            wait(run, bus, expect, quiet)?;
+        }
+    }
+    if !quiet {
+        show_health(run);
+    }
+    Ok(())
+}
+
+/// The settings in force, those wanted, and what has to be done. Changes nothing.
+fn wanted(run: &mut Run<'_, '_>, matches: &Matches, status: &Status) -> Result<(Prefs, Prefs, Plan), Stop> {
+    let quiet = matches.on("json");
+    let (mut prefs, warnings) = up::from_flags(matches, status)?;
     for warning in warnings {
         warn(run, quiet, warning);
     }
@@ -73,39 +123,8 @@ pub(super) fn go(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     if matches.command.name == COMMAND.name {
         prefs.profile_name.clone_from(&current.profile_name);
     }
-
-    let plan = plan(run, matches, &status, &current, &mut prefs)?;
-    let force = matches.on("force-reauth");
-    match plan {
-        Plan::Edit(mask) => {
-            let edit = MaskedPrefs { prefs, mask };
-            run.wait(run.client.edit_prefs(&edit)).map(drop)?;
-        }
-        Plan::SwitchOn => {
-            let bus = watch(run)?;
-            run.wait(run.client.edit_prefs(&switch_on()))?;
-            let expect = Expect { simple: true, ..expect(matches, &status, &current) };
-            wait(run, bus, expect, quiet)?;
-        }
-        Plan::Start => {
-            // The bus before anything happens, or the first messages would be missed.
-            let bus = watch(run)?;
-            run.wait(run.client.check_prefs(&prefs))?;
-            let auth_key = from_file(matches.word("auth-key"))?;
-            let control = prefs.control_url.clone();
-            let options = Options { update_prefs: Some(Box::new(prefs)), auth_key, ..Options::default() };
-            run.wait(run.client.start(&options))?;
-            if force || !status.have_node_key {
-                run.wait(run.client.login_interactive())?;
-            }
-            let expect = Expect { control: &control, ..expect(matches, &status, &current) };
-            wait(run, bus, expect, quiet)?;
-        }
-    }
-    if !quiet {
-        show_health(run);
-    }
-    Ok(())
+    let plan = plan(run, matches, status, &current, &mut prefs)?;
+    Ok((current, prefs, plan))
 }
 
 /// The bus; `None` if the daemon was built without one.

@@ -7,6 +7,7 @@ use localapi::types::{DEFAULT_CONTROL_URL, Prefs};
 
 use super::flags::{self, Value, value};
 use crate::args::{Flag, Kind, Matches};
+use crate::command::up_kept;
 
 const HEAD: &str = "Error: changing settings via 'tailscale up' requires mentioning all\n\
     non-default flags. To proceed, either re-run your command with --reset or\n\
@@ -34,7 +35,9 @@ pub(crate) fn check(new: &Prefs, current: &Prefs, setting: &Setting<'_>) -> Resu
         // Control was never contacted: nothing to lose.
         return Ok(false);
     }
-    let given = setting.matches.all_given();
+    let mut given = setting.matches.all_given();
+    // Process 1 of a container adds it; it is no setting.
+    given.retain(|flag| flag.name != up_kept::FLAG.name);
     let known = current.persist.as_ref().is_some_and(|persist| !persist.user_profile.login_name.is_empty());
     if given.is_empty() && known && setting.backend_state != "NeedsLogin" {
         return Ok(true);

@@ -8,6 +8,7 @@ use super::keeper::{Action, End, Errand, Event, Keeper, Rules, Who};
 use super::settings::Plan;
 use crate::clock::Clock;
 use crate::logging;
+use crate::node::Word;
 use engine::time::Mono;
 use localapi::types::State;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
@@ -170,10 +171,7 @@ impl Init<'_> {
     fn hear(&self, events: &mut VecDeque<Event>) {
         let mut room = [0; 64];
         while let Ok(read) = rustix::io::read(&self.states.0, &mut room) {
-            let told = room.get(..read).unwrap_or_default();
-            events.extend(
-                told.iter().filter_map(|byte| STATES.get(usize::from(*byte))).map(|s| Event::State(*s)),
-            );
+            events.extend(room.get(..read).unwrap_or_default().iter().filter_map(|byte| meaning(*byte)));
             if read == 0 {
                 break;
             }
@@ -204,10 +202,24 @@ const STATES: [State; 7] = [
     State::Running,
 ];
 
-/// Tells process 1 of a state; for the daemon.
-pub(crate) fn tell(states: &OwnedFd, state: State) {
+/// Stands in the pipe for a login that the daemon was asked for.
+const LOGIN_ASKED: u8 = u8::MAX;
+
+/// Tells process 1 of what it decides by; for the daemon.
+pub(crate) fn tell(states: &OwnedFd, word: Word) {
+    let byte = match word {
+        Word::State(state) => state as u8,
+        Word::LoginAsked => LOGIN_ASKED,
+    };
     // It never blocks, and whoever reads has reasons not to any more.
-    let _ = rustix::io::write(states, &[state as u8]);
+    let _ = rustix::io::write(states, &[byte]);
+}
+
+fn meaning(byte: u8) -> Option<Event> {
+    if byte == LOGIN_ASKED {
+        return Some(Event::LoginAsked);
+    }
+    STATES.get(usize::from(byte)).map(|state| Event::State(*state))
 }
 
 fn end(status: WaitStatus) -> End {
@@ -226,6 +238,8 @@ fn words(plan: &Plan, errand: Errand) -> Vec<String> {
     words.push(if errand == Errand::Set { "set" } else { "up" }.to_owned());
     match errand {
         Errand::Login => {
+            // A router that does not log in is out of reach, whatever was set by hand.
+            words.push("--login-even-if-refused".to_owned());
             words.extend(plan.key.iter().map(|key| format!("--auth-key={}", key.0)));
             words.extend(plan.up.iter().cloned());
         }
@@ -253,7 +267,10 @@ mod tests {
         let vars = vars.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let plan = super::super::settings::read(&vars, &|_| true, 0).unwrap();
         let line = |errand| words(&plan, errand)[1..].join(" ");
-        assert_eq!(line(Errand::Login), "up --auth-key=k --accept-dns=false --accept-routes");
+        assert_eq!(
+            line(Errand::Login),
+            "up --login-even-if-refused --auth-key=k --accept-dns=false --accept-routes"
+        );
         assert_eq!(line(Errand::Up), "up --accept-dns=false --accept-routes");
         assert_eq!(line(Errand::Set), "set --accept-dns=false");
         assert_eq!(line(Errand::SwitchOn), "up");

@@ -23,6 +23,10 @@ const LONGEST_RETRY: Duration = Duration::from_secs(300);
 /// A node that lost its login while it ran is logged in again after this: perhaps somebody is just doing so by hand.
 const RELOGIN: Duration = Duration::from_secs(5);
 
+/// A login that somebody began by hand is left alone for so long, unless the node runs before: visiting a URL takes a
+/// person minutes, and one that was forgotten must not keep a node from its key.
+const BY_HAND: Duration = Duration::from_secs(600);
+
 /// How long all may take to end by themselves; what is left then is killed. Three seconds in all.
 const GRACE: Duration = Duration::from_millis(2500);
 
@@ -97,6 +101,8 @@ pub(super) enum Event {
     Ended(Who, End),
     /// The daemon is in another state.
     State(State),
+    /// The daemon was asked to log in, by an errand or by hand.
+    LoginAsked,
     /// [`Keeper::due`] has come.
     Due,
 }
@@ -140,6 +146,8 @@ pub(super) struct Keeper {
     cut_short: bool,
     daemon_at: Option<Mono>,
     errand_at: Option<Mono>,
+    /// Until when no login is begun: somebody is at one.
+    hands_off: Option<Mono>,
     pause: Duration,
     retry: Duration,
     /// Until when all may end by themselves.
@@ -160,6 +168,7 @@ impl Keeper {
             cut_short: false,
             daemon_at: None,
             errand_at: None,
+            hands_off: None,
             pause: FIRST_PAUSE,
             retry: FIRST_RETRY,
             ending: None,
@@ -184,6 +193,7 @@ impl Keeper {
             Event::Ended(Who::Daemon, end) => self.daemon_ended(&end, now, &mut actions),
             Event::Ended(Who::Errand, end) => self.errand_ended(&end, now, &mut actions),
             Event::State(state) => self.state_came(state, now, &mut actions),
+            Event::LoginAsked => self.login_asked(now),
             Event::Due => self.time_came(now, &mut actions),
         }
         if self.ending.is_some() && !self.runs() {
@@ -220,7 +230,7 @@ impl Keeper {
     fn daemon_ended(&mut self, end: &End, now: Mono, actions: &mut Vec<Action>) {
         let since = self.daemon.take();
         self.state = None;
-        self.errand_at = None;
+        (self.errand_at, self.hands_off) = (None, None);
         self.cut_short |= self.errand.is_some();
         if self.ending.is_some() {
             self.status = end.code();
@@ -246,9 +256,25 @@ impl Keeper {
             actions.push(Action::Terminate(Who::Errand));
             return;
         }
+        if state == State::Running {
+            self.hands_off = None;
+        }
         let pause = if self.carried && state == State::NeedsLogin { RELOGIN } else { Duration::ZERO };
-        self.errand_at = None;
+        // Whoever begins a login by hand makes the daemon tell this state once more: no reason to try again sooner.
+        if state != State::NeedsLogin {
+            self.errand_at = None;
+        }
         self.consider(pause, now, actions);
+    }
+
+    /// A login by hand would be ended by one of ours.
+    fn login_asked(&mut self, now: Mono) {
+        if self.errand.is_some() || self.daemon.is_none() {
+            return;
+        }
+        let until = now + BY_HAND;
+        self.hands_off = Some(until);
+        self.errand_at = self.errand_at.map(|at| at.max(until));
     }
 
     /// What the daemon's state calls for.
@@ -270,10 +296,12 @@ impl Keeper {
         let Some(errand) = self.wanted().filter(|_| self.errand.is_none() && self.errand_at.is_none()) else {
             return;
         };
-        if pause.is_zero() {
+        let soonest = self.hands_off.filter(|_| errand == Errand::Login).map_or(now, |until| until.max(now));
+        let at = soonest.max(now + pause);
+        if at <= now {
             self.start_errand(errand, actions);
         } else {
-            self.errand_at = Some(now + pause);
+            self.errand_at = Some(at);
         }
     }
 

@@ -3,7 +3,7 @@
 //! Leaves out: the tasks behind it (`control`, `kernel`, `mending`), when the backend is asked (`node`).
 
 use super::control::ControlTask;
-use super::{Node, Shared};
+use super::{Node, Shared, Word};
 use crate::backend::{Command, Effect, Input};
 use localapi::types::{Notify, mask};
 
@@ -12,6 +12,10 @@ impl Node {
     pub(super) async fn take(&mut self, input: Input) {
         if let Input::Command(Command::SetConfig(config, _)) = &input {
             self.shared.plane.set_static_endpoints(&config.static_endpoints);
+        }
+        let asks = matches!(&input, Input::Command(Command::Start(..) | Command::LoginInteractive(..)));
+        if let Some(told) = self.told.as_ref().filter(|_| asks) {
+            told(Word::LoginAsked);
         }
         let now = self.shared.now();
         let watched = self.shared.bus.borrow().wants(mask::PEER_CHANGES | mask::PEER_PATCHES);
@@ -75,7 +79,7 @@ impl Node {
             Effect::PortMapping(at) => shared.plane.set_port_mapping(at.map(std::net::SocketAddr::V4)),
             Effect::Notify(notify) => {
                 if let (Some(told), Some(state)) = (&self.told, notify.state) {
-                    told(state);
+                    told(Word::State(state));
                 }
                 publish(&shared, *notify);
             }

@@ -98,8 +98,17 @@ struct Node {
     told: Option<Told>,
 }
 
-/// Is told every state that the node enters.
-pub type Told = Box<dyn Fn(State)>;
+/// What a container's process 1 decides by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// The node has entered this state.
+    State(State),
+    /// Somebody has asked for a login by LocalAPI.
+    LoginAsked,
+}
+
+/// Is told all of these.
+pub type Told = Box<dyn Fn(Word)>;
 
 /// Signals that end the daemon.
 struct Ends {

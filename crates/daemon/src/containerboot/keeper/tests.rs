@@ -162,6 +162,76 @@ fn a_key_that_control_refuses_is_tried_again_ever_later() {
 }
 
 #[test]
+fn the_state_told_again_is_no_reason_to_try_again_sooner() {
+    let events = vec![
+        (0, Event::Begin),
+        (10, Event::State(State::NeedsLogin)),
+        (100, errand(1)),
+        (1_000, Event::State(State::NeedsLogin)),
+    ];
+    story(
+        KEY,
+        events,
+        6_000,
+        expect![[r#"
+        0 Begin: StartDaemon
+        10 State(NeedsLogin): StartErrand(Login)
+        100 Ended(Errand, Status(1)): Say("tailscale up ended with status 1; it is tried again in 5 s")
+        5100 Due: StartErrand(Login)
+    "#]],
+    );
+}
+
+#[test]
+fn a_login_by_hand_is_left_alone() {
+    // With a key it is done soon, and what comes later is a matter of its own.
+    let events = vec![
+        (0, Event::Begin),
+        (10, Event::State(State::NeedsLogin)),
+        (50, Event::LoginAsked),
+        (100, errand(1)),
+        (5_000, Event::LoginAsked),
+        (5_001, Event::State(State::NeedsLogin)),
+        (5_002, Event::LoginAsked),
+        (9_000, Event::State(State::Running)),
+        (9_100, errand(0)),
+        (20_000, Event::State(State::NeedsLogin)),
+    ];
+    story(
+        KEY,
+        events,
+        30_000,
+        expect![[r#"
+        0 Begin: StartDaemon
+        10 State(NeedsLogin): StartErrand(Login)
+        100 Ended(Errand, Status(1)): Say("tailscale up ended with status 1; it is tried again in 5 s")
+        9000 State(Running): StartErrand(Up)
+        25000 Due: StartErrand(Login)
+    "#]],
+    );
+    // A URL takes minutes; one that nobody visits does not keep the node from its key. The other profile of a `login`
+    // needs one, too.
+    let events = vec![
+        (0, Event::Begin),
+        (10, Event::State(State::Running)),
+        (100, errand(0)),
+        (5_000, Event::State(State::NeedsLogin)),
+        (5_010, Event::LoginAsked),
+        (5_011, Event::State(State::NeedsLogin)),
+    ];
+    story(
+        KEY,
+        events,
+        1_000_000,
+        expect![[r#"
+        0 Begin: StartDaemon
+        10 State(Running): StartErrand(Up)
+        605010 Due: StartErrand(Login)
+    "#]],
+    );
+}
+
+#[test]
 fn flags_that_are_not_understood_are_told_once() {
     let events = vec![
         (0, Event::Begin),
