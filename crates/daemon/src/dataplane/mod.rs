@@ -46,6 +46,9 @@ use std::sync::Arc;
 use thread::PacketThreads;
 use tokio::sync::{Notify, oneshot};
 
+/// Peers forgotten before the packet threads are told: half of what is under way to them.
+const AT_ONCE: usize = 64;
+
 /// What packets travel by.
 #[derive(Default)]
 pub struct Ways {
@@ -210,7 +213,11 @@ impl Dataplane {
     /// Forgets peers that `keep` does not want; see [`Self::commit`].
     pub fn retain_peers(&self, keep: &dyn Fn(NodeId) -> bool) {
         let gone: Vec<NodeId> = self.engine.borrow().peer_ids().filter(|id| !keep(*id)).collect();
-        gone.into_iter().for_each(|id| self.remove_peer(id));
+        for some in gone.chunks(AT_ONCE) {
+            some.iter().for_each(|id| self.remove_peer(*id));
+            // What the packet threads have not taken is kept until they have.
+            self.pump();
+        }
     }
 
     /// Puts changes of peers in force.

@@ -269,6 +269,20 @@ fn knows(plane: &Dataplane, number: u8, endpoints: &[SocketAddr]) {
     plane.commit();
 }
 
+/// One of many that nobody talks to.
+fn stranger(number: u16) -> PeerConfig {
+    let [high, low] = number.to_be_bytes();
+    let mut key = [7; 32];
+    (key[0], key[1]) = (high, low);
+    PeerConfig {
+        id: NodeId(1000 + i64::from(number)),
+        key: NodePrivate::from_bytes(key).public(),
+        allowed_ips: [IpNet::from(IpAddr::from([100, 65, high, low]))].into(),
+        wireguard_only: true,
+        ..PeerConfig::default()
+    }
+}
+
 fn on_control_thread(body: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
     tokio::task::LocalSet::new().block_on(&runtime, body);
@@ -309,6 +323,26 @@ async fn answer_each_other([one, two]: [bool; 2]) {
         assert_eq!(two.peer_view(NodeId(1)).direct, Some(to_one[1]), "it follows");
     }
     assert_eq!((one.drops(), two.drops()), (Vec::new(), Vec::new()), "nothing was lost");
+}
+
+/// Another tailnet, a small one: what is told last arrives, however much was told before it at once.
+#[test]
+fn packets_pass_after_many_peers_have_gone() {
+    for threads in [false, true] {
+        on_control_thread(async {
+            let (one, two) = (node(1, threads), node(2, threads));
+            knows(&two, 1, &[]);
+            (0..1000).for_each(|number| one.set_peer(stranger(number)));
+            one.commit();
+            // All is at rest then.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            one.retain_peers(&|_| false);
+            assert_eq!(one.engine.borrow().peer_ids().count(), 0);
+            knows(&one, 2, &loopbacks(&two.sockets.borrow())[..1]);
+            let rtt = one.ping(PingKind::Icmp, addresses(2)[0], Duration::from_secs(10)).await.expect("sent");
+            assert!(rtt.is_some(), "two threads: {threads}");
+        });
+    }
 }
 
 #[test]

@@ -2,6 +2,9 @@
 //!
 //! Control allocates and frees; a line only moves boxes. Every command brings at most one box in and sends at most
 //! one back, so a way back twice as long as the way in is never full.
+//!
+//! What finds the way in full waits on control's side, and somebody must see to it that it goes on: the line says so
+//! when it has made room ([`Inbox::is_awaited`]), control then collects and rings for the line.
 
 use super::open::RecvSession;
 use super::peer::{Path, Places, RxPeer, TxPeer};
@@ -10,6 +13,8 @@ use super::snapshot::InForce;
 use crate::slot::PeerSlot;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// To tx.
 #[derive(Debug)]
@@ -81,6 +86,8 @@ pub(super) struct Outbox<C> {
     retired: Consumer<Retired>,
     /// Commands that found the ring full: a burst of new peers, a line that stands still.
     backlog: VecDeque<C>,
+    /// The line is to say when it has made room.
+    waiting: Arc<AtomicBool>,
 }
 
 /// A line's end.
@@ -88,15 +95,23 @@ pub(super) struct Outbox<C> {
 pub(super) struct Inbox<C> {
     commands: Consumer<C>,
     retired: Producer<Retired>,
+    /// Control waits for room.
+    waiting: Arc<AtomicBool>,
 }
 
 /// Both ends, for `commands` commands under way.
 pub(super) fn mailbox<C>(commands: usize) -> (Outbox<C>, Inbox<C>) {
     let (to_line, from_control) = RingBuffer::new(commands.max(1));
     let (to_control, from_line) = RingBuffer::new(commands.max(1).saturating_mul(2));
+    let waiting = Arc::new(AtomicBool::new(false));
     (
-        Outbox { commands: to_line, retired: from_line, backlog: VecDeque::new() },
-        Inbox { commands: from_control, retired: to_control },
+        Outbox {
+            commands: to_line,
+            retired: from_line,
+            backlog: VecDeque::new(),
+            waiting: Arc::clone(&waiting),
+        },
+        Inbox { commands: from_control, retired: to_control, waiting },
     )
 }
 
@@ -108,36 +123,49 @@ pub(super) const fn heap_bytes<C>(commands: usize) -> usize {
 impl<C> Outbox<C> {
     /// Sends a command after all earlier ones. Never refuses: what does not fit waits on control's side.
     pub(super) fn send(&mut self, command: C) {
-        self.collect();
         self.backlog.push_back(command);
-        self.flush();
+        self.collect();
     }
 
     /// Replaces the command sent last if it still waits on control's side and `same` says so.
     pub(super) fn replace(&mut self, same: impl Fn(&C) -> bool, command: C) {
         match self.backlog.back_mut() {
             Some(last) if same(last) => *last = command,
-            _ => self.send(command),
+            _ => self.backlog.push_back(command),
         }
+        self.collect();
     }
 
-    /// Frees what the line has sent back and sends on what waits.
-    pub(super) fn collect(&mut self) {
-        while self.retired.pop().is_ok() {}
-        self.flush();
-    }
-
-    fn flush(&mut self) {
-        while !self.commands.is_full()
-            && let Some(command) = self.backlog.pop_front()
-        {
-            if let Err(rtrb::PushError::Full(command)) = self.commands.push(command) {
-                self.backlog.push_front(command);
-                return;
+    /// Frees what the line has sent back and sends on what waits. True if the line is to be woken for it.
+    pub(super) fn collect(&mut self) -> bool {
+        let mut sent = self.send_on();
+        if !self.backlog.is_empty() {
+            self.waiting.store(true, Ordering::Relaxed);
+            // Either this sees the room that the line has made last, or the line sees that control waits for it.
+            fence(Ordering::SeqCst);
+            sent |= self.send_on();
+        }
+        if self.backlog.is_empty() {
+            self.waiting.store(false, Ordering::Relaxed);
+            if self.backlog.capacity() > 64 {
+                self.backlog = VecDeque::new();
             }
         }
-        if self.backlog.is_empty() && self.backlog.capacity() > 64 {
-            self.backlog = VecDeque::new();
+        sent
+    }
+
+    /// As much as there is room for. What the line has sent back is freed before each: it may be taking commands
+    /// meanwhile, more than its way back has room for.
+    fn send_on(&mut self) -> bool {
+        let mut sent = false;
+        loop {
+            while self.retired.pop().is_ok() {}
+            let Some(command) = self.backlog.pop_front() else { return sent };
+            if let Err(rtrb::PushError::Full(command)) = self.commands.push(command) {
+                self.backlog.push_front(command);
+                return sent;
+            }
+            sent = true;
         }
     }
 
@@ -152,8 +180,92 @@ impl<C> Inbox<C> {
         self.commands.pop().ok()
     }
 
+    /// Whether control waits for the room that taking commands has made, and is to be woken. To be asked after the
+    /// last of them.
+    pub(super) fn is_awaited(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Sends something back to be freed. Were the way back full, it would be freed here.
     pub(super) fn retire(&mut self, was: impl Into<Retired>) {
         let _ = self.retired.push(was.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    /// Who sleeps this long has been forgotten.
+    const LONG: Duration = Duration::from_secs(10);
+
+    fn sleep() {
+        let begun = Instant::now();
+        std::thread::park_timeout(LONG);
+        assert!(begun.elapsed() < LONG, "nobody was woken");
+    }
+
+    /// Both sides sleep until they are told, and are told only when the other side says that they must be.
+    #[test]
+    fn nothing_waits_for_good() {
+        const COMMANDS: u32 = 50_000;
+        let (mut outbox, mut inbox) = mailbox::<u32>(4);
+        let control = std::thread::current();
+        std::thread::scope(|scope| {
+            let line = scope.spawn(move || {
+                let mut next = 0;
+                while next < COMMANDS {
+                    let before = next;
+                    while let Some(command) = inbox.next() {
+                        assert_eq!(command, next, "in order");
+                        next += 1;
+                    }
+                    if next == before {
+                        sleep();
+                    } else if inbox.is_awaited() {
+                        control.unpark();
+                    }
+                }
+            });
+            for command in 0..COMMANDS {
+                outbox.send(command);
+                line.thread().unpark();
+                // Now and then the line catches up.
+                while command % 100 == 99 && outbox.waiting() > 0 {
+                    sleep();
+                    if outbox.collect() {
+                        line.thread().unpark();
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_replaced_command_takes_room_that_there_is() {
+        let (mut outbox, mut inbox) = mailbox::<u32>(2);
+        (0..4).for_each(|command| outbox.send(command));
+        assert_eq!(outbox.waiting(), 2);
+        assert_eq!((inbox.next(), inbox.next()), (Some(0), Some(1)));
+        assert!(inbox.is_awaited());
+        outbox.replace(|last| *last == 3, 30);
+        assert_eq!(outbox.waiting(), 0);
+        assert_eq!((inbox.next(), inbox.next(), inbox.next()), (Some(2), Some(30), None));
+        assert!(!inbox.is_awaited());
+    }
+
+    /// The line frees nothing, however much it takes at once.
+    #[test]
+    fn the_way_back_has_room() {
+        let (mut outbox, mut inbox) = mailbox::<u32>(2);
+        for command in 0..100 {
+            outbox.send(command);
+            while inbox.next().is_some() {
+                assert!(!inbox.retired.is_full());
+                inbox.retire(Vec::<Option<Box<TxPeer>>>::new());
+            }
+        }
     }
 }

@@ -352,11 +352,11 @@ impl Control {
         &self.ends.drops
     }
 
-    /// Frees what the lines have put away and sends on commands that found their ring full. To be called after
-    /// each turn or wake-up.
+    /// Frees what the lines have put away and sends on commands that found their ring full; whom it has given some
+    /// [wants to be woken](Self::wants_wake_tx). To be called whenever a line wakes control.
     pub fn collect(&mut self) {
-        self.ends.tx.collect();
-        self.ends.rx.collect();
+        self.wake_tx |= self.ends.tx.collect();
+        self.wake_rx |= self.ends.rx.collect();
     }
 
     /// Whether tx has been given something since this was last asked.

@@ -26,7 +26,7 @@ pub struct TurnReport {
     pub packets: u32,
     /// The budget ended before the input did.
     pub more: bool,
-    /// Control has events or packets to take.
+    /// Control has events or packets to take, or commands waiting for the room that is there now.
     pub wake_control: bool,
     /// Line rx should take the flows that tx has announced: there is not much room for more.
     pub wake_rx: bool,

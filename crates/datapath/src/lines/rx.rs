@@ -7,7 +7,8 @@
 //! Order matters twice: a turn first looks how much has been injected, then takes commands and announced flows; and
 //! it takes them again whenever datagrams have come by UDP, before it looks at them. So a session installed before a
 //! datagram was injected, or before the peer could know of it, is known when the datagram is opened, and a flow
-//! announced before a packet went out is known when its answer comes.
+//! announced before a packet went out is known when its answer comes; unless control has commanded so much that some
+//! still waits on its side.
 
 use super::batch::{self, Batch, HEADROOM, Packet, Run};
 use super::command::{Inbox, RxCommand};
@@ -223,6 +224,7 @@ impl RxLine {
                 }
             }
         }
+        self.hall.wake |= count > 0 && self.inbox.is_awaited();
         count
     }
 

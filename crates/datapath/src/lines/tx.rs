@@ -4,7 +4,8 @@
 //! Leaves out: the TUN (a [`TunSource`] stands for it) and sockets (a [`UdpSink`] does).
 //!
 //! Order matters once: a turn first looks how much has been injected, then takes commands. So whatever control
-//! commanded before it injected a packet is in force for that packet.
+//! commanded before it injected a packet is in force for that packet, unless there was so much of it that it still
+//! waits on control's side.
 
 use super::batch::{self, Batch, Packet, Run};
 use super::command::{Inbox, TxCommand};
@@ -265,6 +266,7 @@ impl TxLine {
                 }
             }
         }
+        self.desk.wake |= count > 0 && self.inbox.is_awaited();
         count
     }
 

@@ -115,10 +115,26 @@ impl Node {
         Self { me, control, tx, rx }
     }
 
+    /// Each line once; control comes only if one of them says so.
     pub(super) fn turn(&mut self, now: Tick) {
-        self.tx.turn(now, BUDGET);
-        self.rx.turn(now, BUDGET);
-        self.control.collect();
+        let woken = self.tx.turn(now, BUDGET).wake_control;
+        if self.rx.turn(now, BUDGET).wake_control || woken {
+            self.control.collect();
+        }
+    }
+
+    /// Until all sleep: a line is turned only if it has been given something, control comes only if a line says so.
+    pub(super) fn settle(&mut self, now: Tick) {
+        loop {
+            let (tx, rx) = (self.control.wants_wake_tx(), self.control.wants_wake_rx());
+            if !tx && !rx {
+                return;
+            }
+            let woken = tx && self.tx.turn(now, BUDGET).wake_control;
+            if rx && self.rx.turn(now, BUDGET).wake_control || woken {
+                self.control.collect();
+            }
+        }
     }
 
     pub(super) fn dropped(&self, reason: DropReason) -> u32 {

@@ -348,15 +348,41 @@ fn a_burst_of_commands_waits_and_arrives() {
     peers.iter().for_each(|&n| a.control.set_peer(slot(n), facts(n)));
     a.control.publish(snapshot(1, &[2], false));
     a.control.publish(snapshot(1, &peers, true));
-    while a.control.waiting() > 0 {
-        a.turn(NOW);
-    }
-    a.turn(NOW);
+    a.settle(NOW);
+    assert_eq!(a.control.waiting(), 0);
     for &n in &peers {
         a.control.inject_tx(&udp(1, n, 1), None).expect("room");
     }
     a.turn(NOW);
     assert_eq!(a.dropped(DropReason::UnknownPeer) + a.dropped(DropReason::NoRoute), 0);
+}
+
+#[test]
+fn what_waits_for_room_needs_nobody_to_come_by_chance() {
+    // Many peers go at once and one comes: nothing but the lines themselves can say that there is room again.
+    let (mut a, mut b) = joined();
+    let crowd = |n| PeerSlot::new(n, 1);
+    (300..1300).for_each(|n| a.control.set_peer(crowd(n), facts(3)));
+    a.control.publish(snapshot(1, &[2], true));
+    a.settle(NOW);
+    (300..1300).for_each(|n| a.control.clear_peer(crowd(n)));
+    a.control.publish(Snapshot { running: false, ..snapshot(1, &[], true) });
+    assert!(a.control.waiting() > 1500);
+    a.control.set_peer(slot(4), facts(4));
+    a.control.publish(snapshot(1, &[2, 4], true));
+    a.settle(NOW);
+    assert_eq!(a.control.waiting(), 0);
+    a.control.inject_tx(&udp(1, 2, 7), None).expect("room");
+    a.settle(NOW);
+    a.deliver(&mut b);
+    b.settle(NOW);
+    assert_eq!(b.hosted().len(), 1);
+    // The other line, too, goes by what was published last.
+    b.control.inject_tx(&udp(2, 1, 7), None).expect("room");
+    b.settle(NOW);
+    b.deliver(&mut a);
+    a.settle(NOW);
+    assert_eq!(a.hosted().len(), 1);
 }
 
 #[test]
