@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use blackbox::{EVERYTHING, joined, scenario};
-use lab::{Flavour, Lab, Need, Node, Outcome};
+use lab::{Flavour, Lab, Need, Node, Outcome, Ping};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -161,7 +161,27 @@ fn both_command_lines_print_the_same() {
         for (node, peer) in [(&go, &ours), (&ours, &go)] {
             node.wait_peer(peer)?;
             let address = peer.ipv4()?;
-            let commands: [&[&str]; 12] = [
+            // Later ones find a session that is there.
+            for kind in [Ping::Disco, Ping::Tsmp] {
+                node.wait_ping(kind, &address, Duration::from_secs(20))?;
+            }
+            let name = format!("{}.tail.lab", peer.host.name);
+            let commands: [&[&str]; 27] = [
+                &["status"],
+                &["status", "--peers=false"],
+                &["status", "--self=false", "--header"],
+                &["ping", "--tsmp", "-c", "1", &address],
+                &["ping", "--icmp", "-c", "1", &address],
+                &["ping", "nobody"],
+                &["switch", "--list"],
+                &["dns", "status"],
+                &["dns", "status", "--all"],
+                &["dns", "status", "--json"],
+                &["dns", "query", &name],
+                &["dns", "query", "--json", &name, "aaaa"],
+                &["exit-node", "list"],
+                &["exit-node", "list", "--filter=Sweden"],
+                &["exit-node", "suggest"],
                 &["ip"],
                 &["ip", "-6"],
                 &["ip", "-4", "-6"],
@@ -178,13 +198,20 @@ fn both_command_lines_print_the_same() {
             for words in commands {
                 let [one, two] = [Flavour::Go, Flavour::Ours].map(|cli| node.tailscale_of(cli, words));
                 let (one, two) = (one?, two?);
-                if facts(&one) != facts(&two) {
+                if facts(words, &one) != facts(words, &two) {
                     differences.push(format!("daemon {:?}: Go {one}\n      ours {two}", node.flavour));
                 }
             }
             let keys =
                 |cli| -> Result<BTreeSet<String>> { Ok(shape(&json(node, cli, &["status", "--json"])?)) };
             ensure!(keys(Flavour::Go)? == keys(Flavour::Ours)?, "status --json differs in shape");
+            let measured = |cli| -> Result<BTreeSet<String>> {
+                let report = said(node, cli, &["netcheck", "--format=json"])?;
+                let report: Value = serde_json::from_str(&report).context("netcheck")?;
+                Ok(report.as_object().context("netcheck")?.keys().cloned().collect())
+            };
+            let (theirs, own) = (measured(Flavour::Go)?, measured(Flavour::Ours)?);
+            ensure!(theirs == own, "netcheck: {:?}", theirs.symmetric_difference(&own).collect::<Vec<_>>());
         }
         ensure!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
         Ok(())
@@ -192,8 +219,19 @@ fn both_command_lines_print_the_same() {
 }
 
 /// What has to be the same: the exit code and the results. Wording on standard error may be better than Go's.
-fn facts(outcome: &Outcome) -> (i32, &str) {
-    (outcome.code(), &outcome.stdout)
+fn facts(words: &[&str], outcome: &Outcome) -> (i32, String) {
+    let of_line: fn(&str) -> Option<&str> = match words {
+        // How long it took.
+        ["ping", ..] => |line| Some(line.split_once(" in ").map_or(line, |(what, _)| what)),
+        // Headings, labels and what stands in lists; the sentences between them are our own.
+        ["dns", "status", all @ ..] if !all.contains(&"--json") => |line| {
+            let label = line.starts_with("===") || line.ends_with(':') || line.starts_with("MagicDNS: ");
+            let item = line.starts_with("  - ") || line.starts_with("Tailscale DNS: ");
+            (label || item).then_some(line)
+        },
+        _ => |line| Some(line),
+    };
+    (outcome.code(), outcome.stdout.lines().filter_map(of_line).map(|line| format!("{line}\n")).collect())
 }
 
 /// Paths of all fields, list positions and keys of maps by node or user left out.

@@ -61,7 +61,12 @@ fn status(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
                     match_domains: os.match_domains,
                 });
             }
-            Err(error) => shown.system_error = error.to_string(),
+            Err(error) => {
+                // The words of a daemon that leaves the machine's resolver alone; Go's command line tells it so, too.
+                let text = error.to_string();
+                let never = text.contains("not supported");
+                shown.system_error = if never { "not supported on this platform".to_owned() } else { text };
+            }
         }
     }
     let text = match matches.on("json") {
