@@ -132,7 +132,7 @@ const FLAGS: &[Spec] = &[
     Spec { name: "version", value: "", about: "print version information and exit" },
 ];
 
-/// Flags of the Go daemon that name a feature this build does not have. `true`: takes a value.
+/// Flags of the Go daemon for what no build of this one has. `true`: takes a value.
 /// The node starts without them and says so, since service files carry them.
 const ACCEPTED: &[(&str, bool)] = &[
     ("debug", true),
@@ -227,7 +227,7 @@ impl Raw {
         } else if let Some((_, takes_value)) = ACCEPTED.iter().find(|(accepted, _)| *accepted == name) {
             let value = value(*takes_value)?;
             if !value.is_empty() && parse_bool(&value) != Ok(false) {
-                self.notes.push(format!("--{name} has no effect: this build does not have the feature"));
+                self.notes.push(format!("--{name} has no effect: this build has nothing of the kind"));
             }
         } else if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
             if name != "encrypt-state" || inline.as_deref().map(parse_bool) != Some(Ok(false)) {
@@ -434,6 +434,8 @@ mod tests {
     #[test]
     fn foreign_flags_have_their_sentence() {
         assert_eq!(flags(&["--socks5-server=localhost:0", "--debug", "x:1"], &[]).notes.len(), 2);
+        // Whatever is in the build.
+        assert!(flags(&["--debug=:1"], &[]).notes.iter().all(|note| !note.contains("feature")));
         assert_eq!(flags(&["--socks5-server="], &[]).notes.len(), 0);
         assert_eq!(failure(&["--encrypt-state"]).1, 1);
         assert_eq!(flags(&["--encrypt-state=false"], &[]).notes.len(), 0);
