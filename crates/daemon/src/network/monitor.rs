@@ -149,18 +149,19 @@ impl Monitor {
     }
 }
 
-/// What the messages in `datagram` say.
+/// What the messages in `datagram` say. One that has not come whole (a link with many functions does not fit) may say
+/// anything.
 fn judge(datagram: &[u8], own: Option<Own>) -> Heard {
     let (mut rest, mut heard) = (datagram, Heard::default());
     while let Some((head, _)) = rest.split_first_chunk::<16>() {
         let [a, b, c, d, e, f, _, _, _, _, _, _, sender @ ..] = *head;
         let len = u32::from_ne_bytes([a, b, c, d]) as usize;
-        let Some(body) = rest.get(16..len) else { break };
+        let Some(body) = rest.get(16..len) else { return Heard::ALL };
         let own = own.map(|own| (own.index, own.sender == u32::from_ne_bytes(sender)));
         heard = heard.or(judge_one(u16::from_ne_bytes([e, f]), body, own));
         rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
     }
-    heard
+    if rest.is_empty() { heard } else { Heard::ALL }
 }
 
 /// What one message says; `own` is the number of our interface and whether the message tells of our own doing.
@@ -277,9 +278,20 @@ mod tests {
         assert!(!network(&message(NEW_ROUTE, &a_route(PROTOCOL, 1, 0, 3)), OWN), "ours, past the tunnel");
         let two = [message(NEW_ADDRESS, &link(7)), message(DELETE_ADDRESS, &link(3))].concat();
         assert!(network(&two, OWN));
-        for cut in 0..two.len() {
-            assert!(!network(&two[..cut], OWN), "{cut}");
+    }
+
+    #[test]
+    fn what_has_not_come_whole_may_be_anything() {
+        let address = message(NEW_ADDRESS, &link(7));
+        let two = [address.clone(), message(NEW_ADDRESS, &link(7))].concat();
+        for cut in 0..=two.len() {
+            let whole = [0, address.len(), two.len()].contains(&cut);
+            assert_eq!(judge(&two[..cut], OWN), if whole { Heard::NONE } else { Heard::ALL }, "{cut}");
         }
+        let mut long = message(NEW_LINK, &link(3));
+        long[..4].copy_from_slice(&9000_u32.to_ne_bytes());
+        long.resize(4096, 0);
+        assert_eq!(judge(&long, OWN), Heard::ALL);
     }
 
     #[test]
