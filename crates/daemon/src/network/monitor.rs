@@ -156,7 +156,7 @@ fn judge(datagram: &[u8], own: Option<Own>) -> Heard {
     while let Some((head, _)) = rest.split_first_chunk::<16>() {
         let [a, b, c, d, e, f, _, _, _, _, _, _, sender @ ..] = *head;
         let len = u32::from_ne_bytes([a, b, c, d]) as usize;
-        let Some(body) = rest.get(16..len) else { return Heard::ALL };
+        let Some(body) = rest.get(16..len) else { break };
         let own = own.map(|own| (own.index, own.sender == u32::from_ne_bytes(sender)));
         heard = heard.or(judge_one(u16::from_ne_bytes([e, f]), body, own));
         rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
