@@ -1,0 +1,189 @@
+//! A control server that misbehaves: what runs goes on, nobody hammers, and the node is back once control is well.
+
+use anyhow::{Context, Result, ensure};
+use blackbox::{Local, number, scenario};
+use lab::{Flavour, Need};
+use serde_json::{Value, json};
+use std::time::Duration;
+use testcontrol::{Faults, Options, Server};
+
+const OURS: &[Need] = &[Need::Namespaces, Need::Ours];
+
+/// How long control is ill.
+const ILL: Duration = Duration::from_secs(5);
+/// Requests that a node may make meanwhile: Go's own waits grow from about a tenth of a second.
+const TRIES: u32 = 12;
+
+/// A node of ours that has joined, and what control knows it by.
+struct Joined {
+    node: Local,
+    key: String,
+}
+
+impl Joined {
+    fn new(server: &Server) -> Result<Self> {
+        let node = Local::start(Flavour::Ours)?;
+        let url = format!("--login-server={}", server.url());
+        node.said(&["up", &url, "--auth-key=tskey-auth-test", "--timeout=60s"])?;
+        let key = own(&node)?["PublicKey"].as_str().context("no key")?.to_owned();
+        let key = server.nodes().into_iter().map(|node| node.key).find(|known| *known == key);
+        Ok(Self { node, key: key.context("control does not know the node")? })
+    }
+
+    fn state(&self) -> Result<String> {
+        let status = self.node.said(&["status", "--json", "--peers=false"])?;
+        let status: Value = serde_json::from_str(&status)?;
+        Ok(status["BackendState"].as_str().context("no state")?.to_owned())
+    }
+
+    fn wait_state(&self, state: &str) -> Result<()> {
+        lab::until(state, Duration::from_secs(30), || {
+            let now = self.state()?;
+            ensure!(now == state, "it is {now}");
+            Ok(Some(()))
+        })
+    }
+
+    /// A packet of the tunnel goes there and back.
+    fn reaches(&self, other: &Self) -> Result<()> {
+        let address = own(&other.node)?["TailscaleIPs"][0].as_str().context("no address")?.to_owned();
+        let said = self.node.said(&["ping", "--tsmp", "--c=3", "--timeout=5s", &address])?;
+        ensure!(said.contains("pong"), "{said}");
+        Ok(())
+    }
+
+    /// Whether the node listens to control.
+    fn listens(&self, server: &Server) -> bool {
+        server.send_map(&self.key, json!({"KeepAlive": true}))
+    }
+
+    fn waits_until_it_listens(&self, server: &Server, ill: &str) -> Result<()> {
+        let started = lab::now();
+        lab::until("the node to listen to control", Duration::from_secs(60), || {
+            Ok(self.listens(server).then_some(()))
+        })?;
+        number(&format!("back after control was well again ({ill})"), format!("{:.1?}", started.elapsed()));
+        Ok(())
+    }
+}
+
+fn own(node: &Local) -> Result<Value> {
+    let status: Value = serde_json::from_str(&node.said(&["status", "--json", "--peers=false"])?)?;
+    Ok(status["Self"].clone())
+}
+
+#[test]
+fn what_runs_goes_on_while_control_is_ill() {
+    let fine = Faults::default();
+    let kinds = [
+        ("refuses", Faults { refuse: true, ..fine }),
+        ("says nothing", Faults { stall: true, ..fine }),
+        ("talks nonsense", Faults { garbage: true, ..fine }),
+        ("cuts its messages", Faults { cut_mid_message: true, ..fine }),
+        ("wants patience", Faults { refuse: true, too_many: Some(2), ..fine }),
+    ];
+    scenario(OURS, |lab| {
+        let test = || -> Result<()> {
+            let server = Server::start(Options::default())?;
+            let (one, two) = (Joined::new(&server)?, Joined::new(&server)?);
+            one.reaches(&two)?;
+            for (ill, faults) in kinds {
+                let before = server.counts();
+                server.set_faults(faults);
+                lab::until("the stream to end", Duration::from_secs(10), || {
+                    Ok((!one.listens(&server)).then_some(()))
+                })?;
+                let started = lab::now();
+                lab::until("the end of the illness", 2 * ILL, || {
+                    one.reaches(&two).with_context(|| format!("while control {ill}"))?;
+                    ensure!(one.state()? == "Running", "{} while control {ill}", one.state()?);
+                    Ok((started.elapsed() >= ILL).then_some(()))
+                })?;
+                let after = server.counts();
+                let tries = after.registers + after.maps - before.registers - before.maps;
+                // Of two nodes.
+                ensure!(tries <= 2 * TRIES, "{tries} requests in {ILL:?} while control {ill}");
+                let too_many = faults.too_many;
+                server.set_faults(Faults { too_many, ..fine });
+                one.waits_until_it_listens(&server, ill)?;
+                two.waits_until_it_listens(&server, ill)?;
+                one.reaches(&two)?;
+            }
+            Ok(())
+        };
+        lab.host("all")?.inside(test)?
+    });
+}
+
+#[test]
+fn relays_that_hang_up_are_connected_again() {
+    scenario(OURS, |lab| {
+        let test = || -> Result<()> {
+            let server = Server::start(Options::default())?;
+            let (one, two) = (Joined::new(&server)?, Joined::new(&server)?);
+            one.reaches(&two)?;
+            for _ in 0..5 {
+                let before = server.counts().derp_connects;
+                server.set_faults(Faults { kick_derp: true, ..Faults::default() });
+                server.set_faults(Faults::default());
+                lab::until("both to connect again", Duration::from_secs(20), || {
+                    Ok((server.counts().derp_connects >= before + 2).then_some(()))
+                })?;
+                one.reaches(&two)?;
+            }
+            Ok(())
+        };
+        lab.host("all")?.inside(test)?
+    });
+}
+
+#[test]
+fn a_key_that_control_calls_expired_is_good_again_when_it_says_so_and_a_removed_node_can_come_back() {
+    scenario(OURS, |lab| {
+        let test = || -> Result<()> {
+            let server = Server::start(Options::default())?;
+            let (one, two) = (Joined::new(&server)?, Joined::new(&server)?);
+            one.reaches(&two)?;
+            server.set_expired(&one.key, true);
+            one.wait_state("NeedsLogin").context("expired")?;
+            server.set_expired(&one.key, false);
+            one.wait_state("Running").context("renewed")?;
+            one.reaches(&two)?;
+            server.remove(&two.key);
+            // Like Go's node it goes on with the last map, and says where to log in.
+            lab::until("a request to log in", Duration::from_secs(30), || {
+                let said = two.node.said(&["status", "--json", "--peers=false"])?;
+                Ok(said.contains("asks for a new login of this node").then_some(()))
+            })?;
+            let url = format!("--login-server={}", server.url());
+            two.node.said(&["up", &url, "--auth-key=tskey-auth-test", "--timeout=60s"])?;
+            two.wait_state("Running")?;
+            lab::until("a packet to pass", Duration::from_secs(30), || Ok(one.reaches(&two).ok()))
+        };
+        lab.host("all")?.inside(test)?
+    });
+}
+
+#[test]
+fn after_a_switch_from_a_tailnet_of_thousands_to_a_small_one_packets_pass() {
+    scenario(OURS, |lab| {
+        let test = || -> Result<()> {
+            let large = Server::start(Options { phantom_peers: 3000, ..Options::default() })?;
+            let small = Server::start(Options::default())?;
+            let (one, two) = (Joined::new(&large)?, Joined::new(&small)?);
+            let neighbour = Joined::new(&large)?;
+            lab::until("the neighbour", Duration::from_secs(30), || Ok(one.reaches(&neighbour).ok()))?;
+            let url = format!("--login-server={}", small.url());
+            one.node.said(&["login", &url, "--auth-key=tskey-auth-test", "--timeout=60s"])?;
+            one.wait_state("Running")?;
+            lab::until("a packet to pass", Duration::from_secs(30), || Ok(one.reaches(&two).ok()))?;
+            let profiles = one.node.said(&["switch", "--list"])?;
+            let others = profiles.lines().skip(1).filter(|line| !line.trim_end().ends_with('*'));
+            let id = others.filter_map(|line| line.split_whitespace().next()).next();
+            one.node.said(&["switch", id.with_context(|| profiles.clone())?])?;
+            one.wait_state("Running")?;
+            lab::until("the neighbour again", Duration::from_secs(30), || Ok(one.reaches(&neighbour).ok()))
+        };
+        lab.host("all")?.inside(test)?
+    });
+}
