@@ -173,7 +173,7 @@ fn done(node: &mut Node) -> Result<Done> {
     Ok(Done { packets: count("whole")?, content: count("content")?, wakes })
 }
 
-/// Watches the state directory; whatever changes in it is an event of what this gives.
+/// Watches the state directory and all below it; whatever changes there is an event of what this gives.
 fn writes_below(node: &Node) -> Result<File> {
     use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
     let watch = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
@@ -183,7 +183,16 @@ fn writes_below(node: &Node) -> Result<File> {
         | WatchFlags::DELETE
         | WatchFlags::MOVED_FROM
         | WatchFlags::MOVED_TO;
-    add_watch(&watch, &node.state_dir, changes)?;
+    let mut folders = vec![node.state_dir.clone()];
+    while let Some(folder) = folders.pop() {
+        add_watch(&watch, &folder, changes)?;
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
     Ok(File::from(watch))
 }
 

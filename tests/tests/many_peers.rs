@@ -90,7 +90,8 @@ fn cpu_during(node: &Local, time: Duration, mut patch: impl FnMut(u32) -> bool) 
     Ok(node.cpu()?.saturating_sub(before))
 }
 
-/// What a hundred patches a second cost both daemons, in the same minute; the goal is a hundredth of a processor.
+/// What a hundred patches a second cost both daemons, in the same minute; the goal is a hundredth of a processor, a
+/// ninth of what Go's node takes. Twice that would be something that has become worse.
 fn patches_with(peers: u32) -> Result<Option<String>> {
     let (server, nodes) = joined(peers, &[Flavour::Ours, Flavour::Go])?;
     let time = Duration::from_secs(3);
@@ -111,7 +112,7 @@ fn patches_with(peers: u32) -> Result<Option<String>> {
     let (ours, go) = (shares[0], shares[1]);
     let text = format!("{:.2} % of a processor, stock Go {:.2} %", ours * 100.0, go * 100.0);
     number(&format!("{PATCHES} patches a second with {peers} peers"), &text);
-    Ok((ours > go).then_some(text))
+    Ok((ours > go / 4.0).then_some(text))
 }
 
 /// Something new of one of the phantom peers.
@@ -127,7 +128,7 @@ fn patch(n: u32, peers: u32) -> Value {
 }
 
 #[test]
-fn a_hundred_patches_a_second_cost_no_more_than_gos_node() {
+fn a_hundred_patches_a_second_cost_at_most_a_quarter_of_what_they_cost_gos_node() {
     let sizes = [100, 10_000];
     let sizes = &sizes[..count(1, 2) as usize];
     scenario(BOTH, |lab| {
