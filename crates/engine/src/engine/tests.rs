@@ -1,10 +1,14 @@
 //! What changes of peers cost: tables are made anew only when somebody gains or loses an address.
 
-use super::{Engine, PeerConfig, SelfConfig};
+use super::traffic::HANDSHAKE_BUDGET;
+use super::{Engine, Output, PeerConfig, SelfConfig};
 use crate::lines::Limits;
+use crate::packet::build;
 use crate::time::{Mono, Wall};
+use crate::wireguard::Source;
 use keys::{DiscoPublic, NodePrivate, NodePublic};
 use netmap::{NodeId, RegionId};
+use std::net::SocketAddr;
 
 fn peer(n: u8) -> PeerConfig {
     PeerConfig {
@@ -52,4 +56,56 @@ fn counts_go_on_where_the_lines_begin_anew() {
     assert_eq!(total.advance(u32::MAX - 1), u64::from(u32::MAX - 1));
     assert_eq!(total.advance(3), (1 << 32) + 3);
     assert_eq!(total.advance(3), (1 << 32) + 3);
+}
+
+#[test]
+fn a_flood_of_handshakes_comes_in_portions() {
+    const COUNT: u32 = 6 * HANDSHAKE_BUDGET + 1;
+    let now = Mono::from_millis(50_000);
+    let wall = Wall(now.as_nanos());
+    let keys = [3, 4].map(|n| NodePrivate::from_bytes([n; 32]));
+    let own = ["100.64.0.3", "100.64.0.4"].map(|ip| ip.parse().expect("an address"));
+    let limits = Limits { handshakes: 64 << 10, ..Limits::default() };
+    let mut nodes = [0, 1].map(|n: usize| {
+        let (mut engine, tx, rx) = Engine::new([n as u8; 32], &limits);
+        engine.configure(SelfConfig {
+            key: keys[n].clone(),
+            addresses: vec![(own[n], 0)],
+            running: true,
+            ..SelfConfig::default()
+        });
+        let other = PeerConfig { key: keys[1 - n].public(), ..peer(4 - n as u8) };
+        engine.set_peer(other, now, wall);
+        engine.commit();
+        (engine, tx, rx)
+    });
+    let (engine, tx, _) = &mut nodes[0];
+    let mut packet = Vec::new();
+    let [from, to] = own.map(|ip| SocketAddr::new(ip, 9));
+    build::udp(&mut packet, from, to, b"hello").expect("builds");
+    assert!(engine.handle_outbound(&packet));
+    tx.turn(now.tick(), 64);
+    engine.handle_lines(now, wall);
+    let outputs = std::iter::from_fn(|| engine.poll_output());
+    let sent: Vec<_> = outputs
+        .filter_map(|output| match output {
+            Output::Transmit { bytes, .. } if bytes.first() == Some(&1) => Some(bytes),
+            _ => None,
+        })
+        .collect();
+    let initiation = sent.first().expect("an initiation");
+
+    let (engine, _, rx) = &mut nodes[1];
+    for n in 0..COUNT {
+        let from = SocketAddr::from(([192, 0, 2, 1], n as u16 + 1));
+        engine.lines.inject_rx(&Source::Udp(from), initiation).expect("room");
+    }
+    rx.turn(now.tick(), u32::MAX);
+    let mut calls = 1;
+    while engine.handle_lines(now, wall) {
+        calls += 1;
+        let answers = std::iter::from_fn(|| engine.poll_output()).count();
+        assert!(answers <= 2 * HANDSHAKE_BUDGET as usize, "{answers} at once");
+    }
+    assert_eq!(calls, 7);
 }

@@ -15,6 +15,10 @@ use std::net::IpAddr;
 /// Packets from the lines handled in one call, so that a flood does not hold up the control thread.
 const HOST_BUDGET: u32 = 128;
 
+/// The same for handshake messages: each may cost several multiplications of a curve. Counted apart from disco, which a
+/// flood of them is to leave alone.
+pub(super) const HANDSHAKE_BUDGET: u32 = 16;
+
 /// The same for disco and STUN: most of them cost a box to open.
 const SIGNAL_BUDGET: u32 = 64;
 
@@ -92,7 +96,11 @@ impl Engine {
             }
         }
         let mut scratch = std::mem::take(&mut self.scratch);
-        while let Some((from, message)) = self.lines.next_handshake() {
+        let mut handshakes = HANDSHAKE_BUDGET;
+        while handshakes > 0
+            && let Some((from, message)) = self.lines.next_handshake()
+        {
+            handshakes -= 1;
             scratch.clear();
             scratch.extend_from_slice(message);
             self.handshake(from, &scratch, now);
@@ -126,7 +134,7 @@ impl Engine {
         }
         self.scratch = scratch;
         self.act();
-        left == 0 || signals == 0
+        left == 0 || signals == 0 || handshakes == 0
     }
 
     fn handshake(&mut self, from: Source, message: &[u8], now: Mono) {
