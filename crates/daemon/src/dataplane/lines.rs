@@ -26,6 +26,15 @@ pub(super) struct Outward {
     pub(super) had_tun: bool,
 }
 
+impl Outward {
+    /// Whether there was a TUN and is none any more; true once.
+    pub(super) fn lost_tun(&mut self) -> bool {
+        let lost = self.had_tun && self.tun.fd().is_none();
+        self.had_tun &= !lost;
+        lost
+    }
+}
+
 /// Line rx and where its packets go.
 pub(super) struct Inward {
     pub(super) line: RxLine,
@@ -90,14 +99,6 @@ impl Lines {
         if self.readable.load(Ordering::Relaxed) && self.readable.swap(false, Ordering::Acquire) {
             outward.tun.note_readable();
         }
-    }
-
-    /// Whether there was a TUN and is none any more; true once.
-    pub(super) fn lost_tun(&self) -> bool {
-        let Some(mut outward) = self.outward() else { return false };
-        let lost = outward.had_tun && outward.tun.fd().is_none();
-        outward.had_tun &= !lost;
-        lost
     }
 
     /// Whether control reads the TUN.

@@ -17,10 +17,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::pipe::PipeFlags;
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::task::{Poll, ready};
@@ -189,11 +190,16 @@ impl PacketThreads {
     /// Resolves when a line has something for the control thread, or the TUN that it reads. One task waits at a time.
     pub(super) async fn woken(&self) -> io::Result<()> {
         let mut bells = [0; 64];
+        let tun = self.tap.borrow().as_ref().map(|tap| Rc::clone(&tap.tun));
+        let mut tapped = pin!(async {
+            match &tun {
+                Some(tun) => input(tun).await,
+                None => pending().await,
+            }
+        });
         poll_fn(|cx| {
-            if let Some(tap) = &*self.tap.borrow()
-                && let Poll::Ready(ready) = tap.tun.poll_read_ready(cx)
-            {
-                ready?.clear_ready();
+            if let Poll::Ready(result) = tapped.as_mut().poll(cx) {
+                result?;
                 self.lines.note_readable();
                 return Poll::Ready(Ok(()));
             }
@@ -267,8 +273,18 @@ impl PacketThreads {
 
 /// The TUN as control reads it.
 struct Tap {
-    tun: AsyncFd<OwnedFd>,
+    tun: Rc<AsyncFd<OwnedFd>>,
     udp: Sender,
+}
+
+/// What control waits for. When a TUN goes away the kernel tells an error and nothing else, for which nobody is woken who
+/// only wants to read.
+const INPUT: Interest = Interest::READABLE.add(Interest::ERROR);
+
+/// Resolves when there may be something to read, or reading fails for good.
+async fn input(tun: &AsyncFd<OwnedFd>) -> io::Result<()> {
+    tun.ready(INPUT).await?.clear_ready();
+    Ok(())
 }
 
 impl Tap {
@@ -277,7 +293,7 @@ impl Tap {
             deprecated,
             reason = "its successor is `unsafe`, and an owned descriptor fulfils what that asks for"
         )]
-        let tun = AsyncFd::with_interest(tun.try_clone()?, Interest::READABLE)?;
+        let tun = Rc::new(AsyncFd::with_interest(tun.try_clone()?, INPUT)?);
         Ok(Self { tun, udp: Sender::new(Arc::clone(sockets)) })
     }
 }
@@ -321,16 +337,11 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        let signs = self.signs.clone();
-        let ended = || signs.stop.load(Ordering::Acquire);
         loop {
-            // Traffic that never pauses must not keep a node from ending.
-            while self.drive() && !ended() {}
+            self.work();
             self.bell.expect_rings();
-            while let Ok(sockets) = self.fresh.pop() {
-                self.take(sockets);
-            }
-            if ended() {
+            self.take_fresh();
+            if self.ended() {
                 return;
             }
             // What came before the rings were expected.
@@ -338,18 +349,21 @@ impl Worker {
                 self.bell.be_awake();
                 continue;
             }
-            if let Some(sending) = &mut self.sending
-                && sending.tun.is_some()
-                && self.lines.lost_tun()
-            {
-                sending.tun = None;
-                self.signs.tun_gone.store(true, Ordering::Release);
-                self.signs.wake_control();
-            }
             if self.sleep().is_err() {
                 return;
             }
             self.bell.be_awake();
+        }
+    }
+
+    fn ended(&self) -> bool {
+        self.signs.stop.load(Ordering::Acquire)
+    }
+
+    /// Until nothing is left. Traffic that never pauses must not keep a node from ending, nor from its new sockets.
+    fn work(&mut self) {
+        while self.drive() && !self.ended() {
+            self.take_fresh();
         }
     }
 
@@ -365,13 +379,18 @@ impl Worker {
             wake |= report.wake_control;
             busy |= report.did_work() || udp.is_readable();
         }
-        if let Some(Sending { udp, rx_bell, .. }) = &mut self.sending
+        if let Some(Sending { tun: polled, udp, rx_bell }) = &mut self.sending
             && let Some(mut outward) = self.lines.outward()
         {
             let Outward { line, tun, .. } = &mut *outward;
             let report = line.turn_with(now, BUDGET, tun, udp);
             wake |= report.wake_control | self.lines.learn(&report);
             busy |= report.did_work() || tun.is_readable();
+            if outward.lost_tun() {
+                *polled = None;
+                self.signs.tun_gone.store(true, Ordering::Release);
+                wake = true;
+            }
             if let Some(bell) = rx_bell.as_ref().filter(|_| report.wake_rx) {
                 bell.ring();
             }
@@ -409,6 +428,12 @@ impl Worker {
 }
 
 impl Worker {
+    fn take_fresh(&mut self) {
+        while let Ok(sockets) = self.fresh.pop() {
+            self.take(sockets);
+        }
+    }
+
     /// Other sockets take the place of those there are. What these still hold is lost, like any datagram may be.
     fn take(&mut self, sockets: Arc<Sockets>) {
         if let Some(sending) = &mut self.sending {
@@ -466,6 +491,53 @@ mod tests {
         assert!(two_threads(Some(" 2 ")));
         assert_eq!(two_threads(Some("3")), two_threads(None));
         assert_eq!(two_threads(Some("")), two_threads(None));
+    }
+
+    #[test]
+    fn new_sockets_are_taken_in_the_midst_of_traffic() {
+        let [old, new] = [0; 2].map(|_| Arc::new(Sockets::open(0)));
+        let there = std::net::SocketAddr::from(([127, 0, 0, 1], old.port()));
+        for _ in 0..3 * BUDGET {
+            new.send(there, b"anything").expect("sends");
+        }
+        let (_control, tx, rx) = engine::lines::new(&engine::lines::Limits::default(), [[1; 16]; 2]);
+        let (reader, writer) = port::ends(None);
+        let outward = Outward { line: tx, tun: reader, had_tun: false };
+        let mut udp = Receiver::new(Arc::clone(&old), MTU);
+        udp.note_readable([true; 2]);
+        let (mut give, fresh) = RingBuffer::new(1);
+        give.push(Arc::clone(&new)).expect("room");
+        let (_reader, to_control) = rustix::pipe::pipe().expect("pipe");
+        let mut worker = Worker {
+            bell: Arc::new(Bell::new().expect("bell")),
+            sending: None,
+            receiving: Some(Receiving { udp, sockets: Arc::clone(&old), mtu: MTU }),
+            fresh,
+            lines: Arc::new(Lines::new(outward, Inward { line: rx, tun: writer })),
+            clock: Arc::new(Clock::new(None)),
+            signs: Arc::new(Signs {
+                stop: false.into(),
+                tun_gone: false.into(),
+                to_control,
+                rung: false.into(),
+            }),
+        };
+        worker.work();
+        assert_eq!(worker.receiving.map(|receiving| receiving.sockets.port()), Some(new.port()));
+        let left = rustix::io::read(old.v4().expect("a socket"), &mut [0; 16]);
+        assert_eq!(left, Ok(8), "all of the old ones was read first");
+    }
+
+    /// The writing end of a pipe that nobody reads any more tells the same as a TUN that has been deleted.
+    #[tokio::test]
+    async fn control_is_woken_for_an_error_alone() {
+        let (reader, writer) = rustix::pipe::pipe().expect("pipe");
+        let tap = Tap::new(&writer, &Arc::new(Sockets::default())).expect("tap");
+        let soon = std::time::Duration::from_millis(50);
+        assert!(tokio::time::timeout(soon, input(&tap.tun)).await.is_err(), "nothing has happened");
+        drop(reader);
+        let long = std::time::Duration::from_secs(10);
+        tokio::time::timeout(long, input(&tap.tun)).await.expect("woken").expect("no error of its own");
     }
 
     #[test]
