@@ -1,6 +1,7 @@
 //! One datagram that stands for many: the kernel cuts it behind its routing and firewall, which then look at it once.
 //!
-//! Owns: what goes into one, giving it up where the kernel or a network device refuses it.
+//! Owns: what goes into one, giving it up where the kernel or a network device refuses it, leaving out addresses whose path
+//! is too narrow for it.
 
 use super::PATIENCE;
 use crate::flags::switched_on;
@@ -18,14 +19,21 @@ const MOST: usize = 64;
 /// Bytes in one at most: an IPv4 datagram, less its headers.
 const LONGEST: usize = 65_507;
 
-/// Refusals in a row, each followed by plain sending that went well, after which it is left alone.
-const PATIENT: u8 = 3;
+/// Addresses that had to be sent to plainly, before any group has gone to anybody, after which it is left alone.
+const PATIENT: usize = 3;
+/// Such addresses that are kept in mind.
+const REMEMBERED: usize = 8;
 
 /// The call's table. Bound to the thread that made it.
 pub(super) struct Segments {
     /// None: not here, or not any more.
     headers: Option<MultiHeaders<SockaddrStorage>>,
-    refused: u8,
+    /// A group has gone to somebody: this machine can.
+    works: bool,
+    /// Whose group was refused last, until it has been sent plainly.
+    refused: Option<SocketAddr>,
+    /// Groups to these were refused and plain sending went well: oldest first.
+    plain: Vec<SocketAddr>,
 }
 
 impl Segments {
@@ -35,7 +43,7 @@ impl Segments {
         let able = sockets.all(|socket| setsockopt(&socket, UdpGsoSegment, &0).is_ok());
         let headers = (able && !switched_on("TS_DEBUG_DISABLE_UDP_GSO"))
             .then(|| MultiHeaders::preallocate(1, Some(nix::cmsg_space!(u16))));
-        Self { headers, refused: 0 }
+        Self { headers, works: false, refused: None, plain: Vec::new() }
     }
 
     /// Whether it is worth asking for groups.
@@ -62,9 +70,9 @@ impl Segments {
         (!run.is_empty()).then(|| run.split_at(taken.max(1)))
     }
 
-    /// Sends a group; false if it was not sent and is to be sent plainly.
+    /// Sends a group; false if it was not sent and is to be sent plainly, and [`Self::sent_plainly`] told of that.
     pub(super) fn send(&mut self, socket: BorrowedFd<'_>, to: SocketAddr, group: Run<'_>) -> bool {
-        let Some(headers) = &mut self.headers else { return false };
+        let Some(headers) = self.headers.as_mut().filter(|_| !self.plain.contains(&to)) else { return false };
         let mut slices = [IoSlice::new(&[]); MOST];
         let mut count = 0;
         for (place, datagram) in slices.iter_mut().zip(group.iter()) {
@@ -73,14 +81,14 @@ impl Segments {
         }
         let Some(slices) = slices.get(..count).filter(|slices| slices.len() > 1) else { return false };
         let size = slices.first().map_or(0, |first| first.len()) as u16;
-        let (to, messages) = ([Some(SockaddrStorage::from(to))], [slices]);
+        let (at, messages) = ([Some(SockaddrStorage::from(to))], [slices]);
         let controls = [ControlMessage::UdpGsoSegments(&size)];
         let mut waited = false;
         let error = loop {
             let flags = MsgFlags::MSG_DONTWAIT;
-            match sendmmsg(socket.as_raw_fd(), headers, &messages, to, controls, flags).map(|_| ()) {
+            match sendmmsg(socket.as_raw_fd(), headers, &messages, at, controls, flags).map(|_| ()) {
                 Ok(()) => {
-                    self.refused = 0;
+                    self.works = true;
                     return true;
                 }
                 Err(nix::errno::Errno::EINTR) => {}
@@ -92,15 +100,74 @@ impl Segments {
                 Err(error) => break error,
             }
         };
-        // EIO: the device cannot do checksums. EINVAL: it, or a tunnel around it, has no such thing. Anything else is
-        // about the destination or the moment.
-        if matches!(error, nix::errno::Errno::EIO | nix::errno::Errno::EINVAL) {
-            self.refused += 1;
-            if error == nix::errno::Errno::EIO || self.refused >= PATIENT {
-                log::info!("UDP segmentation does not work here ({error}): sending datagrams one by one");
-                self.headers = None;
-            }
+        // EIO: the device cannot do checksums. EINVAL: a datagram of the group is longer than the path to that address
+        // takes in one piece, or something around this machine has no such thing. Anything else is about the moment.
+        match error {
+            nix::errno::Errno::EIO => self.give_up(&error.to_string()),
+            nix::errno::Errno::EINVAL => self.refused = Some(to),
+            _ => {}
         }
         false
+    }
+
+    /// What [`Self::send`] did not take was sent one by one; `well` if all of it went.
+    pub(super) fn sent_plainly(&mut self, to: SocketAddr, well: bool) {
+        if self.refused.take() != Some(to) || !well {
+            return;
+        }
+        self.plain.retain(|known| *known != to);
+        if self.plain.len() >= REMEMBERED {
+            self.plain.remove(0);
+        }
+        self.plain.push(to);
+        if !self.works && self.plain.len() >= PATIENT {
+            self.give_up("it is refused whomever it is for");
+        }
+    }
+
+    fn give_up(&mut self, why: &str) {
+        log::info!("UDP segmentation does not work here ({why}): sending datagrams one by one");
+        self.headers = None;
+        self.plain = Vec::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::iter::empty;
+
+    fn at(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    fn refuse(segments: &mut Segments, to: SocketAddr, well: bool) {
+        segments.refused = Some(to);
+        segments.sent_plainly(to, well);
+    }
+
+    #[test]
+    fn one_narrow_path_concerns_its_address_alone() {
+        let mut segments = Segments::new(empty());
+        (0..100).for_each(|_| refuse(&mut segments, at(1), true));
+        assert!(segments.plain.contains(&at(1)) && segments.plain.len() == 1);
+        assert!(segments.able());
+        // Where nothing can be sent at all, that says nothing.
+        (10..20).for_each(|port| refuse(&mut segments, at(port), false));
+        // Nor does what was sent plainly without being refused.
+        (10..20).for_each(|port| segments.sent_plainly(at(port), true));
+        assert_eq!(segments.plain, [at(1)]);
+    }
+
+    #[test]
+    fn it_is_given_up_where_it_never_works() {
+        let mut segments = Segments::new(empty());
+        (0..PATIENT as u16).for_each(|port| refuse(&mut segments, at(port), true));
+        assert!(!segments.able());
+        let mut segments = Segments::new(empty());
+        segments.works = true;
+        (0..100).for_each(|port| refuse(&mut segments, at(port), true));
+        assert!(segments.able());
+        assert_eq!((segments.plain.len(), segments.plain.last()), (REMEMBERED, Some(&at(99))));
     }
 }

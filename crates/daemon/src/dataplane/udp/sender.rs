@@ -67,10 +67,14 @@ impl UdpSink for Sender {
             let mut sent = 0;
             while let Some((group, after)) = self.segments.group(rest) {
                 rest = after;
-                sent += match self.segments.send(socket, to, group) {
-                    true => group.iter().count(),
-                    false => self.plainly(to, group, drops),
-                };
+                let count = group.iter().count();
+                if self.segments.send(socket, to, group) {
+                    sent += count;
+                    continue;
+                }
+                let went = self.plainly(to, group, drops);
+                self.segments.sent_plainly(to, went == count);
+                sent += went;
             }
             return sent;
         }
