@@ -102,7 +102,10 @@ pub fn run(args: &[String], env: &Env, out: &mut dyn Write, err: &mut dyn Write)
             return console.finish(0);
         }
         Err(error) => {
-            console.note(&error.text());
+            match asked_up_for_json(args) {
+                true => console.say(&render::json::error(&args::mask_keys(&error.message))),
+                false => console.note(&error.text()),
+            }
             return console.finish(error.status);
         }
     };
@@ -133,6 +136,20 @@ pub fn run(args: &[String], env: &Env, out: &mut dyn Write, err: &mut dyn Write)
         }
     };
     console.finish(status)
+}
+
+/// Whether it was `up --json`, as far as a refused command line can be read: nothing but JSON is said then.
+fn asked_up_for_json(args: &[String]) -> bool {
+    let mut words = args.iter().map(String::as_str).take_while(|word| *word != "--");
+    let command = loop {
+        match words.next() {
+            Some("--socket" | "-socket") => drop(words.next()),
+            Some(flag) if flag.starts_with('-') => {}
+            word => break word,
+        }
+    };
+    command == Some("up")
+        && words.any(|word| ["--json", "-json", "--json=true", "-json=true"].contains(&word))
 }
 
 fn sudo_hint(args: &[String]) -> String {

@@ -5,7 +5,7 @@ mod support;
 use expect_test::expect;
 use serde_json::json;
 use support::nodes::{fresh, plain, status};
-use support::{Script, check, run_as};
+use support::{Script, check, recorded, run, run_as};
 
 #[test]
 fn a_daemon_without_a_bus_does_what_is_asked() {
@@ -216,4 +216,35 @@ fn a_user_without_rights_gets_the_hint() {
         -- status 1
     "#]],
     );
+}
+
+#[test]
+fn wrong_flags_are_json_where_json_is_asked_for() {
+    check(
+        &recorded(),
+        "up --zzz --json",
+        expect![[r#"
+            -- out
+            {
+              "Error": "flag provided but not defined: -zzz"
+            }
+            -- status 2
+        "#]],
+    );
+    for line in ["--socket=/x up -json=true --zzz", "--socket /x up --json --zzz"] {
+        let done = run(&recorded(), line);
+        assert!(
+            done.status == 2 && done.err.is_empty() && done.out.starts_with('{'),
+            "{line}: {}",
+            done.transcript()
+        );
+    }
+    for line in ["up --zzz", "up --zzz -- --json", "status --json --zzz", "--socket up status --json --zzz"] {
+        let done = run(&recorded(), line);
+        assert!(
+            done.status == 2 && done.out.is_empty() && done.err.contains("zzz"),
+            "{line}: {}",
+            done.transcript()
+        );
+    }
 }

@@ -40,8 +40,7 @@ fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     match go(run, matches) {
         // With --json there is nothing but JSON on either stream.
         Err(Stop::Error(message) | Stop::Denied(message)) if matches.on("json") => {
-            let error = json::string(message.trim_end_matches('\n'));
-            run.console.say(&format!("{{\n  \"Error\": {error}\n}}\n"));
+            run.console.say(&json::error(&message));
             Err(Stop::Quiet(1))
         }
         done => done,

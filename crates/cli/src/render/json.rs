@@ -105,6 +105,11 @@ impl Members {
     }
 }
 
+/// What `up --json` prints of a failure.
+pub(crate) fn error(message: &str) -> String {
+    format!("{{\n  \"Error\": {}\n}}\n", string(message.trim_end_matches('\n')))
+}
+
 /// A JSON string literal, with the characters that Go escapes for HTML's sake.
 pub(crate) fn string(text: &str) -> String {
     to_go_json(&text, Indent::None)
