@@ -196,15 +196,19 @@ impl<C> Inbox<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+    use std::time::Duration;
 
     /// Who sleeps this long has been forgotten.
     const LONG: Duration = Duration::from_secs(10);
 
-    fn sleep() {
-        let begun = Instant::now();
-        std::thread::park_timeout(LONG);
-        assert!(begun.elapsed() < LONG, "nobody was woken");
+    fn sleep(bell: &Receiver<()>) {
+        bell.recv_timeout(LONG).expect("somebody rings");
+    }
+
+    /// A bell that has been rung needs no other ring.
+    fn ring(bell: &SyncSender<()>) {
+        let _ = bell.try_send(());
     }
 
     /// Both sides sleep until they are told, and are told only when the other side says that they must be.
@@ -212,35 +216,35 @@ mod tests {
     fn nothing_waits_for_good() {
         const COMMANDS: u32 = 50_000;
         let (mut outbox, mut inbox) = mailbox::<u32>(4);
-        let control = std::thread::current();
-        std::thread::scope(|scope| {
-            let line = scope.spawn(move || {
-                let mut next = 0;
-                while next < COMMANDS {
-                    let before = next;
-                    while let Some(command) = inbox.next() {
-                        assert_eq!(command, next, "in order");
-                        next += 1;
-                    }
-                    if next == before {
-                        sleep();
-                    } else if inbox.is_awaited() {
-                        control.unpark();
-                    }
+        let (line_bell, at_line) = sync_channel(1);
+        let (control_bell, at_control) = sync_channel(1);
+        let line = std::thread::spawn(move || {
+            let mut next = 0;
+            while next < COMMANDS {
+                let before = next;
+                while let Some(command) = inbox.next() {
+                    assert_eq!(command, next, "in order");
+                    next += 1;
                 }
-            });
-            for command in 0..COMMANDS {
-                outbox.send(command);
-                line.thread().unpark();
-                // Now and then the line catches up.
-                while command % 100 == 99 && outbox.waiting() > 0 {
-                    sleep();
-                    if outbox.collect() {
-                        line.thread().unpark();
-                    }
+                if next == before {
+                    sleep(&at_line);
+                } else if inbox.is_awaited() {
+                    ring(&control_bell);
                 }
             }
         });
+        for command in 0..COMMANDS {
+            outbox.send(command);
+            ring(&line_bell);
+            // Now and then the line catches up.
+            while command % 100 == 99 && outbox.waiting() > 0 {
+                sleep(&at_control);
+                if outbox.collect() {
+                    ring(&line_bell);
+                }
+            }
+        }
+        line.join().expect("all has come");
     }
 
     #[test]
