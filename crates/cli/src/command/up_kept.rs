@@ -20,7 +20,8 @@ pub(crate) const FLAG: Flag = switch(
 
 /// Whether the node must log in with the settings it has, when those of the command line are refused.
 pub(super) fn asked(matches: &Matches, status: &Status) -> bool {
-    matches.on(FLAG.name) && status.backend_state == State::NeedsLogin.name()
+    let must = status.backend_state == State::NeedsLogin.name() || !status.auth_url.is_empty();
+    matches.on(FLAG.name) && must
 }
 
 /// The settings to log in with after the refusal `why`, which is shown: those in force, but for the control server, for

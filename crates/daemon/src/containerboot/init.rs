@@ -202,24 +202,27 @@ const STATES: [State; 7] = [
     State::Running,
 ];
 
-/// Stands in the pipe for a login that the daemon was asked for.
-const LOGIN_ASKED: u8 = u8::MAX;
+/// What the other bytes stand for.
+const OTHERS: [(u8, Word); 3] = [(253, Word::LoginDone), (254, Word::LoginWanted), (255, Word::LoginAsked)];
 
 /// Tells process 1 of what it decides by; for the daemon.
 pub(crate) fn tell(states: &OwnedFd, word: Word) {
     let byte = match word {
-        Word::State(state) => state as u8,
-        Word::LoginAsked => LOGIN_ASKED,
+        Word::State(state) => Some(state as u8),
+        word => OTHERS.iter().find(|(_, other)| *other == word).map(|(byte, _)| *byte),
     };
     // It never blocks, and whoever reads has reasons not to any more.
-    let _ = rustix::io::write(states, &[byte]);
+    let _ = byte.map(|byte| rustix::io::write(states, &[byte]));
 }
 
 fn meaning(byte: u8) -> Option<Event> {
-    if byte == LOGIN_ASKED {
-        return Some(Event::LoginAsked);
+    let word = OTHERS.iter().find(|(other, _)| *other == byte).map(|(_, word)| *word);
+    match word.or_else(|| STATES.get(usize::from(byte)).map(|state| Word::State(*state)))? {
+        Word::State(state) => Some(Event::State(state)),
+        Word::LoginAsked => Some(Event::LoginAsked),
+        Word::LoginWanted => Some(Event::LoginWanted),
+        Word::LoginDone => Some(Event::LoginDone),
     }
-    STATES.get(usize::from(byte)).map(|state| Event::State(*state))
 }
 
 fn end(status: WaitStatus) -> End {

@@ -91,7 +91,7 @@ impl fmt::Display for End {
 }
 
 /// What happened.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Event {
     /// The first moment.
     Begin,
@@ -103,6 +103,10 @@ pub(super) enum Event {
     State(State),
     /// The daemon was asked to log in, by an errand or by hand.
     LoginAsked,
+    /// Control has named a URL to log in at. With a map in force the state stays as it is.
+    LoginWanted,
+    /// The node is registered.
+    LoginDone,
     /// [`Keeper::due`] has come.
     Due,
 }
@@ -148,6 +152,8 @@ pub(super) struct Keeper {
     errand_at: Option<Mono>,
     /// Until when no login is begun: somebody is at one.
     hands_off: Option<Mono>,
+    /// Control does not know the node any more, and there is a key.
+    forgotten: bool,
     pause: Duration,
     retry: Duration,
     /// Until when all may end by themselves.
@@ -169,6 +175,7 @@ impl Keeper {
             daemon_at: None,
             errand_at: None,
             hands_off: None,
+            forgotten: false,
             pause: FIRST_PAUSE,
             retry: FIRST_RETRY,
             ending: None,
@@ -194,6 +201,8 @@ impl Keeper {
             Event::Ended(Who::Errand, end) => self.errand_ended(&end, now, &mut actions),
             Event::State(state) => self.state_came(state, now, &mut actions),
             Event::LoginAsked => self.login_asked(now),
+            Event::LoginWanted => self.login_wanted(now, &mut actions),
+            Event::LoginDone => self.forgotten = false,
             Event::Due => self.time_came(now, &mut actions),
         }
         if self.ending.is_some() && !self.runs() {
@@ -230,7 +239,7 @@ impl Keeper {
     fn daemon_ended(&mut self, end: &End, now: Mono, actions: &mut Vec<Action>) {
         let since = self.daemon.take();
         self.state = None;
-        (self.errand_at, self.hands_off) = (None, None);
+        (self.errand_at, self.hands_off, self.forgotten) = (None, None, false);
         self.cut_short |= self.errand.is_some();
         if self.ending.is_some() {
             self.status = end.code();
@@ -259,9 +268,10 @@ impl Keeper {
         if state == State::Running {
             self.hands_off = None;
         }
-        let pause = if self.carried && state == State::NeedsLogin { RELOGIN } else { Duration::ZERO };
+        let login = self.wanted() == Some(Errand::Login);
+        let pause = if self.carried && login { RELOGIN } else { Duration::ZERO };
         // Whoever begins a login by hand makes the daemon tell this state once more: no reason to try again sooner.
-        if state != State::NeedsLogin {
+        if !login {
             self.errand_at = None;
         }
         self.consider(pause, now, actions);
@@ -277,6 +287,14 @@ impl Keeper {
         self.errand_at = self.errand_at.map(|at| at.max(until));
     }
 
+    /// The URL of a login by hand is for whoever began it; any other means that control has forgotten the node.
+    fn login_wanted(&mut self, now: Mono, actions: &mut Vec<Action>) {
+        if self.rules.key && self.hands_off.is_none_or(|until| until <= now) && self.ending.is_none() {
+            self.forgotten = true;
+            self.consider(RELOGIN, now, actions);
+        }
+    }
+
     /// What the daemon's state calls for.
     fn wanted(&self) -> Option<Errand> {
         if self.rules.by_file || self.hopeless {
@@ -284,6 +302,7 @@ impl Keeper {
         }
         match self.state? {
             State::NeedsLogin => Some(Errand::Login),
+            State::Starting | State::Running if self.forgotten => Some(Errand::Login),
             _ if self.carried => None,
             State::Running if self.rules.once => Some(Errand::Set),
             State::Running | State::Stopped | State::NeedsMachineAuth if !self.rules.once => Some(Errand::Up),
@@ -321,9 +340,15 @@ impl Keeper {
         if std::mem::take(&mut self.cut_short) {
         } else if *end == End::Status(0) {
             self.carried = true;
-            self.retry = FIRST_RETRY;
             // The daemon has told its state before; should it still want a login, then not at once.
             pause = RELOGIN;
+            if errand == Some(Errand::Login) && self.forgotten {
+                // With a map in force `up` does not wait for control.
+                pause = self.retry;
+                self.retry = (self.retry * 2).min(LONGEST_RETRY);
+            } else {
+                self.retry = FIRST_RETRY;
+            }
         } else if *end == End::Status(MISUSE) {
             let text =
                 "tailscale does not understand its flags: correct TS_EXTRA_ARGS and start the container anew";

@@ -78,8 +78,10 @@ impl Node {
             Effect::Look => shared.plane.look(),
             Effect::PortMapping(at) => shared.plane.set_port_mapping(at.map(std::net::SocketAddr::V4)),
             Effect::Notify(notify) => {
-                if let (Some(told), Some(state)) = (&self.told, notify.state) {
-                    told(Word::State(state));
+                if let Some(told) = &self.told {
+                    let url = notify.browse_to_url.as_ref().map(|_| Word::LoginWanted);
+                    let done = notify.login_finished.as_ref().map(|_| Word::LoginDone);
+                    [notify.state.map(Word::State), url, done].into_iter().flatten().for_each(told);
                 }
                 publish(&shared, *notify);
             }

@@ -105,6 +105,10 @@ pub enum Word {
     State(State),
     /// Somebody has asked for a login by LocalAPI.
     LoginAsked,
+    /// Control has named a URL to log in at.
+    LoginWanted,
+    /// The node is registered.
+    LoginDone,
 }
 
 /// Is told all of these.

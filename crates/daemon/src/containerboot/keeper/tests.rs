@@ -232,6 +232,43 @@ fn a_login_by_hand_is_left_alone() {
 }
 
 #[test]
+fn a_node_that_control_has_forgotten_uses_its_key_until_it_is_registered() {
+    let events = vec![
+        (0, Event::Begin),
+        (10, Event::State(State::Running)),
+        (20, errand(0)),
+        (60_000, Event::LoginWanted),
+        (65_010, Event::State(State::Starting)),
+        (65_020, Event::State(State::Running)),
+        (65_030, errand(0)),
+        (70_100, errand(0)),
+        (80_110, Event::LoginDone),
+        (80_120, errand(0)),
+    ];
+    story(
+        KEY,
+        events.clone(),
+        200_000,
+        expect![[r#"
+        0 Begin: StartDaemon
+        10 State(Running): StartErrand(Up)
+        65000 Due: StartErrand(Login)
+        70030 Due: StartErrand(Login)
+        80100 Due: StartErrand(Login)
+    "#]],
+    );
+    story(
+        Rules { key: false, ..KEY },
+        events[..4].to_vec(),
+        200_000,
+        expect![[r#"
+        0 Begin: StartDaemon
+        10 State(Running): StartErrand(Up)
+    "#]],
+    );
+}
+
+#[test]
 fn flags_that_are_not_understood_are_told_once() {
     let events = vec![
         (0, Event::Begin),
