@@ -19,7 +19,7 @@ pub enum Error {
     },
     /// The process may not use it.
     #[error(
-        "not allowed to make the TUN interface {name} ({errno}); run as root or with the capability NET_ADMIN, and give the container /dev/net/tun"
+        "not allowed to make the TUN interface {name} ({errno}); run as root or with the capability NET_ADMIN, and give the container /dev/net/tun (RouterOS 7.24 or later: privileged=yes)"
     )]
     Denied {
         /// The interface.

@@ -28,8 +28,11 @@ pub(super) fn prepare(plan: &mut Plan) -> Vec<String> {
     if !state_kept && let Some((dir, _)) = state {
         let dir = dir.display();
         notes.push(format!(
-            "{dir} cannot be written: mount a folder there, or the node is a new one at every start"
+            "{dir} cannot be written: mount a folder there; until then the node does nothing rather than be another one \
+             at every start"
         ));
+    } else if let Some((dir, _)) = state {
+        notes.extend(lost_at_update(&dir));
     }
     notes.extend(place_socket(plan));
     if !plan.userspace() {
@@ -64,6 +67,28 @@ fn folder(path: &Path, mode: u32) -> std::io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }
 
+/// A word about a state that lies in the container itself, which an update replaces whole.
+fn lost_at_update(dir: &Path) -> Option<String> {
+    // Outside a container `/` is a disk like any other.
+    let contained = rustix::process::getpid().is_init();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok().filter(|_| contained)?;
+    let place = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+    (!mounted(&mounts, &place)).then(|| {
+        format!(
+            "{} is in the container itself and is gone with its next update: mount a folder there",
+            dir.display()
+        )
+    })
+}
+
+/// Whether something else than the root is mounted at `dir` or above it, by the text of `/proc/self/mountinfo`.
+fn mounted(mounts: &str, dir: &Path) -> bool {
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    // Blanks and backslashes are octal there.
+    let places = places.map(|place| place.replace("\\040", " ").replace("\\134", "\\"));
+    places.into_iter().any(|place| place != "/" && dir.starts_with(place))
+}
+
 fn writable(dir: &Path) -> bool {
     access(dir, Access::WRITE_OK).is_ok()
 }
@@ -80,10 +105,22 @@ fn place_socket(plan: &mut Plan) -> Option<String> {
     if usable(SOCKET) {
         return None;
     }
-    let other = OTHER_SOCKETS.into_iter().find(|path| usable(path))?;
+    let state = plan.state_dir().and_then(|dir| Some(beside(dir).to_str()?.to_owned()));
+    let mut others = OTHER_SOCKETS.into_iter().map(str::to_owned).chain(state);
+    let Some(other) = others.find(|path| usable(path)) else {
+        return Some(format!("there is no room for the socket at {SOCKET}: mount a tmpfs on /run"));
+    };
     plan.daemon.push(format!("--socket={other}"));
-    plan.flags.socket = PathBuf::from(other);
-    Some(format!("the socket is {other}: there is no room at {SOCKET}"))
+    plan.flags.socket = PathBuf::from(&other);
+    // The command line looks there by itself.
+    let usual = OTHER_SOCKETS.contains(&other.as_str());
+    let hint = if usual { String::new() } else { format!("; use tailscale --socket={other}") };
+    Some(format!("the socket is {other}: there is no room at {SOCKET}{hint}"))
+}
+
+/// The socket beside the state in `dir`.
+pub(super) fn beside(dir: &Path) -> PathBuf {
+    dir.join("tailscaled.sock")
 }
 
 fn link(socket: &Path, from: &Path) -> Option<String> {
@@ -219,6 +256,21 @@ mod tests {
         let broken = tempfile::tempdir().unwrap();
         std::fs::write(broken.path().join("run"), "").unwrap();
         assert!(folders(broken.path()).unwrap().starts_with("cannot make /run: "));
+    }
+
+    #[test]
+    fn a_mount_at_the_state_or_above_keeps_it() {
+        let mounts = "22 1 0:21 / / rw - overlay overlay rw\n23 22 0:22 / /run rw - tmpfs tmpfs rw\n\
+                      24 22 8:1 /x /my\\040disk rw shared:1 - ext4 /dev/sda1 rw\n";
+        for (dir, kept) in [
+            ("/var/lib/tailscale", false),
+            ("/runs", false),
+            ("/run", true),
+            ("/run/state", true),
+            ("/my disk/state", true),
+        ] {
+            assert_eq!(mounted(mounts, Path::new(dir)), kept, "{dir}");
+        }
     }
 
     #[test]

@@ -35,11 +35,15 @@ ENVIRONMENT
   TS_HOSTNAME               name of the node [default: the container's]
   TS_ROUTES                 routes to advertise, comma-separated; empty for none
   TS_ACCEPT_DNS             use the tailnet's DNS settings [default: false]
+  TS_DNS_LISTEN             answer names of the tailnet to a LAN at this address
+  TS_DNS_ALLOW              networks answered there [default: the address's subnet]
   TS_EXTRA_ARGS             further flags of tailscale up
   TS_AUTH_ONCE              leave a node that is logged in as it is, but for
                             name, routes and DNS [default: false]
   TS_STATE_DIR              folder that must persist [default: /var/lib/tailscale]
   TS_SOCKET                 [default: /var/run/tailscale/tailscaled.sock]
+  TS_OWNER                  routeros: RouterOS has the node's address, the container
+                            only carries packets
   TS_USERSPACE              no kernel interface [default: false]
   TS_TAILSCALED_EXTRA_ARGS  further flags of tailscaled
   TS_ENABLE_HEALTH_CHECK    answer GET /healthz [default: false]
@@ -123,7 +127,10 @@ fn boot() -> Role {
 /// Where the daemon of this container listens.
 fn socket() -> PathBuf {
     let told = std::env::var("TS_SOCKET").ok().filter(|path| !path.is_empty());
-    told.map_or_else(|| health::find_socket(PathBuf::from(settings::SOCKET)), PathBuf::from)
+    let found = told.map_or_else(|| health::find_socket(PathBuf::from(settings::SOCKET)), PathBuf::from);
+    let state = std::env::var("TS_STATE_DIR").ok().filter(|dir| !dir.is_empty());
+    let beside = state.map(|dir| machine::beside(&PathBuf::from(dir)));
+    beside.filter(|path| !found.exists() && path.exists()).unwrap_or(found)
 }
 
 /// To standard output; a reader that has gone away is no reason to fail.

@@ -9,8 +9,10 @@ use cli::{nearest, parse_bool};
 enum Use {
     /// The container's start reads it.
     Read,
-    /// Daemon or command line read it, now or with a feature that another build has.
+    /// Daemon or command line read it, or would in a build with more features.
     Passed,
+    /// It asks for what is so anyway.
+    Needless,
     /// Nobody reads it, and this is what to do.
     Lacking(&'static str),
 }
@@ -20,6 +22,8 @@ const OAUTH: &str = "this build has no OAuth and workload identity; make an auth
 const KUBERNETES: &str = "there is no Kubernetes in this build; state is in TS_STATE_DIR";
 const PROXY: &str = "this build has no SOCKS5 and HTTP proxy";
 const SERVE: &str = "this build has no serve";
+const LOGS: &str = "this build sends its log nowhere and writes no file of it; it is the container's log";
+const KEEPALIVE: &str = "this build carries no TCP connections in user space";
 
 /// Every variable of the official container and of its daemon, sorted. All of `TS_DEBUG_*` but one is the daemon's.
 const KNOWN: &[(&str, Use)] = &[
@@ -35,8 +39,8 @@ const KNOWN: &[(&str, Use)] = &[
     ("TS_DEBUG_ADDR_PORT", Use::Lacking("this build has no debug server")),
     ("TS_DEST_IP", Use::Lacking(NAT)),
     ("TS_DISABLE_PORTMAPPER", Use::Passed),
-    ("TS_DISABLE_SSH_SERVER", Use::Passed),
-    ("TS_DISABLE_TAILDROP", Use::Passed),
+    ("TS_DISABLE_SSH_SERVER", Use::Needless),
+    ("TS_DISABLE_TAILDROP", Use::Needless),
     ("TS_DISABLE_UPNP", Use::Passed),
     ("TS_DNS_ALLOW", Use::Read),
     ("TS_DNS_LISTEN", Use::Read),
@@ -56,28 +60,31 @@ const KNOWN: &[(&str, Use)] = &[
         Use::Lacking("name the file itself: TS_TAILSCALED_EXTRA_ARGS=--config=PATH"),
     ),
     ("TS_EXTRA_ARGS", Use::Read),
-    ("TS_FORCE_LINUX_BIND_TO_DEVICE", Use::Passed),
+    (
+        "TS_FORCE_LINUX_BIND_TO_DEVICE",
+        Use::Lacking("this build finds out by itself how its own packets leave the machine"),
+    ),
     ("TS_FORCE_NOISE_443", Use::Passed),
     ("TS_HEALTHCHECK_ADDR_PORT", Use::Read),
     ("TS_HOSTNAME", Use::Read),
-    ("TS_HOST_ENV", Use::Passed),
+    ("TS_HOST_ENV", Use::Lacking("this build does not tell control where it runs")),
     ("TS_ID_TOKEN", Use::Lacking(OAUTH)),
     ("TS_INGRESS_PROXIES_CONFIG_PATH", Use::Lacking(KUBERNETES)),
     ("TS_KUBERNETES_READ_API_SERVER_ADDRESS_FROM_ENV", Use::Lacking(KUBERNETES)),
     ("TS_KUBE_SECRET", Use::Lacking(KUBERNETES)),
     ("TS_LOCAL_ADDR_PORT", Use::Read),
     ("TS_LOGIN_SERVER", Use::Read),
-    ("TS_LOGS_DIR", Use::Passed),
-    ("TS_LOG_TARGET", Use::Passed),
+    ("TS_LOGS_DIR", Use::Lacking(LOGS)),
+    ("TS_LOG_TARGET", Use::Lacking(LOGS)),
     ("TS_LOG_VERBOSITY", Use::Passed),
-    ("TS_NETSTACK_KEEPALIVE_IDLE", Use::Passed),
-    ("TS_NETSTACK_KEEPALIVE_INTERVAL", Use::Passed),
-    ("TS_NO_LOGS_NO_SUPPORT", Use::Passed),
+    ("TS_NETSTACK_KEEPALIVE_IDLE", Use::Lacking(KEEPALIVE)),
+    ("TS_NETSTACK_KEEPALIVE_INTERVAL", Use::Lacking(KEEPALIVE)),
+    ("TS_NO_LOGS_NO_SUPPORT", Use::Needless),
     ("TS_OUTBOUND_HTTP_PROXY_LISTEN", Use::Lacking(PROXY)),
     ("TS_OWNER", Use::Read),
     ("TS_PACKET_THREADS", Use::Passed),
-    ("TS_PARENT_DEATH_FD", Use::Passed),
-    ("TS_PERMIT_CERT_UID", Use::Passed),
+    ("TS_PARENT_DEATH_FD", Use::Lacking("this build does not watch its parent; leave it out")),
+    ("TS_PERMIT_CERT_UID", Use::Lacking("this build makes no certificates")),
     ("TS_ROUTES", Use::Read),
     ("TS_SERVE_CONFIG", Use::Lacking(SERVE)),
     ("TS_SOCKET", Use::Read),
@@ -87,10 +94,11 @@ const KNOWN: &[(&str, Use)] = &[
     ("TS_TAILNET_TARGET_IP", Use::Lacking(NAT)),
     ("TS_TAILSCALED_EXTRA_ARGS", Use::Read),
     ("TS_TUN_DISABLE_TCP_GRO", Use::Passed),
+    ("TS_TUN_DISABLE_TSO", Use::Passed),
     ("TS_TUN_DISABLE_UDP_GRO", Use::Passed),
     ("TS_USERSPACE", Use::Read),
     ("TS_USE_CACHED_NETMAP", Use::Passed),
-    ("TS_USE_CONTROL_DIAL_PLAN", Use::Passed),
+    ("TS_USE_CONTROL_DIAL_PLAN", Use::Lacking("this build dials the control server by its name")),
 ];
 
 /// One line for each variable that is set and has no effect.
@@ -135,6 +143,51 @@ mod tests {
     fn every_variable_of_the_official_container_is_known() {
         for name in UPSTREAM.split_whitespace() {
             assert!(KNOWN.iter().any(|(known, _)| *known == name), "{name}");
+        }
+    }
+
+    /// The product's sources but this file, as one text.
+    fn sources() -> String {
+        let mut text = String::new();
+        let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                if path.is_dir() && !["lab", "sim", "testcontrol", "tests"].contains(&name.as_str()) {
+                    folders.push(path);
+                } else if name.ends_with(".rs") && !["variables.rs", "tests.rs"].contains(&name.as_str()) {
+                    text.push_str(&std::fs::read_to_string(path).unwrap());
+                }
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn whatever_the_sources_read_is_known_and_what_is_passed_is_read() {
+        let text = sources();
+        let read: Vec<&str> = text.split('"').filter(|word| word.starts_with("TS_")).collect();
+        let variable =
+            |word: &&&str| word.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+        for name in read.iter().filter(variable).filter(|name| name.len() > 3) {
+            assert_eq!(remark(name, "x").filter(|line| line.contains("unknown")), None, "{name}");
+        }
+        for (name, of) in KNOWN {
+            let is_read = read.contains(name);
+            match of {
+                Use::Read | Use::Passed => assert!(is_read, "nobody reads {name}"),
+                Use::Needless | Use::Lacking(_) => assert!(!is_read, "{name} is read"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_help_has_every_variable_that_is_read() {
+        const OLD_SPELLINGS: [&str; 2] = ["TS_AUTH_KEY", "TS_HEALTHCHECK_ADDR_PORT"];
+        for (name, _) in KNOWN.iter().filter(|(_, of)| matches!(of, Use::Read)) {
+            let told = super::super::HELP.contains(&format!("  {name} "));
+            assert_eq!(told, !OLD_SPELLINGS.contains(name), "{name}");
         }
     }
 
