@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use blackbox::dump::routing as dump;
-use blackbox::traffic::{BLOCK, addresses, echo, transfer, tunnelled};
+use blackbox::traffic::{BLOCK, addresses, echo, echoes, transfer, tunnelled};
 use blackbox::{EVERYTHING, complete, count, number, quiet_enough, scenario};
 use lab::{Flavour, Need, Ping};
 use std::time::Duration;
@@ -15,7 +15,6 @@ fn programs_of_three_hosts_talk_in_all_directions() {
         let two = tunnelled(lab, &headscale, "two", Flavour::Ours)?;
         let go = tunnelled(lab, &headscale, "go", Flavour::Go)?;
         let nodes = [&one, &two, &go];
-        let pings = count(5, 100).to_string();
         let blocks = u64::from(count(16, 64)) << 8;
         for (from, to) in nodes.iter().flat_map(|from| nodes.map(|to| (*from, to))) {
             if from.host.name == to.host.name {
@@ -24,11 +23,9 @@ fn programs_of_three_hosts_talk_in_all_directions() {
             from.wait_peer(to)?;
             for address in addresses(to)? {
                 let names = format!("{} -> {} ({address})", from.host.name, to.host.name);
-                let text = address.to_string();
                 // The first packet may have to wait for a handshake with a peer that does not know us yet.
                 echo(&from.host, address, Duration::from_secs(20))?;
-                let words = ["ping", "-c", &pings, "-i", "0.02", "-W", "5", &text];
-                from.host.run(&words).with_context(|| format!("echoes {names}"))?;
+                echoes(&from.host, address, count(5, 100), "56", "0.02").with_context(|| names.clone())?;
                 let took = transfer(&from.host, &to.host, address, blocks)?;
                 let rate = (blocks as usize * BLOCK * 8) as f64 / took.as_secs_f64() / 1e6;
                 number(&format!("TCP over the relay, {names}"), format!("{rate:.0} Mbit/s"));
@@ -142,6 +139,28 @@ fn an_interface_somebody_removes_ends_the_daemon() {
         let status = daemon.wait(Duration::from_secs(5))?;
         ensure!(status.code() == Some(1), "{status}");
         ensure!(daemon.log_text().contains("TUN interface"), "{}", daemon.log_text());
+        Ok(())
+    });
+}
+
+/// Packets one after the other, after so many of which the control thread reads the TUN itself.
+const RELAYED: u32 = 60;
+
+#[test]
+fn an_interface_somebody_removes_ends_the_daemon_while_everything_goes_by_the_relay_too() {
+    scenario(EVERYTHING, |lab| {
+        let headscale = lab.headscale()?;
+        let mut one = tunnelled(lab, &headscale, "one", Flavour::Ours)?;
+        let two = tunnelled(lab, &headscale, "two", Flavour::Ours)?;
+        one.wait_peer(&two)?;
+        let [address, _] = addresses(&two)?;
+        echo(&one.host, address, Duration::from_secs(20))?;
+        echoes(&one.host, address, RELAYED, "56", "0.02")?;
+        // Nothing that is still under way tells it.
+        std::thread::sleep(Duration::from_secs(2));
+        one.host.run(&["ip", "link", "del", "tailscale0"])?;
+        let status = one.daemon()?.wait(Duration::from_secs(5))?;
+        ensure!(status.code() == Some(1), "{status}");
         Ok(())
     });
 }
