@@ -101,7 +101,8 @@ impl Segments {
             }
         };
         // EIO: the device cannot do checksums. EINVAL: a datagram of the group is longer than the path to that address
-        // takes in one piece, or something around this machine has no such thing. Anything else is about the moment.
+        // takes in one piece (newer kernels say EMSGSIZE), or something around this machine has no such thing. Anything
+        // else is about the destination or the moment.
         match error {
             nix::errno::Errno::EIO => self.give_up(&error.to_string()),
             nix::errno::Errno::EINVAL => self.refused = Some(to),
