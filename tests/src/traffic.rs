@@ -51,7 +51,8 @@ pub fn echo(from: &Host, to: IpAddr, within: Duration) -> Result<()> {
 pub fn echoes(from: &Host, to: IpAddr, many: u32, size: &str, every: &str) -> Result<()> {
     let (many_text, to) = (many.to_string(), to.to_string());
     let said = from.run(&["ping", "-q", "-c", &many_text, "-i", every, "-W", "5", "-s", size, &to])?;
-    let received = said.split_once(" received").and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok());
+    let received =
+        said.split_once(" received").and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok());
     let received: u32 = received.with_context(|| format!("not what ping says: {said}"))?;
     ensure!(received * 50 >= many * 49, "{received} of {many} echoes of {size} bytes");
     Ok(())
