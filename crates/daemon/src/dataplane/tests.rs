@@ -339,8 +339,13 @@ fn packets_pass_after_many_peers_have_gone() {
             one.retain_peers(&|_| false);
             assert_eq!(one.engine.borrow().peer_ids().count(), 0);
             knows(&one, 2, &loopbacks(&two.sockets.borrow())[..1]);
-            let rtt = one.ping(PingKind::Icmp, addresses(2)[0], Duration::from_secs(10)).await.expect("sent");
-            assert!(rtt.is_some(), "two threads: {threads}");
+            // The first may be ahead of commands that still wait, and be lost.
+            let mut answered = false;
+            for _ in 0..5 {
+                let ping = one.ping(PingKind::Icmp, addresses(2)[0], Duration::from_secs(2));
+                answered = answered || ping.await.expect("sent").is_some();
+            }
+            assert!(answered, "two threads: {threads}");
         });
     }
 }
