@@ -15,6 +15,7 @@ pub mod fuzz;
 pub mod guest;
 pub mod leak;
 mod local;
+pub mod local_api;
 pub mod names;
 pub mod natlab;
 pub mod odd;

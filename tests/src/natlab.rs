@@ -3,13 +3,12 @@
 //! All pairs of a table share one headscale and two relays: with a single STUN server no node can know that its mapping
 //! varies by destination.
 
+use crate::local_api;
 use anyhow::{Context, Result, ensure};
 use lab::{Flavour, Headscale, Host, Lab, Nat, Node, PortMapper, Process, Relay, Router, Speaks};
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::io::{Read, Write};
 use std::net::IpAddr;
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// What both nodes have after joining before traffic begins.
@@ -256,14 +255,8 @@ fn pings(from: &Host, to: &str) -> Result<Process> {
 
 /// The address at which a node reaches a peer directly, from its LocalAPI.
 fn current_address(node: &Node, peer: &str) -> Result<Option<String>> {
-    let mut socket = UnixStream::connect(node.socket()).context("the daemon's socket")?;
-    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
-    // The old version of HTTP knows no chunks.
-    socket.write_all(b"GET /localapi/v0/status HTTP/1.0\r\nHost: local-tailscaled.sock\r\n\r\n")?;
-    let mut answer = Vec::new();
-    socket.read_to_end(&mut answer)?;
-    let begin = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no end of the head")?;
-    let status: Value = serde_json::from_slice(&answer[begin + 4..]).context("status")?;
+    let status: Value =
+        serde_json::from_str(&local_api::body(&node.socket(), "GET status")?).context("status")?;
     let peers = status["Peer"].as_object().context("no peers")?;
     let entry = peers
         .values()

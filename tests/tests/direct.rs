@@ -3,11 +3,9 @@
 use anyhow::{Context, Result, ensure};
 use blackbox::direct::{Control, PORT, WireguardGo, underlay, wait_direct};
 use blackbox::traffic::{BLOCK, addresses, echo, echoes, transfer};
-use blackbox::{complete, count, number, scenario};
+use blackbox::{complete, count, local_api, number, scenario};
 use lab::{Flavour, Need, Node, Ping};
-use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use testcontrol::WireguardPeer;
@@ -127,26 +125,12 @@ fn ours_and_wireguards_own_program() {
     });
 }
 
-/// Asks the LocalAPI without a program between; the answer's body.
-fn local(node: &Node, method: &str, path: &str) -> Result<String> {
-    let mut socket = UnixStream::connect(node.socket())?;
-    socket.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let request = format!(
-        "{method} /localapi/v0/{path} HTTP/1.1\r\nHost: local-tailscaled.sock\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-    );
-    socket.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer)?;
-    ensure!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
-    Ok(answer)
-}
-
 /// How long `status` takes: the median and the slowest of some.
 fn status_times(node: &Node) -> Result<(Duration, Duration)> {
     let mut times = Vec::new();
     for _ in 0..count(60, 300) {
         let started = lab::now();
-        local(node, "GET", "status")?;
+        local_api::body(&node.socket(), "GET status")?;
         times.push(started.elapsed());
     }
     times.sort();
@@ -266,7 +250,7 @@ fn what_comes_to_an_open_port_is_known_for_what_it_is() {
                 let (started, worked) = (lab::now(), ticks(id)?);
                 let told =
                     lab::until("every kind of datagram to be counted", Duration::from_secs(20), || {
-                        let drops = local(&node, "POST", "debug?action=drops")?;
+                        let drops = local_api::body(&node.socket(), "POST debug?action=drops")?;
                         let reasons =
                             ["too short", "malformed", "bad mac1", "unknown session", "disco", "stun"];
                         Ok(reasons
@@ -278,9 +262,8 @@ fn what_comes_to_an_open_port_is_known_for_what_it_is() {
                 let share = (ticks(id)? - worked) as f64 / started.elapsed().as_secs_f64();
                 end.store(true, Ordering::Relaxed);
                 flooding.join().map_err(|_| anyhow::anyhow!("the flood panicked"))??;
-                let drops = local(&node, "POST", "debug?action=drops")?;
-                let counts = drops.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-                let counts: Vec<&str> = counts.lines().map(str::trim).filter(|line| line.contains(':')).collect();
+                let drops = local_api::body(&node.socket(), "POST debug?action=drops")?;
+                let counts: Vec<&str> = drops.lines().map(str::trim).filter(|line| line.contains(':')).collect();
                 let after = node.daemon()?.resident_kib()?;
                 number(
                     "nonsense to an open port",

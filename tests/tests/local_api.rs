@@ -2,11 +2,10 @@
 //! lines find out by it. Differences that are meant stand in `docs/compatibility.md`.
 
 use anyhow::{Context, Result, ensure};
+use blackbox::local_api::{self, Answer};
 use blackbox::{EVERYTHING, Local, joined, scenario};
 use lab::{Flavour, Need};
 use serde_json::Value;
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 use testcontrol::{Options, Server};
 
@@ -39,34 +38,10 @@ const ALWAYS: &str = "
 const LOGGED_OUT: &str = "GET prefs | POST debug?action=current-netmap | POST debug?action=peer-disco-keys";
 const JOINED: &str = "GET user-profile?id=1 | GET dns-config | GET derpmap";
 
-/// An answer, without what every answer has.
-#[derive(Debug, PartialEq)]
-struct Answer {
-    status: String,
-    kind: String,
-    body: String,
-}
-
+/// Asks without what tells two nodes apart.
 fn ask(node: &Local, request: &str) -> Result<Answer> {
-    let (method, rest) = request.split_once(' ').context("no path")?;
-    let (path, body) = rest.split_once(' ').unwrap_or((rest, ""));
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/localapi/v0/{path}") };
-    let mut stream = UnixStream::connect(node.dir().join("socket"))?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    let length = body.len();
-    // HTTP/1.0, so that no answer comes in chunks.
-    write!(
-        stream,
-        "{method} {path} HTTP/1.0\r\nHost: local-tailscaled.sock\r\nContent-Length: {length}\r\n\r\n{body}"
-    )?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).with_context(|| format!("the answer to {request}"))?;
-    let (head, body) = text.split_once("\r\n\r\n").context("no head")?;
-    let status = head.split(' ').nth(1).unwrap_or_default().to_owned();
-    let kind = head
-        .lines()
-        .find_map(|line| line.strip_prefix("Content-Type: ").or_else(|| line.strip_prefix("content-type: ")));
-    Ok(Answer { status, kind: kind.unwrap_or_default().to_owned(), body: plain(body) })
+    let answer = local_api::ask(&node.dir().join("socket"), request)?;
+    Ok(Answer { body: plain(&answer.body), ..answer })
 }
 
 /// Without what tells two nodes apart.

@@ -1,13 +1,11 @@
 //! Networks behind nodes: ours and Go's as subnet routers for each other, with the kernel's packet filter by either way and
 //! without.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use blackbox::site::{Site, set};
 use blackbox::traffic::{addresses, datagrams, transfer};
-use blackbox::{EVERYTHING, scenario};
+use blackbox::{EVERYTHING, local_api, scenario};
 use lab::{Flavour, Host, Lab, Need, Node, Refused};
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// Whether there is a rule of ours in either of the kernel's filters.
@@ -109,13 +107,8 @@ fn on_a_kernel_like_that_of_routeros() {
 /// line asks when networks are advertised.
 fn complaints(node: &Node) -> Result<[bool; 2]> {
     let status = node.tailscale(&["status"])?.ok()?.stdout;
-    let mut stream = UnixStream::connect(node.socket())?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    stream
-        .write_all(b"GET /localapi/v0/check-ip-forwarding HTTP/1.0\r\nHost: local-tailscaled.sock\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).context("the answer to check-ip-forwarding")?;
-    ensure!(answer.contains(" 200 ") && answer.contains("Warning"), "{answer}");
+    let answer = local_api::body(&node.socket(), "GET check-ip-forwarding")?;
+    ensure!(answer.contains("Warning"), "{answer}");
     Ok([status, answer].map(|text| text.contains("ip_forward=1")))
 }
 
