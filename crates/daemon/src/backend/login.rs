@@ -47,11 +47,17 @@ impl Backend {
             self.auth_key =
                 Some((options.auth_key, now.mono + AUTH_KEY_LIFE)).filter(|(key, _)| !key.is_empty());
             if let Some(prefs) = options.update_prefs {
-                let other_server = control_url(&prefs) != control_url(self.prefs());
-                let persist = self.prefs().persist.clone();
-                self.put_prefs(Prefs { persist, ..*prefs }, now);
-                if other_server {
+                if control_url(&prefs) != control_url(self.prefs()) {
                     self.forget_map();
+                }
+                let persist = self.prefs().persist.clone();
+                let mut next = Prefs { persist, ..*prefs };
+                self.settle_exit_node(&mut next);
+                self.put_prefs(next, now);
+                if self.have_netmap {
+                    // The state may come back to what it was, and then nothing else would tell engine and system.
+                    self.reconfigure();
+                    self.effects.push_back(Effect::SyncPeers(PeerSet::All));
                 }
             }
         }

@@ -119,7 +119,7 @@ impl Backend {
         let nodes = changes.changed.len() > changes.patches.len() || !changes.removed.is_empty();
         self.dns_stale |= nodes || changes.dns || first;
         self.tell_peers(&changes, first);
-        self.follow_peers(&changes, now);
+        self.follow_peers(&changes, first, now);
         self.settle(now);
         let touched = changes.changed.iter().chain(&changes.removed).copied();
         let peers = if is_new { PeerSet::All } else { PeerSet::Some(touched.collect()) };

@@ -111,8 +111,9 @@ impl Backend {
     }
 
     /// A map message has come: routes and exit node may follow from it. Patches change neither, but whom to suggest.
-    pub(super) fn follow_peers(&mut self, changes: &Changes, now: Moment) {
-        let whole = changes.changed.len() > changes.patches.len() || !changes.removed.is_empty();
+    /// The `first` of a stream may find what could not be settled when its peers came.
+    pub(super) fn follow_peers(&mut self, changes: &Changes, first: bool, now: Moment) {
+        let whole = first || changes.changed.len() > changes.patches.len() || !changes.removed.is_empty();
         if whole || !changes.patches.is_empty() {
             self.suggest_anew();
         }

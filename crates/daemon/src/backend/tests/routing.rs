@@ -156,6 +156,63 @@ fn an_automatic_exit_node_follows_the_peers() {
 }
 
 #[test]
+fn an_exit_node_by_its_address_is_settled_by_a_start_too() {
+    if useexitnode::FEATURE.is_none() {
+        return;
+    }
+    let mut node = Fixture::running();
+    let exit = || router(2, &["0.0.0.0/0", "::/0"]);
+    put(&mut node, exit());
+    node.want_running(false);
+    node.start("", |prefs| prefs.exit_node_ip = Addr("100.64.0.2".parse().ok()));
+    assert_eq!(node.backend.prefs().exit_node_id, "n2TEST");
+    node.control(registered(1));
+    node.control(Event::MapUp);
+    node.control(Event::MapItem(MapItem::Peer(Box::new(exit()))));
+    node.map(first_map(), &[3]);
+    assert!(carries(&node, 2, "0.0.0.0/0"));
+    // Another server has other nodes.
+    node.start("", |prefs| {
+        prefs.exit_node_ip = Addr("100.64.0.2".parse().ok());
+        prefs.control_url = "http://c.example".to_owned();
+    });
+    assert_eq!(node.backend.prefs().exit_node_id, "");
+}
+
+#[test]
+fn an_exit_node_that_could_not_be_chosen_is_chosen_by_the_first_map_of_a_stream() {
+    if useexitnode::FEATURE.is_none() {
+        return;
+    }
+    let mut node = Fixture::running();
+    let exit = || router(2, &["0.0.0.0/0", "::/0"]);
+    put(&mut node, exit());
+    node.backend.home = RegionId::NONE;
+    edit(&mut node, |edit| {
+        (edit.prefs.auto_exit_node, edit.mask.auto_exit_node) = ("any".to_owned(), true);
+    });
+    assert_eq!(node.backend.prefs().exit_node_id, "auto:any");
+    node.backend.home = RegionId(1);
+    node.control(Event::MapDown { error: ::control::Error::StreamEnded });
+    node.control(Event::MapUp);
+    node.control(Event::MapItem(MapItem::Peer(Box::new(exit()))));
+    node.map(first_map(), &[3]);
+    assert_eq!(node.backend.prefs().exit_node_id, "n2TEST");
+}
+
+#[test]
+fn settings_of_a_start_reach_the_peers_of_a_node_that_runs() {
+    let mut node = Fixture::running();
+    node.backend.tun = true;
+    put(&mut node, router(2, &["10.9.0.0/16"]));
+    let told = node.start("k", |prefs| (prefs.route_all, prefs.shields_up) = (true, true));
+    for word in ["configure", "router", "sync all"] {
+        assert!(told.contains(&word.to_owned()), "{word}: {told:?}");
+    }
+    assert!(carries(&node, 2, "10.9.0.0/16") && node.backend.self_config().shields_up);
+}
+
+#[test]
 fn who_advertises_must_forward() {
     let mut node = Fixture::running();
     let advertised = nets(&["10.1.0.0/16", "0.0.0.0/0", "::/0"]);
