@@ -268,6 +268,8 @@ impl Backend {
         }
         let prefs = Prefs { want_running: false, logged_out: true, ..self.prefs().clone() };
         self.put_prefs(prefs, now);
+        // The control client stops at once, whatever comes of it: to come back is to log in.
+        self.login = Login::None;
         self.settle(now);
         self.notify_prefs();
         self.logout_reply = Some(reply);

@@ -215,6 +215,18 @@ fn logout_forgets_the_profile_once_control_agrees() {
 }
 
 #[test]
+fn a_logout_that_fails_can_be_taken_back() {
+    let mut node = Fixture::running();
+    node.ask(Command::Logout);
+    node.input(Input::LoggedOut(Err("no answer".to_owned())));
+    assert!(node.backend.have_node_key() && node.backend.prefs().logged_out);
+    let told = node.want_running(true);
+    assert!(told.contains(&"login key=- new=false".to_owned()), "{told:?}");
+    node.control(registered(1));
+    assert!(!node.backend.prefs().logged_out);
+}
+
+#[test]
 fn profiles_are_kept_apart() {
     let mut node = Fixture::running();
     let first = node.backend.profiles().current().id.clone();
