@@ -32,8 +32,8 @@ impl Backend {
             Event::KeyExpired => self.key_expired(now),
             Event::Trouble { activity, error } => self.trouble(activity, error.as_ref(), now),
             Event::MapUp => {
+                // The changes of a message that was cut off stay: its peers are in the map.
                 self.netmap.begin_stream();
-                self.changes = netmap::Changes::default();
                 self.in_map_poll = true;
                 self.answered();
                 self.settle(now);

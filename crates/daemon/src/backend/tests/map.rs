@@ -41,6 +41,20 @@ fn what_a_new_stream_leaves_out_is_gone() {
 }
 
 #[test]
+fn a_peer_of_a_message_that_was_cut_off_is_not_overlooked() {
+    let mut node = Fixture::running();
+    let again = |node: &mut Fixture| {
+        node.control(Event::MapDown { error: Error::StreamEnded });
+        node.control(Event::MapUp);
+    };
+    again(&mut node);
+    node.control(Event::MapItem(MapItem::Peer(Box::new(super::node(4)))));
+    again(&mut node);
+    let told = node.map(first_map(), &[2, 3, 4]);
+    assert!(told.contains(&"> peers [4]".to_owned()) && told.contains(&"sync [4]".to_owned()), "{told:?}");
+}
+
+#[test]
 fn nothing_passes_before_the_first_filter_and_when_stopped() {
     let mut node = Fixture::running();
     assert!(node.backend.netmap().is_some_and(|map| map.packet_filters.is_none()));
