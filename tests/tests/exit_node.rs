@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use blackbox::leak;
 use blackbox::site::{follows_no_rules, node_without};
-use blackbox::world::{World, exit};
+use blackbox::world::{FAR, World, exit};
 use blackbox::{EVERYTHING, count, number, scenario};
 use lab::{Capture, Flavour, Headscale, Host, Lab, Node, Refused};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -181,6 +181,51 @@ fn leaves_nothing(
         *sent += packets.with_context(|| format!("{}, switched on again", user.host.name))?;
     }
     Ok(sent)
+}
+
+/// IPv6 that the machine has and its tunnel has not: nothing of it gets past the exit node, and when it is switched on, it
+/// goes by that.
+#[test]
+fn no_ipv6_gets_past_where_only_the_tunnel_has_none() {
+    scenario(EVERYTHING, |lab| {
+        let headscale = lab.headscale()?;
+        let carrier = exit(lab, &headscale, "exit", Flavour::Go)?;
+        let mut users = Vec::new();
+        for (name, kernel) in [("rules", Kernel::Usual), ("main", Kernel::NoRules)] {
+            let mut user = user(lab, &headscale, name, Flavour::Ours, kernel)?;
+            user.stop()?;
+            user.host.run(&["sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1"])?;
+            user.start()?;
+            user.wait_running()?;
+            user.wait_peer(&carrier)?;
+            users.push(user);
+        }
+        let behind: Vec<&Host> = users.iter().map(|user| &user.host).collect();
+        let world = World::new(&lab.host("world")?, &[&carrier.host], &behind)?;
+        for user in &users {
+            world.sees(&user.host, Some(&user.host))?;
+            user.tailscale(&["set", &format!("--exit-node={}", carrier.ipv4()?)])?.ok()?;
+            lab::until("IPv4 to go by the exit node", Duration::from_secs(30), || {
+                Ok((world.hears(&user.host, false)? == Some(carrier.host.ipv4.into())).then_some(()))
+            })?;
+            let capture = Capture::new(&user.host)?;
+            for _ in 0..5 {
+                ensure!(world.hears(&user.host, true)?.is_none(), "IPv6 got past the exit node");
+            }
+            let far: std::net::IpAddr = FAR[1].parse()?;
+            ensure!(capture.end().iter().all(|sent| sent.to != far), "IPv6 left by the uplink");
+            well(user)?;
+
+            // It is noticed with the next change of the network.
+            user.host.run(&["sysctl", "-qw", "net.ipv6.conf.tailscale0.disable_ipv6=0"])?;
+            user.host.run(&["ip", "addr", "add", "198.18.0.9/32", "dev", "lo"])?;
+            world.sees(&user.host, Some(&carrier.host)).context("IPv6 has been switched on")?;
+            let own = user.tailscale(&["ip", "-6"])?.ok()?.stdout;
+            let listens = user.host.run(&["ss", "-Hltn"])?;
+            ensure!(listens.contains(&format!("[{}]", own.trim())), "no PeerAPI at {own}: {listens}");
+        }
+        users.iter_mut().try_for_each(Node::stop)
+    });
 }
 
 #[test]

@@ -66,6 +66,16 @@ pub enum Error {
     /// The kernel took a route and does not have it.
     #[error("route {0} was accepted by the kernel but is not there; something on this machine removes it")]
     Missing(IpNet),
+    /// What the route says has no way has one.
+    #[error(
+        "packets to {addr} leave by another interface although route {route} says that there is no way; look at `ip rule` and at more specific routes"
+    )]
+    Escapes {
+        /// The route that was set.
+        route: IpNet,
+        /// An address in it.
+        addr: IpAddr,
+    },
     /// The route is there but something else decides.
     #[error(
         "packets to {addr} do not go to {interface} although it has the route {route}; look at `ip rule`, at more specific routes and at the same one of another interface"

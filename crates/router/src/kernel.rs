@@ -166,13 +166,14 @@ pub(crate) fn routes(netlink: &mut Netlink, index: u32) -> Result<Vec<Route>, Er
             });
             let throw = head.kind == RouteType::Throw;
             let via = to.zip(router);
+            let nowhere = v6 && head.kind == RouteType::Unreachable;
             let unicast = head.kind == RouteType::Unicast && (to == Some(index) || via.is_some());
-            let ours = throw && wanted == TABLE || unicast;
+            let ours = throw && wanted == TABLE || nowhere || unicast;
             if ours && table == Some(wanted.into()) && u8::from(head.protocol) == PROTOCOL {
                 let all_of_family =
                     if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
                 let net = IpNet::new(dst.unwrap_or(all_of_family), head.destination_prefix_length);
-                all.extend(net.ok().map(|net| Route { table: wanted, net, throw, via }));
+                all.extend(net.ok().map(|net| Route { table: wanted, net, throw, nowhere, via }));
             }
         });
         match asked {
@@ -256,7 +257,8 @@ pub(crate) fn mwan3_rules(netlink: &mut Netlink) -> bool {
     asked.is_ok() && any
 }
 
-/// By which interface the kernel sends what carries `mark` to `to`; `None` if by none.
+/// By which interface the kernel sends what carries `mark` to `to`; `None` if by none, which older kernels say of IPv6 by
+/// a route of its own kind instead of an error.
 pub(crate) fn way_to(netlink: &mut Netlink, to: IpAddr, mark: u32) -> Option<u32> {
     let whole = IpNet::from(to);
     let head = RouteHeader {
@@ -271,6 +273,9 @@ pub(crate) fn way_to(netlink: &mut Netlink, to: IpAddr, mark: u32) -> Option<u32
     }
     let mut way = None;
     let asked = netlink.request(GET_ROUTE, request, &mut |_, payload| {
+        if RouteHeader::parse(payload).is_ok_and(|head| head.kind == RouteType::Unreachable) {
+            return;
+        }
         attributes(payload, ROUTE_HEADER, &mut |kind, value| {
             if kind == RTA_OIF {
                 way = number(value);
@@ -345,18 +350,22 @@ fn address(index: u32, net: IpNet) -> Body {
     body
 }
 
-fn route(index: u32, Route { table, net, throw, via }: Route) -> Body {
+fn route(index: u32, Route { table, net, throw, nowhere, via }: Route) -> Body {
     let mut body = Body::new(&RouteHeader {
         address_family: family(is_v6(&net)),
         destination_prefix_length: net.prefix_len(),
         table,
         protocol: RouteProtocol::Other(PROTOCOL),
         scope: if is_v6(&net) || throw || via.is_some() { RouteScope::Universe } else { RouteScope::Link },
-        kind: if throw { RouteType::Throw } else { RouteType::Unicast },
+        kind: match (throw, nowhere) {
+            (true, _) => RouteType::Throw,
+            (_, true) => RouteType::Unreachable,
+            _ => RouteType::Unicast,
+        },
         ..RouteHeader::default()
     });
     add_address(&mut body, RTA_DST, net.network());
-    if !throw {
+    if !throw && !nowhere {
         body.add(RTA_OIF, &via.map_or(index, |(index, _)| index).to_ne_bytes());
     }
     if let Some((_, router)) = via {

@@ -6,7 +6,7 @@
 //! With policy rules, what this process marks goes by the main table and everything else by ours first. Some kernels
 //! take the rules and do not follow them (RouterOS 7.22 and later); there only the main table works.
 
-use crate::kernel::PROTOCOL;
+use crate::kernel::{PROTOCOL, is_v6};
 use crate::plan::{Marked, Route, Rule, State};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::IpAddr;
@@ -46,6 +46,17 @@ pub enum Neighbour {
     /// Those of Ubiquiti's routers, whose tables for several uplinks our marked packets have to reach: one rule, for all
     /// packets that are not marked.
     Ubnt,
+}
+
+/// What a kernel and one of its interfaces have of IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ipv6 {
+    /// The kernel has none, so none can get past the interface either.
+    Absent,
+    /// It is switched off for the interface (`disable_ipv6`). Others may have it.
+    Off,
+    /// The interface can have addresses and routes.
+    On,
 }
 
 /// What the caller wants of one interface, whole.
@@ -95,20 +106,32 @@ fn rules(among: Neighbour, v6: bool) -> impl Iterator<Item = Rule> {
         .map(move |(_, priority, marked, table)| Rule { v6, priority, marked, table, protocol: PROTOCOL })
 }
 
-/// What the kernel is to have for `config`. `Layout::Auto` counts as policy rules. Without `ipv6`, that half of the
-/// configuration is left out.
-pub fn lay_out(config: &Config, ipv6: bool) -> State {
-    let known = |net: &&IpNet| ipv6 || matches!(net, IpNet::V4(_));
+/// What the kernel is to have for `config`. `Layout::Auto` counts as policy rules. Where the interface has no IPv6, that
+/// half of the configuration is left out; but where all of IPv6 is to go to it and others have it, it goes nowhere.
+pub fn lay_out(config: &Config, ipv6: Ipv6) -> State {
+    let all_of_it = config.routes.iter().any(|net| is_v6(net) && net.prefix_len() == 0);
+    let nowhere = ipv6 == Ipv6::Off && all_of_it;
+    let known = |net: &&IpNet| ipv6 == Ipv6::On || nowhere || !is_v6(net);
     let mut state = State { mtu: config.mtu, up: config.up, ..State::default() };
-    state.addresses = config.addresses.iter().filter(known).copied().collect();
+    let settable = config.addresses.iter().filter(|net| ipv6 == Ipv6::On || !is_v6(net));
+    state.addresses = settable.copied().collect();
     let routes = &mut state.routes;
     let own = if config.layout == Layout::Main { MAIN } else { TABLE };
     for net in config.beyond.iter().filter(known) {
         let via = config.routers.iter().copied().find(|(_, router)| router.is_ipv4() == net.addr().is_ipv4());
         // Without a router it goes where everything goes.
-        routes.extend(via.map(|via| Route { table: own, net: net.trunc(), throw: false, via: Some(via) }));
+        routes.extend(via.map(|via| Route {
+            table: own,
+            net: net.trunc(),
+            throw: false,
+            nowhere: false,
+            via: Some(via),
+        }));
     }
-    let mut put = |net: IpNet, table, throw| routes.push(Route { table, net: net.trunc(), throw, via: None });
+    let mut put = |net: IpNet, table, throw: bool| {
+        let nowhere = nowhere && is_v6(&net) && !throw;
+        routes.push(Route { table, net: net.trunc(), throw, nowhere, via: None });
+    };
     if config.layout == Layout::Main {
         // The other interfaces' prefixes are in this table too, so `around` needs nothing. What must win against a
         // route of the same length comes in halves, which are longer.
@@ -124,7 +147,7 @@ pub fn lay_out(config: &Config, ipv6: bool) -> State {
         all.for_each(|net| put(*net, TABLE, false));
         if !state.routes.is_empty() {
             state.rules.extend(rules(config.neighbour, false));
-            if ipv6 {
+            if ipv6 == Ipv6::On || nowhere {
                 state.rules.extend(rules(config.neighbour, true));
             }
         }
@@ -186,7 +209,7 @@ mod tests {
 
     #[test]
     fn an_exit_node_in_the_main_table() {
-        let state = lay_out(&exit(Layout::Main), true);
+        let state = lay_out(&exit(Layout::Main), Ipv6::On);
         assert_eq!(state.rules, []);
         let texts: Vec<String> = state.routes.iter().map(ToString::to_string).collect();
         let want = [
@@ -212,7 +235,7 @@ mod tests {
                 around: Vec::new(),
                 ..exit(layout)
             };
-            let state = lay_out(&config, true);
+            let state = lay_out(&config, Ipv6::On);
             let past: Vec<String> =
                 state.routes.iter().filter(|route| route.via.is_some()).map(ToString::to_string).collect();
             let table = if layout == Layout::Main { "" } else { " in table 52" };
@@ -227,7 +250,7 @@ mod tests {
     #[test]
     fn rules_among_others() {
         let texts = |neighbour| {
-            let state = lay_out(&Config { neighbour, ..exit(Layout::Policy) }, false);
+            let state = lay_out(&Config { neighbour, ..exit(Layout::Policy) }, Ipv6::Absent);
             state.rules.iter().map(|rule| (rule.priority, rule.marked, rule.table)).collect::<Vec<_>>()
         };
         let (ours, all) = (Marked::Ours, Marked::Any);
@@ -240,7 +263,7 @@ mod tests {
 
     #[test]
     fn an_exit_node_behind_rules() {
-        let state = lay_out(&exit(Layout::Policy), true);
+        let state = lay_out(&exit(Layout::Policy), Ipv6::On);
         assert_eq!(state.rules.len(), 8);
         let texts: Vec<String> = state.routes.iter().map(ToString::to_string).collect();
         let want = [
@@ -252,8 +275,31 @@ mod tests {
             "::/0 in table 52",
         ];
         assert_eq!(texts, want);
-        let without = lay_out(&exit(Layout::Policy), false);
+        let without = lay_out(&exit(Layout::Policy), Ipv6::Absent);
         assert!(without.rules.len() == 4 && without.routes.len() == 5);
-        assert_eq!(lay_out(&Config { layout: Layout::Policy, ..Config::default() }, true), State::default());
+        assert_eq!(
+            lay_out(&Config { layout: Layout::Policy, ..Config::default() }, Ipv6::On),
+            State::default()
+        );
+    }
+
+    #[test]
+    fn all_of_ipv6_goes_nowhere_where_the_interface_has_none() {
+        let own = nets(&["100.64.0.7/32", "fd7a:115c:a1e0::7/128"]);
+        let v6 = |layout| {
+            let around = nets(&["192.168.7.0/24", "2001:db8::/64"]);
+            let mut state = lay_out(&Config { addresses: own.clone(), around, ..exit(layout) }, Ipv6::Off);
+            assert_eq!(state.addresses, own[..1]);
+            assert!(state.routes.iter().all(|route| is_v6(&route.net) || !route.nowhere), "{state:?}");
+            state.routes.retain(|route| is_v6(&route.net));
+            (state.routes.iter().map(ToString::to_string).collect::<Vec<_>>(), state.rules.len())
+        };
+        let want = ["nowhere ::/0 in table 52", "around 2001:db8::/64 in table 52"];
+        assert_eq!(v6(Layout::Policy), (want.map(str::to_owned).to_vec(), 8));
+        let want = ["nowhere ::/1", "nowhere 8000::/1"];
+        assert_eq!(v6(Layout::Main), (want.map(str::to_owned).to_vec(), 0));
+        // Single networks are left out, as they are where there is no exit node.
+        let some = Config { routes: nets(&["fd7a:115c:a1e0::/48"]), ..exit(Layout::Policy) };
+        assert!(lay_out(&some, Ipv6::Off).routes.iter().all(|route| !is_v6(&route.net)));
     }
 }

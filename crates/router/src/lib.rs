@@ -21,7 +21,7 @@ mod tun;
 
 pub use error::Error;
 pub use kernel::PROTOCOL;
-pub use layout::{BYPASS_MARK, Config, Layout, MARK_MASK, Neighbour, TABLE, lay_out};
+pub use layout::{BYPASS_MARK, Config, Ipv6, Layout, MARK_MASK, Neighbour, TABLE, lay_out};
 pub use netfilter::rules::{FORWARDED_MARK, Firewall, Mode};
 pub use netfilter::{Kind, Netfilter, cleanup_rules};
 pub use plan::{Marked, Op, Route, Rule, State, plan};

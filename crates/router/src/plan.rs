@@ -19,7 +19,7 @@ pub struct State {
     pub rules: Vec<Rule>,
 }
 
-/// A route to the interface, or the hint that a prefix is none of it.
+/// A route to the interface, or the hint that a prefix is none of it or has no way at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     /// Number of the table.
@@ -28,6 +28,8 @@ pub struct Route {
     pub net: IpNet,
     /// Not to the interface: the search goes on in the tables behind this one.
     pub throw: bool,
+    /// Not to the interface: there is no way. Only of IPv6.
+    pub nowhere: bool,
     /// Not to the interface but to the router with this address behind the interface of this number.
     pub via: Option<(u32, IpAddr)>,
 }
@@ -84,7 +86,11 @@ pub enum Op {
 
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let around = if self.throw { "around " } else { "" };
+        let around = match (self.throw, self.nowhere) {
+            (true, _) => "around ",
+            (_, true) => "nowhere ",
+            _ => "",
+        };
         write!(f, "{around}{}", self.net)?;
         if let Some((_, router)) = self.via {
             write!(f, " via {router}")?;

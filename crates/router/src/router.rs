@@ -1,7 +1,7 @@
 //! The executor: what the kernel has, what it should have, and the difference carried out and read back.
 
 use crate::kernel::{self, Link, is_v6};
-use crate::layout::{BYPASS_MARK, Config, Layout, Neighbour, lay_out};
+use crate::layout::{BYPASS_MARK, Config, Ipv6, Layout, Neighbour, lay_out};
 use crate::netlink::{Message, Netlink};
 use crate::plan::{Route, State};
 use crate::{Error, Op, plan};
@@ -30,7 +30,7 @@ pub struct Router {
     ranges: Vec<IpNet>,
     /// Addresses this run has set.
     set: Vec<IpNet>,
-    ipv6: bool,
+    ipv6: Ipv6,
     /// What was applied last without a problem.
     in_force: Option<State>,
     /// What `Layout::Auto` stands for here, once that is known.
@@ -55,7 +55,7 @@ impl Router {
             limited: false,
             ranges: ranges.to_vec(),
             set: Vec::new(),
-            ipv6: ipv6_works(interface),
+            ipv6: ipv6_of(interface),
             in_force: None,
             chosen: None,
             changes: 0,
@@ -67,9 +67,10 @@ impl Router {
         &self.interface
     }
 
-    /// Whether the interface can have IPv6; if not, that half of a configuration is left out.
-    pub const fn has_ipv6(&self) -> bool {
-        self.ipv6
+    /// Whether the interface can have IPv6, as it was when that was looked at last ([`Self::apply`] does); if not, that half
+    /// of a configuration is left out or leads nowhere ([`lay_out`]).
+    pub fn has_ipv6(&self) -> bool {
+        self.ipv6 == Ipv6::On
     }
 
     /// Has the kernel hand over large packets (`Tun::ask_for_large`) of at most `bytes` bytes with their headers; false
@@ -107,6 +108,8 @@ impl Router {
     /// and whatever comes after a problem, looks at everything, so others' meddling is mended then.
     pub fn apply(&mut self, config: &Config) -> Vec<Error> {
         let mut config = config.clone();
+        // It can be switched at any time.
+        self.ipv6 = ipv6_of(&self.interface);
         let undecided = config.layout == Layout::Auto && self.chosen.is_none();
         if config.layout == Layout::Auto {
             config.layout = self.chosen.unwrap_or(Layout::Policy);
@@ -198,20 +201,15 @@ impl Router {
     fn rules_are_followed(&mut self, config: &Config) -> bool {
         [false, true].into_iter().all(|v6| {
             let nets = config.routes.iter().filter(|net| net.prefix_len() != 0 && is_v6(net) == v6);
-            let Some(addr) = self.probe_of(nets, config) else { return true };
+            let nets = nets.filter(|_| !v6 || self.has_ipv6());
+            let Some(addr) = probe_of(nets, config) else { return true };
             let (netlink, index) = (&mut self.netlink, self.found.index);
             kernel::way_to(netlink, addr, 0) == Some(index)
                 && kernel::way_to(netlink, addr, BYPASS_MARK) != Some(index)
         })
     }
 
-    /// An address in the first of `nets` that this machine can have a way to.
-    fn probe_of<'a>(&self, nets: impl Iterator<Item = &'a IpNet>, config: &Config) -> Option<IpAddr> {
-        let mut usable = nets.filter(|net| self.ipv6 || matches!(net, IpNet::V4(_))).map(probe);
-        usable.find(|addr| !config.around.iter().chain(&config.beyond).any(|net| net.contains(addr)))
-    }
-
-    /// Reads new routes back: that they are there, and that packets take them.
+    /// Reads new routes back: that they are there, and that packets take them, or none where there is to be no way.
     fn verify(&mut self, ops: &[Op], config: &Config, problems: &mut Vec<Error>) -> Result<(), Errno> {
         let added = |v6: bool| {
             let read_back = |op: &Op| match op {
@@ -221,7 +219,7 @@ impl Router {
                         && route.via.is_none()
                         && !problems.iter().any(|p| p.is_about(op)) =>
                 {
-                    Some((*route, self.probe_of([&route.net].into_iter(), config)?))
+                    Some((*route, probe_of([&route.net].into_iter(), config)?))
                 }
                 _ => None,
             };
@@ -230,7 +228,8 @@ impl Router {
         let added = [added(false), added(true)].concat();
         let mut there = None;
         for (route, addr) in added {
-            if kernel::way_to(&mut self.netlink, addr, 0) == Some(self.found.index) {
+            let way = kernel::way_to(&mut self.netlink, addr, 0);
+            if way == (!route.nowhere).then_some(self.found.index) {
                 continue;
             }
             if there.is_none() {
@@ -238,6 +237,10 @@ impl Router {
             }
             let net = route.net;
             problems.push(if there.as_ref().is_some_and(|there| there.contains(&route)) {
+                if route.nowhere {
+                    problems.push(Error::Escapes { route: net, addr });
+                    continue;
+                }
                 Error::Diverted { route: net, addr, interface: self.interface.clone() }
             } else {
                 Error::Missing(net)
@@ -297,6 +300,12 @@ impl Error {
     }
 }
 
+/// An address in the first of `nets` whose middle does not go past the interface.
+fn probe_of<'a>(nets: impl Iterator<Item = &'a IpNet>, config: &Config) -> Option<IpAddr> {
+    let past = |addr: &IpAddr| config.around.iter().chain(&config.beyond).any(|net| net.contains(addr));
+    nets.map(probe).find(|addr| !past(addr))
+}
+
 /// An address in the middle of `net`: the ends are where others have more specific routes.
 fn probe(net: &IpNet) -> IpAddr {
     match net {
@@ -311,10 +320,14 @@ fn probe(net: &IpNet) -> IpAddr {
     }
 }
 
-/// Whether an interface may have IPv6 addresses.
-fn ipv6_works(interface: &str) -> bool {
+/// What an interface may have of IPv6.
+fn ipv6_of(interface: &str) -> Ipv6 {
     let file = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
-    std::fs::read_to_string(file).is_ok_and(|text| text.trim() == "0")
+    match std::fs::read_to_string(file) {
+        Ok(text) if text.trim() == "0" => Ipv6::On,
+        Ok(_) => Ipv6::Off,
+        Err(_) => Ipv6::Absent,
+    }
 }
 
 /// Removes from `interface` what runs that were killed have left. Where there is no such interface, only what outlives

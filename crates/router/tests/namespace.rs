@@ -165,5 +165,6 @@ fn without_ipv6_half_of_it_is_left_out() {
         assert_eq!(router.apply(&config()), []);
         let addresses = host.run(&["ip", "addr", "show", "dev", "tailscale0"]).expect("ip");
         assert!(addresses.contains("inet 100.64.0.7/32") && !addresses.contains("inet6"), "{addresses}");
+        assert!(!host.run(&["ip", "-6", "rule"]).expect("ip").contains("lookup 52"));
     });
 }

@@ -149,6 +149,64 @@ fn where_rules_are_not_followed_the_main_table_serves() {
 }
 
 #[test]
+fn ipv6_that_the_interface_has_not_goes_nowhere_past_it() {
+    in_host(|host| {
+        let switch = |on: bool| {
+            let to = u8::from(!on);
+            host.run(&["sysctl", "-qw", &format!("net.ipv6.conf.tailscale0.disable_ipv6={to}")])
+                .expect("sysctl");
+        };
+        host.run(&["ip", "-6", "route", "replace", "default", "dev", "eth0"]).expect("ip");
+        host.run(&["sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1"]).expect("sysctl");
+        let before = left(host);
+        for layout in [Layout::Policy, Layout::Auto, Layout::Main] {
+            let tun = Tun::open("tailscale0").expect("tun");
+            let mut router = Router::open(tun.name(), &ranges()).expect("router");
+            let wanted = exit_node(layout);
+            let bare = Config { routes: nets(&["100.64.0.0/10", "fd7a:115c:a1e0::/48"]), ..wanted.clone() };
+            // It may be switched at any time, while there is an exit node and before.
+            for (config, on, out) in [
+                (&bare, false, "eth0"),
+                (&wanted, false, "nowhere"),
+                (&wanted, true, "tailscale0"),
+                (&wanted, false, "nowhere"),
+                (&bare, false, "eth0"),
+            ] {
+                switch(on);
+                assert_eq!(router.apply(config), [], "{layout:?}");
+                assert_eq!(router.has_ipv6(), on);
+                for to in ["2001:db8:1::1", "8000::1"] {
+                    assert_eq!(way(host, &[to]), out, "{to} in {layout:?}");
+                }
+                assert_eq!(way(host, &["2001:db8::77"]), "eth0", "the network around");
+                let own: &[&str] =
+                    if layout == Layout::Main { &["oif", "eth0"] } else { &["mark", "0x80000"] };
+                assert_eq!(way(host, &[&["2001:db8:1::1"], own].concat()), "eth0", "the daemon's own");
+                let settled = left(host);
+                assert_eq!(router.apply(config), [], "{layout:?}");
+                assert_eq!(left(host), settled);
+            }
+            assert_eq!(router.apply(&wanted), []);
+            // Killed, or not.
+            if layout == Layout::Auto {
+                assert_eq!(router.close(), []);
+            } else {
+                drop((router, tun));
+                cleanup("tailscale0", &ranges()).expect("cleanup");
+            }
+            assert_eq!(left(host), before, "{layout:?}");
+        }
+        // Where nobody has it there is nothing to complain of.
+        host.run(&["sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1"]).expect("sysctl");
+        let tun = Tun::open("tailscale0").expect("tun");
+        let mut router = Router::open(tun.name(), &ranges()).expect("router");
+        assert_eq!(router.apply(&exit_node(Layout::Auto)), []);
+        assert_eq!(router.layout(), Some(Layout::Policy));
+        assert_eq!(way(host, &["192.0.2.200"]), "tailscale0");
+    });
+}
+
+#[test]
 fn two_thousand_routes_and_then_one_more() {
     in_host(|host| {
         let tun = Tun::open("tailscale0").expect("tun");

@@ -19,18 +19,20 @@ impl Node {
         if let Some(input) = self.with_interface(&mut |interface, bind| interface.apply(&config, bind)) {
             shared.backend.borrow_mut().handle(input, &self.store, shared.now());
         }
-        if let Some(interface) = &self.interface {
-            // Now that the addresses are there, unless another machine has them.
-            let all = config.addresses.as_slice();
-            let own: &[_] = if interface.forwards_own_address() { &[] } else { all };
-            let own = own.iter().map(netmap::IpNet::addr);
-            let own: Vec<_> = own.filter(|ip| ip.is_ipv4() || interface.has_ipv6()).collect();
-            let input = Input::PeerApi(self.peerapi.apply(&shared, &own, interface.name()));
+        for input in [self.look_at_peerapi(), self.look_at_forwarding()].into_iter().flatten() {
             shared.backend.borrow_mut().handle(input, &self.store, shared.now());
         }
-        if let Some(input) = self.look_at_forwarding() {
-            shared.backend.borrow_mut().handle(input, &self.store, shared.now());
-        }
+    }
+
+    /// Has the PeerAPI listen at the addresses that are there now, unless another machine has them; where it does.
+    fn look_at_peerapi(&mut self) -> Option<Input> {
+        let shared = self.shared.clone();
+        let interface = self.interface.as_ref()?;
+        let all = shared.backend.borrow().router_config().addresses;
+        let all = if interface.forwards_own_address() { Vec::new() } else { all };
+        let own = all.iter().map(netmap::IpNet::addr);
+        let own: Vec<_> = own.filter(|ip| ip.is_ipv4() || interface.has_ipv6()).collect();
+        Some(Input::PeerApi(self.peerapi.apply(&shared, &own, interface.name())))
     }
 
     /// Has the interface do something; what the backend is to know of it.
@@ -64,7 +66,7 @@ impl Node {
         Some(Input::Router { problems, firewall })
     }
 
-    /// Puts back what others have removed.
+    /// Puts back what others have removed, and what depends on it.
     pub(super) async fn mend(&mut self) {
         let mut found = false;
         let input = self.with_interface(&mut |interface, bind| {
@@ -73,7 +75,7 @@ impl Node {
             problems
         });
         self.mending.looked(self.shared.now().mono, found);
-        for input in [input, self.look_at_forwarding()].into_iter().flatten() {
+        for input in [input, self.look_at_peerapi(), self.look_at_forwarding()].into_iter().flatten() {
             self.take(input).await;
         }
     }

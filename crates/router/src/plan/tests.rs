@@ -1,7 +1,7 @@
 //! Plans carried out on a kernel without opinions.
 
 use super::*;
-use crate::layout::{Config, Layout, Neighbour, lay_out};
+use crate::layout::{Config, Ipv6, Layout, Neighbour, lay_out};
 use proptest::prelude::*;
 
 fn nets(texts: &[&str]) -> Vec<IpNet> {
@@ -28,7 +28,7 @@ fn order_of_the_kernel() {
         routes: nets(&["100.64.0.0/10"]),
         ..Config::default()
     };
-    let (old, main) = (lay_out(&old, true), lay_out(&new, true));
+    let (old, main) = (lay_out(&old, Ipv6::On), lay_out(&new, Ipv6::On));
     let up = [
         "set the link up with MTU 1280",
         "add address 100.64.0.2/32",
@@ -43,7 +43,7 @@ fn order_of_the_kernel() {
     assert_eq!(plan(&main, &State { mtu: 0, ..main.clone() }), [], "MTU 0 leaves it");
 
     // From one layout to the other there is a way at any moment.
-    let policy = lay_out(&Config { layout: Layout::Policy, ..new }, false);
+    let policy = lay_out(&Config { layout: Layout::Policy, ..new }, Ipv6::Absent);
     let policy = State { addresses: main.addresses.clone(), ..policy };
     let there = [
         "add route 100.64.0.0/10 in table 52",
@@ -63,7 +63,8 @@ fn order_of_the_kernel() {
 #[test]
 fn a_prefix_that_turns_around() {
     let one = |throw| {
-        let route = Route { table: 52, net: "10.0.0.0/8".parse().expect("prefix"), throw, via: None };
+        let net = "10.0.0.0/8".parse().expect("prefix");
+        let route = Route { table: 52, net, throw, nowhere: false, via: None };
         State { routes: vec![route], ..State::default() }
     };
     let want = ["remove route 10.0.0.0/8 in table 52", "add route around 10.0.0.0/8 in table 52"];
@@ -95,6 +96,8 @@ fn carry_out(state: &mut State, op: Op) -> bool {
 
 fn state() -> impl Strategy<Value = State> {
     let net = (any::<bool>(), 0_u8..6, 20_u8..=32).prop_map(|(v6, n, len)| {
+        // Now and then all of a family, which may go nowhere.
+        let len = if n == 0 { 0 } else { len };
         let text = if v6 { format!("fd00::{n}/{len}") } else { format!("100.64.{n}.0/{len}") };
         text.parse::<IpNet>().expect("prefix")
     });
@@ -102,9 +105,10 @@ fn state() -> impl Strategy<Value = State> {
     let layout = prop_oneof![Just(Layout::Auto), Just(Layout::Main), Just(Layout::Policy)];
     let mtu = prop_oneof![Just(1280_u32), Just(1500)];
     let neighbour = prop_oneof![Just(Neighbour::Nobody), Just(Neighbour::Mwan3), Just(Neighbour::Ubnt)];
+    let ipv6 = prop_oneof![Just(Ipv6::Absent), Just(Ipv6::Off), Just(Ipv6::On)];
     let routers = proptest::collection::vec((1_u32..3, Just([192, 0, 2, 1].into())), 0..2);
     let past = (some(), some(), routers);
-    (mtu, any::<bool>(), some(), some(), some(), past, layout, neighbour, any::<bool>()).prop_map(
+    (mtu, any::<bool>(), some(), some(), some(), past, layout, neighbour, ipv6).prop_map(
         |(mtu, up, mut addresses, routes, shut, (around, beyond, routers), layout, neighbour, ipv6)| {
             addresses.sort();
             addresses.dedup();

@@ -71,7 +71,7 @@ fn open_one(name: &str, owner: Owner) -> Result<(Interface, Packets), Error> {
     let tun = Arc::new(Tun::open(name)?);
     let mut router = Router::open(tun.name(), &ranges())?;
     if !router.has_ipv6() {
-        log::info!("this machine has no IPv6: {} gets IPv4 only", tun.name());
+        log::info!("IPv6 is not there or switched off for {}: it gets IPv4 only", tun.name());
     }
     let (reader, writer) = (Reader::new(&tun), Writer::new(tun.takes_large()));
     if reader.cuts() {

@@ -68,7 +68,7 @@ impl Interface {
     }
 
     /// Whether it can have IPv6.
-    pub const fn has_ipv6(&self) -> bool {
+    pub fn has_ipv6(&self) -> bool {
         self.router.has_ipv6()
     }
 
