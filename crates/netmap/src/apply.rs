@@ -91,11 +91,11 @@ pub struct Delta {
 pub struct Changes {
     /// Our own node.
     pub self_node: bool,
-    /// Peers that are new or replaced or patched.
+    /// Peers that are new or replaced.
     pub changed: Set<NodeId>,
     /// Peers that are gone.
     pub removed: Set<NodeId>,
-    /// Patches that were applied, for the bus.
+    /// Patches that were applied to other peers than those.
     pub patches: Vec<PeerPatch>,
     /// DERP map.
     pub derp_map: bool,
@@ -109,6 +109,23 @@ pub struct Changes {
     pub messages: bool,
     /// The message carried a full map (list of peers or our own node).
     pub full: bool,
+}
+
+impl Changes {
+    /// Peers that are there now and were not so before: new, replaced or patched. One may come several times.
+    pub fn present(&self) -> impl Iterator<Item = NodeId> {
+        self.changed.iter().copied().chain(self.patches.iter().map(|patch| patch.id))
+    }
+
+    /// Those and the peers that are gone.
+    pub fn touched(&self) -> impl Iterator<Item = NodeId> {
+        self.present().chain(self.removed.iter().copied())
+    }
+
+    /// Peers have come, been replaced or gone: more than patches.
+    pub fn has_whole_peers(&self) -> bool {
+        !self.changed.is_empty() || !self.removed.is_empty()
+    }
 }
 
 impl NetMap {
@@ -263,8 +280,9 @@ impl NetMap {
 
     fn patch_peer(&mut self, patch: PeerPatch, changes: &mut Changes) {
         if let Some(peer) = self.peers.get_mut(&patch.id) {
-            changes.changed.insert(patch.id);
-            changes.patches.push(patch.clone());
+            if !changes.changed.contains(&patch.id) {
+                changes.patches.push(patch.clone());
+            }
             patch.apply(&mut peer.node);
         }
     }
@@ -364,8 +382,18 @@ mod tests {
         assert_eq!(ids(&map), [2, 3]);
         let two = map.peer(NodeId(2)).expect("peer 2");
         assert_eq!((two.cap, two.online, two.last_seen), (119, Some(true), Timestamp::from_unix(7)));
-        assert_eq!(changes.changed, Set::from([NodeId(2), NodeId(3)]));
+        assert_eq!(changes.changed, Set::from([NodeId(3)]));
         assert_eq!(changes.patches.len(), 3);
+        assert_eq!(changes.touched().collect::<Set<_>>(), Set::from([1, 2, 3].map(NodeId)));
+    }
+
+    #[test]
+    fn a_patch_of_a_new_peer_is_part_of_it() {
+        let mut map = NetMap::default();
+        let delta = Delta { online_change: vec![(NodeId(4), true)], ..Delta::default() };
+        let changes = message(&mut map, vec![node(4, "d")], delta, false);
+        assert_eq!(map.peer(NodeId(4)).and_then(|peer| peer.online), Some(true));
+        assert_eq!((changes.changed, changes.patches), (Set::from([NodeId(4)]), vec![]));
     }
 
     #[test]

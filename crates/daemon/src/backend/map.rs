@@ -7,7 +7,7 @@ use control::{Activity, Event, MapItem, MapMessage};
 use engine::filter::{Filter, FilterInput, local_set};
 use engine::{PeerConfig, SelfConfig};
 use localapi::types::{NetworkProfile, Notify, Prefs};
-use netmap::{NetMap, Node, NodeId, RegionId, Set, Timestamp};
+use netmap::{NetMap, Node, NodeId, RegionId, Timestamp};
 use std::sync::Arc;
 
 /// Control forbids UDP with this attribute.
@@ -116,13 +116,11 @@ impl Backend {
         if is_new || changes.self_node || changes.packet_filters {
             self.reconfigure();
         }
-        let nodes = changes.changed.len() > changes.patches.len() || !changes.removed.is_empty();
-        self.dns_stale |= nodes || changes.dns || first;
+        self.dns_stale |= changes.has_whole_peers() || changes.dns || first;
         self.tell_peers(&changes, first);
         self.follow_peers(&changes, first, now);
         self.settle(now);
-        let touched = changes.changed.iter().chain(&changes.removed).copied();
-        let peers = if is_new { PeerSet::All } else { PeerSet::Some(touched.collect()) };
+        let peers = if is_new { PeerSet::All } else { PeerSet::Some(changes.touched().collect()) };
         if peers != PeerSet::Some(Default::default()) {
             self.effects.push_back(Effect::SyncPeers(peers));
         }
@@ -145,8 +143,7 @@ impl Backend {
         if expired(self.next_expiry, now) {
             self.peers_expire(now);
         }
-        let expiries =
-            changes.changed.iter().filter_map(|id| self.netmap.peer(*id)).map(|peer| peer.key_expiry);
+        let expiries = changes.present().filter_map(|id| self.netmap.peer(id)).map(|peer| peer.key_expiry);
         let soonest = expiries.chain([self.next_expiry]).filter(|at| *at > now.wall).min();
         self.next_expiry = soonest.unwrap_or(Timestamp::ZERO);
     }
@@ -201,17 +198,14 @@ impl Backend {
 
     /// Tells of peers, a few in each message: a whole map of ten thousand must not be in memory twice.
     fn tell_changed_peers(&mut self, changes: &netmap::Changes) {
-        let mut patched = Set::new();
         let mut notify = Notify {
             peer_changed_patch: changes.patches.iter().map(convert::patch).collect(),
             peers_removed: changes.removed.iter().map(|id| id.0).collect(),
             ..Notify::default()
         };
-        patched.extend(changes.patches.iter().map(|patch| patch.id));
         let users = changes.users.iter().filter_map(|id| self.netmap.user(*id));
         notify.user_profiles = users.map(|user| (user.id.0, convert::user(user))).collect();
-        let whole = changes.changed.iter().filter(|id| !patched.contains(*id));
-        let whole: Vec<NodeId> = whole.copied().collect();
+        let whole: Vec<NodeId> = changes.changed.iter().copied().collect();
         for ids in whole.chunks(PEERS_A_MESSAGE) {
             let nodes = ids.iter().filter_map(|id| self.netmap.peer(*id)).map(convert::node);
             notify.peers_changed = nodes.collect();

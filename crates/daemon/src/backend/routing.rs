@@ -113,7 +113,7 @@ impl Backend {
     /// A map message has come: routes and exit node may follow from it. Patches change neither, but whom to suggest.
     /// The `first` of a stream may find what could not be settled when its peers came.
     pub(super) fn follow_peers(&mut self, changes: &Changes, first: bool, now: Moment) {
-        let whole = first || changes.changed.len() > changes.patches.len() || !changes.removed.is_empty();
+        let whole = first || changes.has_whole_peers();
         if whole || !changes.patches.is_empty() {
             self.suggest_anew();
         }

@@ -30,6 +30,17 @@ fn deltas_concern_whom_they_name() {
 }
 
 #[test]
+fn a_peer_that_is_patched_by_the_message_that_brings_it_is_new_all_the_same() {
+    let mut node = Fixture::running();
+    node.start("", |prefs| prefs.exit_node_ip = localapi::types::Addr("100.64.0.4".parse().ok()));
+    let told = node.map(delta(Delta { online_change: vec![(NodeId(4), true)], ..Delta::default() }), &[4]);
+    assert!(told.contains(&"> peers [4]".to_owned()), "{told:?}");
+    assert!(!told.contains(&"> patches [4]".to_owned()), "{told:?}");
+    let settled = node.backend.prefs().exit_node_id == "n4TEST";
+    assert_eq!(settled, crate::parts::useexitnode::FEATURE.is_some());
+}
+
+#[test]
 fn what_a_new_stream_leaves_out_is_gone() {
     let mut node = Fixture::running();
     node.control(Event::MapDown { error: Error::StreamEnded });
