@@ -62,8 +62,9 @@ fn whoever_logs_in_by_hand_wins_against_a_refused_key() {
         let (key, expired) = (headscale.auth_key()?, headscale.expired_key()?);
         let server = format!("--login-server={}", headscale.url());
         let refused = |container: &Container| {
+            // Twice, so that the next time is ten seconds away.
             lab::until("the key to be refused", SOON, || {
-                Ok(container.log()?.contains("it is tried again in 5 s").then_some(()))
+                Ok(container.log()?.contains("it is tried again in 10 s").then_some(()))
             })
         };
 
@@ -84,7 +85,7 @@ fn whoever_logs_in_by_hand_wins_against_a_refused_key() {
         let start = format!("{}/", headscale.url());
         let url =
             words.into_iter().find(|word| word.starts_with(&start)).with_context(|| asked.to_string())?;
-        std::thread::sleep(Duration::from_secs(8));
+        std::thread::sleep(Duration::from_secs(13));
         headscale.approve(url)?;
         router.wait_health(true, "running", SOON)?;
         Ok(())

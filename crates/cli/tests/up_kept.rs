@@ -83,6 +83,8 @@ fn only_a_node_that_must_log_in_and_has_settings_of_its_own() {
         (Script::new(&status("Running"), &settled()), LINE.replace("=hskey-secret", "=k")),
         (Script::new(&status("NeedsLogin"), &settled()), LINE.replace("--login-even-if-refused", "")),
         (Script::new(&status("NeedsLogin"), &fresh()), format!("{LINE} --exit-node=gone")),
+        // Its key is for Tailscale's own server, and the node has another.
+        (Script::new(&status("NeedsLogin"), &settled()), LINE.replace("--login-server=", "")),
     ] {
         let done = run(&script, &line);
         assert_eq!(done.status, 1, "{line}");

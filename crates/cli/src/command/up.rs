@@ -76,8 +76,8 @@ pub(super) fn go(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
             // The bus before anything happens, or the first messages would be missed.
             let bus = watch(run)?;
             let prefs = match run.wait(run.client.check_prefs(&prefs)) {
-                Err(error) if up_kept::asked(matches, &status) => {
-                    up_kept::prefs(run, matches, &current, &error.to_string())?
+                Err(Error::Refused(why)) if up_kept::asked(matches, &status) => {
+                    up_kept::prefs(run, matches, &current, &why)?
                 }
                 checked => checked.map(|()| prefs)?,
             };

@@ -8,6 +8,7 @@ use localapi::types::{Prefs, State, Status};
 
 use super::Run;
 use crate::args::{Flag, Matches, switch};
+use crate::prefs::revert;
 use crate::stop::Stop;
 
 /// Asks for this. Hidden, as Go's tool has no such flag and whoever types can correct what is refused.
@@ -24,18 +25,20 @@ pub(super) fn asked(matches: &Matches, status: &Status) -> bool {
     matches.on(FLAG.name) && must
 }
 
-/// The settings to log in with after the refusal `why`, which is shown: those in force, but for the control server, for
-/// which the auth key is.
+/// The settings to log in with after the refusal `why`, which is shown: those in force, but for the control server that the
+/// line names.
 ///
 /// # Errors
-/// The refusal itself when the node never had a control server: it has no settings of its own.
+/// The refusal itself when the node never had a control server, so that it has no settings of its own; or when it has
+/// another one than the line means, for which the line's auth key is not.
 pub(super) fn prefs(
     run: &mut Run<'_, '_>,
     matches: &Matches,
     current: &Prefs,
     why: &str,
 ) -> Result<Prefs, Stop> {
-    if current.control_url.is_empty() {
+    let elsewhere = !matches.given("login-server") && !revert::is_login_server_synonym(&current.control_url);
+    if current.control_url.is_empty() || elsewhere {
         return Err(Stop::from(why));
     }
     // What is shown goes to a log, where the key must not be.

@@ -202,7 +202,7 @@ impl Keeper {
             Event::State(state) => self.state_came(state, now, &mut actions),
             Event::LoginAsked => self.login_asked(now),
             Event::LoginWanted => self.login_wanted(now, &mut actions),
-            Event::LoginDone => self.forgotten = false,
+            Event::LoginDone => self.login_done(now, &mut actions),
             Event::Due => self.time_came(now, &mut actions),
         }
         if self.ending.is_some() && !self.runs() {
@@ -287,11 +287,20 @@ impl Keeper {
         self.errand_at = self.errand_at.map(|at| at.max(until));
     }
 
-    /// The URL of a login by hand is for whoever began it; any other means that control has forgotten the node.
+    /// Control has forgotten the node, or somebody logs in by hand, who has time for it.
     fn login_wanted(&mut self, now: Mono, actions: &mut Vec<Action>) {
-        if self.rules.key && self.hands_off.is_none_or(|until| until <= now) && self.ending.is_none() {
+        if self.rules.key && self.ending.is_none() {
             self.forgotten = true;
             self.consider(RELOGIN, now, actions);
+        }
+    }
+
+    /// Whoever was at it has done it.
+    fn login_done(&mut self, now: Mono, actions: &mut Vec<Action>) {
+        (self.forgotten, self.hands_off) = (false, None);
+        if self.ending.is_none() && self.wanted() != Some(Errand::Login) {
+            self.errand_at = None;
+            self.consider(Duration::ZERO, now, actions);
         }
     }
 

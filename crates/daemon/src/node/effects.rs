@@ -79,7 +79,10 @@ impl Node {
             Effect::PortMapping(at) => shared.plane.set_port_mapping(at.map(std::net::SocketAddr::V4)),
             Effect::Notify(notify) => {
                 if let Some(told) = &self.told {
-                    let url = notify.browse_to_url.as_ref().map(|_| Word::LoginWanted);
+                    // Control may also just want a page to be seen.
+                    let backend = shared.backend.borrow();
+                    let url = notify.browse_to_url.as_deref().filter(|url| backend.auth_url() == Some(*url));
+                    let url = url.map(|_| Word::LoginWanted);
                     let done = notify.login_finished.as_ref().map(|_| Word::LoginDone);
                     [notify.state.map(Word::State), url, done].into_iter().flatten().for_each(told);
                 }

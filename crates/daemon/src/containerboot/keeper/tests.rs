@@ -268,6 +268,36 @@ fn a_node_that_control_has_forgotten_uses_its_key_until_it_is_registered() {
     );
 }
 
+/// `up --force-reauth` on a node that runs: its state stays.
+#[test]
+fn a_login_by_hand_of_a_node_that_runs() {
+    let begin =
+        [(0, Event::Begin), (10, Event::State(State::Running)), (20, errand(0)), (60_000, Event::LoginAsked)];
+    let told = |more: &[(u64, Event)]| begin.iter().chain(more).cloned().collect::<Vec<_>>();
+    // Done, and then control forgets the node.
+    story(
+        KEY,
+        told(&[(60_100, Event::LoginWanted), (90_000, Event::LoginDone), (120_000, Event::LoginWanted)]),
+        130_000,
+        expect![[r#"
+        0 Begin: StartDaemon
+        10 State(Running): StartErrand(Up)
+        125000 Due: StartErrand(Login)
+    "#]],
+    );
+    // Begun and left.
+    story(
+        KEY,
+        told(&[(60_100, Event::LoginWanted)]),
+        1_000_000,
+        expect![[r#"
+        0 Begin: StartDaemon
+        10 State(Running): StartErrand(Up)
+        660000 Due: StartErrand(Login)
+    "#]],
+    );
+}
+
 #[test]
 fn flags_that_are_not_understood_are_told_once() {
     let events = vec![
