@@ -1,7 +1,7 @@
 //! The log: lines on standard error, few of them.
 //!
 //! Owns: the format (Go's: date, time, text), the verbosity levels (`[v1]` is debug, `[v2]` is trace), the limit of
-//! one line per ten seconds for each place that logs, whatever its level, which lines are not limited ([`UNLIMITED`]),
+//! one line per ten seconds for each place that logs, whatever its level, which lines are hardly limited ([`UNLIMITED`]),
 //! and the one line that a panic leaves behind. What ships does not know its places: there a line's first letters stand for them.
 //! Leaves out: log upload, which this node never does.
 
@@ -12,9 +12,13 @@ use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 
-/// The target of lines that are never limited: those of which the last must not be missing, because it says what
+/// The target of lines that places do not limit: those of which the last must not be missing, because it says what
 /// holds from now on (the node's state), and short lists that are told at the start or when they change.
 pub(crate) const UNLIMITED: &str = "unlimited";
+
+/// So many of those in a minute, all together, so that nobody fills a log with them.
+const BURST: u32 = 60;
+const BURST_MS: u64 = 60_000;
 
 /// One line per place in the source in this time; more are counted.
 const QUIET_MS: u64 = 10_000;
@@ -29,6 +33,15 @@ struct Sink {
     clock: Arc<Clock>,
     limit: LevelFilter,
     places: Mutex<Map<Key, Place>>,
+    burst: Mutex<Burst>,
+}
+
+/// Lines of [`UNLIMITED`] in the minute that began at `since_ms`.
+#[derive(Default)]
+struct Burst {
+    since_ms: u64,
+    shown: u32,
+    suppressed: u32,
 }
 
 #[derive(Default)]
@@ -44,7 +57,7 @@ pub fn start(clock: Arc<Clock>, verbosity: u8) {
         1 => LevelFilter::Debug,
         _ => LevelFilter::Trace,
     };
-    let sink = Sink { clock, limit, places: Mutex::new(Map::new()) };
+    let sink = Sink { clock, limit, places: Mutex::default(), burst: Mutex::default() };
     if log::set_boxed_logger(Box::new(sink)).is_ok() {
         log::set_max_level(limit);
     }
@@ -62,8 +75,11 @@ impl Sink {
             return None;
         }
         // Whoever asked for more than the usual lines wants all of them.
-        if self.limit > LevelFilter::Info || record.target() == UNLIMITED {
+        if self.limit > LevelFilter::Info {
             return Some(0);
+        }
+        if record.target() == UNLIMITED {
+            return self.burst.lock().map_or(Some(0), |mut burst| burst.admit(now_ms));
         }
         let Ok(mut places) = self.places.lock() else { return Some(0) };
         let mut key = key(record.file_static().unwrap_or(""), record.line().unwrap_or(0), record.args());
@@ -96,6 +112,20 @@ impl fmt::Write for Start {
         let mut room = self.bytes.get_mut(self.len..).unwrap_or_default();
         self.len += std::io::Write::write(&mut room, text.as_bytes()).unwrap_or(0);
         if self.len < self.bytes.len() { Ok(()) } else { Err(fmt::Error) }
+    }
+}
+
+impl Burst {
+    fn admit(&mut self, now_ms: u64) -> Option<u32> {
+        if now_ms.saturating_sub(self.since_ms) >= BURST_MS {
+            (self.since_ms, self.shown) = (now_ms, 0);
+        }
+        if self.shown >= BURST {
+            self.suppressed = self.suppressed.saturating_add(1);
+            return None;
+        }
+        self.shown += 1;
+        Some(std::mem::take(&mut self.suppressed))
     }
 }
 
@@ -162,7 +192,7 @@ mod tests {
     }
 
     fn sink(limit: LevelFilter) -> Sink {
-        Sink { clock: Arc::new(Clock::new(None)), limit, places: Mutex::new(Map::new()) }
+        Sink { clock: Arc::new(Clock::new(None)), limit, places: Mutex::default(), burst: Mutex::default() }
     }
 
     /// How many of `times` lines of one place and level are shown, one a millisecond.
@@ -189,6 +219,10 @@ mod tests {
         let sink = sink(LevelFilter::Info);
         assert_eq!(shown(&sink, UNLIMITED, Level::Info, 2), 2);
         assert_eq!(shown(&sink, UNLIMITED, Level::Error, 3), 3);
+        // Until it is a flood.
+        assert_eq!(shown(&sink, UNLIMITED, Level::Info, 10_000) as u32, BURST - 5);
+        let next = Record::builder().target(UNLIMITED).level(Level::Info).build();
+        assert_eq!(sink.admit(&next, BURST_MS), Some(10_005 - BURST));
     }
 
     #[test]
