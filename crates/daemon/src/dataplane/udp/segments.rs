@@ -21,8 +21,9 @@ const LONGEST: usize = 65_507;
 
 /// Addresses that had to be sent to plainly, before any group has gone to anybody, after which it is left alone.
 const PATIENT: usize = 3;
-/// Such addresses that are kept in mind.
+/// Such addresses that are kept in mind, and for how many groups: a path may become wide again.
 const REMEMBERED: usize = 8;
+const AGAIN: u16 = 4096;
 
 /// The call's table. Bound to the thread that made it.
 pub(super) struct Segments {
@@ -32,8 +33,8 @@ pub(super) struct Segments {
     works: bool,
     /// Whose group was refused last, until it has been sent plainly.
     refused: Option<SocketAddr>,
-    /// Groups to these were refused and plain sending went well: oldest first.
-    plain: Vec<SocketAddr>,
+    /// Groups to these were refused and plain sending went well; for so many groups more they get none. Oldest first.
+    plain: Vec<(SocketAddr, u16)>,
 }
 
 impl Segments {
@@ -70,9 +71,21 @@ impl Segments {
         (!run.is_empty()).then(|| run.split_at(taken.max(1)))
     }
 
+    /// Whether groups to this address are left alone for now.
+    fn is_narrow(&mut self, to: SocketAddr) -> bool {
+        let Some((_, left)) = self.plain.iter_mut().find(|(known, _)| *known == to) else { return false };
+        *left = left.saturating_sub(1);
+        let narrow = *left > 0;
+        self.plain.retain(|(_, left)| *left > 0);
+        narrow
+    }
+
     /// Sends a group; false if it was not sent and is to be sent plainly, and [`Self::sent_plainly`] told of that.
     pub(super) fn send(&mut self, socket: BorrowedFd<'_>, to: SocketAddr, group: Run<'_>) -> bool {
-        let Some(headers) = self.headers.as_mut().filter(|_| !self.plain.contains(&to)) else { return false };
+        if self.is_narrow(to) {
+            return false;
+        }
+        let Some(headers) = &mut self.headers else { return false };
         let mut slices = [IoSlice::new(&[]); MOST];
         let mut count = 0;
         for (place, datagram) in slices.iter_mut().zip(group.iter()) {
@@ -105,7 +118,7 @@ impl Segments {
         // else is about the destination or the moment.
         match error {
             nix::errno::Errno::EIO => self.give_up(&error.to_string()),
-            nix::errno::Errno::EINVAL => self.refused = Some(to),
+            nix::errno::Errno::EINVAL | nix::errno::Errno::EMSGSIZE => self.refused = Some(to),
             _ => {}
         }
         false
@@ -116,11 +129,11 @@ impl Segments {
         if self.refused.take() != Some(to) || !well {
             return;
         }
-        self.plain.retain(|known| *known != to);
+        self.plain.retain(|(known, _)| *known != to);
         if self.plain.len() >= REMEMBERED {
             self.plain.remove(0);
         }
-        self.plain.push(to);
+        self.plain.push((to, AGAIN));
         if !self.works && self.plain.len() >= PATIENT {
             self.give_up("it is refused whomever it is for");
         }
@@ -151,13 +164,17 @@ mod tests {
     fn one_narrow_path_concerns_its_address_alone() {
         let mut segments = Segments::new(empty());
         (0..100).for_each(|_| refuse(&mut segments, at(1), true));
-        assert!(segments.plain.contains(&at(1)) && segments.plain.len() == 1);
+        assert_eq!(segments.plain, [(at(1), AGAIN)]);
         assert!(segments.able());
         // Where nothing can be sent at all, that says nothing.
         (10..20).for_each(|port| refuse(&mut segments, at(port), false));
         // Nor does what was sent plainly without being refused.
         (10..20).for_each(|port| segments.sent_plainly(at(port), true));
-        assert_eq!(segments.plain, [at(1)]);
+        assert_eq!(segments.plain, [(at(1), AGAIN)]);
+        // It may have become wide.
+        assert!(!segments.is_narrow(at(2)));
+        assert_eq!((0..AGAIN).filter(|_| segments.is_narrow(at(1))).count() + 1, usize::from(AGAIN));
+        assert_eq!(segments.plain, []);
     }
 
     #[test]
@@ -169,6 +186,6 @@ mod tests {
         segments.works = true;
         (0..100).for_each(|port| refuse(&mut segments, at(port), true));
         assert!(segments.able());
-        assert_eq!((segments.plain.len(), segments.plain.last()), (REMEMBERED, Some(&at(99))));
+        assert_eq!((segments.plain.len(), segments.plain.last()), (REMEMBERED, Some(&(at(99), AGAIN))));
     }
 }
