@@ -15,9 +15,9 @@ use std::net::IpAddr;
 /// Packets from the lines handled in one call, so that a flood does not hold up the control thread.
 const HOST_BUDGET: u32 = 128;
 
-/// The same for handshake messages: each may cost several multiplications of a curve. Counted apart from disco, which a
-/// flood of them is to leave alone.
-pub(super) const HANDSHAKE_BUDGET: u32 = 16;
+/// The same for handshake messages: each may cost three multiplications of a curve, 6 ms on the slowest processors. Counted
+/// apart from disco, which a flood of them is to leave alone.
+pub(super) const HANDSHAKE_BUDGET: u32 = 4;
 
 /// The same for disco and STUN: most of them cost a box to open.
 const SIGNAL_BUDGET: u32 = 64;
