@@ -104,7 +104,7 @@ pub struct Backend {
     heard: health::Heard,
     control_running: bool,
     paused: bool,
-    /// Changes of the map message being received.
+    /// Changes of the map message being received, and of one before it that never ended.
     changes: netmap::Changes,
     home: RegionId,
     endpoints: Vec<control::Endpoint>,
@@ -260,6 +260,8 @@ impl Backend {
             Input::Timeout => self.handle_timeout(now),
         }
         self.show_health(now);
+        // What lies ahead now is not lost if the effects take longer than that.
+        self.poll_timeout(now);
     }
 
     /// The next thing to do.
@@ -279,7 +281,7 @@ impl Backend {
     }
 
     fn next_moment(&self, now: Moment) -> Option<Mono> {
-        if expired(self.next_expiry, now) {
+        if expired(self.next_expiry, now) || machine::next(self.state, &self.facts(now)) != self.state {
             // The wall clock has leapt.
             return Some(now.mono);
         }
