@@ -4,7 +4,8 @@
 //! ([`Want::looks`]) and there is no mapping; by itself only twice more, and with more time for an
 //! answer, when nothing came of the first: a router that is busy, or a network that is just coming up, answers late, and UPnP
 //! allows two seconds for it. A mapping that is looked at again after ten minutes is
-//! renewed at once: a router that was restarted in between has forgotten it.
+//! renewed at once: a router that was restarted in between has forgotten it. So is one while the internet sees us at another
+//! address than before ([`Want::seen`]): the router's own is asked for with each renewal.
 
 use crate::gateway::default_gateway;
 use crate::igd;
@@ -52,6 +53,8 @@ pub struct Want {
     pub network: u32,
     /// Counts looks at the network: each is a reason to try again.
     pub looks: u32,
+    /// Where the internet saw us last; `None` = not known. Another one than before is a reason to renew what there is.
+    pub seen: Option<Ipv4Addr>,
     /// What must not be used.
     pub disabled: Disabled,
 }
@@ -77,8 +80,13 @@ pub async fn run(dialer: &dyn Dial, mut wants: watch::Receiver<Want>, told: &mut
             mapper.release().await;
             (probed, probes) = (None, 0);
         }
-        last = want;
         let now = Instant::now();
+        if let Some(mapping) = &mut mapper.mapping
+            && last.seen.is_some_and(|before| want.seen.is_some_and(|seen| seen != before))
+        {
+            mapping.renew = now;
+        }
+        last = Want { seen: want.seen.or(last.seen), ..want };
         let fresh = mapper.mapping.as_ref().is_some_and(|mapping| now < mapping.made + TRUST);
         let early = probed.is_some_and(|at| now < at + PROBE_PAUSE);
         let again = next_probe(probed, probes).is_some_and(|at| now >= at);
@@ -172,7 +180,7 @@ impl Mapper<'_> {
     async fn again(&self, mapping: &Mapping, port: u16) -> Result<Mapping, Error> {
         let Mapping { gateway, external, by, .. } = mapping;
         match by {
-            By::Pmp => map_by_pmp(*gateway, port, external.port(), Some(*external.ip())).await,
+            By::Pmp => map_by_pmp(*gateway, port, external.port(), None).await,
             By::Pcp(nonce) => map_by_pcp(*gateway, port, *external, *nonce).await,
             By::Upnp(control) => {
                 let mapped = igd::renew(self.dialer, *gateway, control, port, external.port()).await?;

@@ -215,7 +215,7 @@ impl Node {
                     News::Relay(event) => self.take(Input::Relay(event)).await,
                     News::Looked(report) => {
                         if let Some(port_mapper) = &mut self.port_mapper {
-                            port_mapper.look();
+                            port_mapper.look(report.global_v4);
                         }
                         self.take(Input::Looked(report)).await;
                     }

@@ -1,6 +1,7 @@
 //! No router is asked for anything.
 
 use super::Mapping;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// The name of the feature, if it is in this build.
@@ -19,7 +20,7 @@ impl PortMapper {
     pub fn want(&mut self, _port: u16, _upnp: bool) {}
 
     /// Does nothing.
-    pub fn look(&mut self) {}
+    pub fn look(&mut self, _seen: Option<SocketAddr>) {}
 
     /// Does nothing.
     pub fn network_changed(&mut self) {}

@@ -5,6 +5,7 @@
 use super::Mapping;
 use crate::flags::switched_on;
 use portmapper::{Disabled, State, Want};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -56,9 +57,13 @@ impl PortMapper {
         });
     }
 
-    /// The network is being looked at: a reason to try again where nothing was found.
-    pub fn look(&mut self) {
-        self.wants.send_modify(|want| want.looks = want.looks.wrapping_add(1));
+    /// The network has been looked at: a reason to try again where nothing was found. `seen` is how the internet sees us,
+    /// if that is known.
+    pub fn look(&mut self, seen: Option<SocketAddr>) {
+        let seen = seen.and_then(|at| if let IpAddr::V4(ip) = at.ip() { Some(ip) } else { None });
+        self.wants.send_modify(|want| {
+            *want = Want { looks: want.looks.wrapping_add(1), seen, ..*want };
+        });
     }
 
     /// The network is another one.
