@@ -311,6 +311,7 @@ impl Backend {
         self.netmap = NetMap::default();
         self.changes = netmap::Changes::default();
         self.home = netmap::RegionId::NONE;
+        self.forget_latencies();
         self.effects.push_back(Effect::Relays);
         self.reconfigure();
         self.effects.push_back(Effect::SyncPeers(PeerSet::All));

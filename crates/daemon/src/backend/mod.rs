@@ -231,7 +231,7 @@ impl Backend {
                 self.endpoints = all;
                 self.report();
             }
-            Input::Looked(report) => self.looked(&report),
+            Input::Looked(report) => self.looked(&report, now),
             Input::PortMapping(mapping) => self.port_mapping_changed(mapping),
             Input::Interfaces(addresses) => {
                 self.interfaces_changed(addresses);

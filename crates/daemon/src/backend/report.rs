@@ -1,10 +1,10 @@
 //! What we tell control about ourselves.
 
-use super::{Backend, Effect};
+use super::{Backend, Effect, Moment};
 use crate::parts::{dns, portmapper};
 use control::{Command, Hostinfo, NetInfo, SelfReport, Service};
 use engine::netcheck::Report;
-use netmap::RegionId;
+use netmap::{Map, RegionId};
 use std::net::SocketAddr;
 
 /// Version of the service by which exit-node clients ask for names.
@@ -94,16 +94,20 @@ impl Backend {
     }
 
     /// The network has been looked at: home may be another region, and control is told what is new.
-    pub(super) fn looked(&mut self, report: &Report) {
+    pub(super) fn looked(&mut self, report: &Report, now: Moment) {
         let usable = |id: &RegionId| {
             let region = self.netmap.derp_map.regions.get(id);
             region.is_some_and(|region| !region.no_measure_no_home && !region.nodes.is_empty())
         };
         let old = &self.looked.net_info;
-        let latencies = [(&report.region_v4_latency, "v4"), (&report.region_v6_latency, "v6")];
-        let seconds = latencies.into_iter().flat_map(|(all, family)| {
+        let families = [(&report.region_v4_latency, "v4"), (&report.region_v6_latency, "v6")];
+        let seconds = families.into_iter().flat_map(|(all, family)| {
             all.iter().map(move |(id, took)| (format!("{id}-{family}"), took.as_secs_f64()))
         });
+        // A report may have asked the nearest regions only.
+        for (region, took) in seconds {
+            self.looked.latencies.insert(region, took);
+        }
         let new = NetInfo {
             // What one server alone cannot tell is as it was.
             mapping_varies_by_dest_ip: report.mapping_varies.or(old.mapping_varies_by_dest_ip),
@@ -111,20 +115,20 @@ impl Backend {
             working_ipv6: Some(report.ipv6),
             working_icmpv4: Some(false),
             os_has_ipv6: Some(report.ipv6_can_send || report.ipv6),
-            derp_latency: seconds.collect(),
+            // How far the relays are changes all the time and is told with the rest only.
+            derp_latency: old.derp_latency.clone(),
             ..NetInfo::default()
         };
-        // How far the relays are changes all the time and is told with the rest only.
-        let same = NetInfo { derp_latency: new.derp_latency.clone(), ..old.clone() } == new;
+        let same = *old == new;
         let home = Some(report.preferred_derp).filter(usable);
         let home = home.or_else(|| {
             // Nothing answered: any region is better than none, and the same one each time.
             self.home.is_none().then(|| self.netmap.derp_map.regions.keys().find(|id| usable(id)).copied())?
         });
-        if !same {
-            self.looked.net_info = new;
-        }
         let moved = home.is_some_and(|home| home != self.home);
+        if !same || moved {
+            self.looked.net_info = NetInfo { derp_latency: self.looked.latencies.clone(), ..new };
+        }
         if let Some(home) = home {
             self.set_home(home);
         }
@@ -132,6 +136,10 @@ impl Backend {
             self.report();
         }
         self.suggest_anew();
+        if !self.prefs().auto_exit_node.is_empty() {
+            // Which one is near could not be said before there was a home.
+            self.follow_exit_node(now);
+        }
     }
 
     /// The system's packet filter is spoken to in this way.
@@ -147,9 +155,15 @@ impl Backend {
 
     /// How many seconds a relay region is away, as far as is known.
     pub(super) fn seconds_to(&self, region: RegionId) -> Option<f64> {
-        let known = &self.looked.net_info.derp_latency;
+        let known = &self.looked.latencies;
         let both = ["v4", "v6"].iter().filter_map(|family| known.get(&format!("{region}-{family}")));
         both.copied().min_by(f64::total_cmp)
+    }
+
+    /// Regions of another map may have the same numbers.
+    pub(super) fn forget_latencies(&mut self) {
+        self.looked.latencies.clear();
+        self.looked.net_info.derp_latency.clear();
     }
 
     /// The router in front of us forwards something else now.
@@ -165,8 +179,10 @@ impl Backend {
 /// What is known of the network.
 #[derive(Default)]
 pub(super) struct Looked {
-    /// As far as it follows from reports.
+    /// As far as it follows from reports, as control was told last.
     net_info: NetInfo,
+    /// Seconds to the relay regions as last measured, by the names that they have in [`NetInfo`].
+    latencies: Map<String, f64>,
     mapping: portmapper::Mapping,
     /// How the system's packet filter is spoken to.
     firewall: &'static str,

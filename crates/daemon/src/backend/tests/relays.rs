@@ -53,6 +53,53 @@ fn control_is_told_what_is_new_but_not_how_far_relays_are() {
     assert_eq!(node.input(report(Some(false), 10)), ["report"]);
 }
 
+/// A report that chose `home` and found it so many milliseconds away.
+fn measured(home: u16, ms: u64) -> Input {
+    let far = [(RegionId(home), Duration::from_millis(ms))].into();
+    let preferred_derp = RegionId(home);
+    Input::Looked(Arc::new(Report { preferred_derp, region_v4_latency: far, ..Report::default() }))
+}
+
+#[test]
+fn how_far_relays_are_counts_as_last_measured_and_is_told_with_a_new_home() {
+    let mut node = three();
+    let far = |node: &Fixture, region| node.backend.seconds_to(RegionId(region));
+    node.input(measured(2, 10));
+    assert_eq!(node.input(measured(2, 20)), [""; 0]);
+    assert_eq!(far(&node, 2), Some(0.02));
+    node.backend.handle(measured(3, 5), &node.store, node.now);
+    let mut told = None;
+    while let Some(effect) = node.backend.poll_effect() {
+        if let Effect::Control(::control::Command::Report(report)) = effect {
+            told = report.hostinfo.net_info.as_ref().map(|info| info.derp_latency.clone());
+        }
+    }
+    assert_eq!(told, Some([("2-v4".to_owned(), 0.02), ("3-v4".to_owned(), 0.005)].into()));
+    assert_eq!((far(&node, 2), far(&node, 3)), (Some(0.02), Some(0.005)));
+    // The numbers of another tailnet's regions mean other places.
+    node.ask(Command::NewProfile);
+    assert_eq!((far(&node, 2), far(&node, 3)), (None, None));
+}
+
+#[test]
+fn an_automatic_exit_node_is_chosen_once_there_is_a_home() {
+    if crate::parts::useexitnode::FEATURE.is_none() {
+        return;
+    }
+    let mut node = Fixture::new();
+    node.input(Input::Start);
+    node.start("k", |prefs| prefs.auto_exit_node = "any".to_owned());
+    node.control(registered(1));
+    node.control(Event::MapUp);
+    let exit = super::routing::router(2, &["0.0.0.0/0", "::/0"]);
+    node.control(Event::MapItem(MapItem::Peer(Box::new(exit))));
+    node.map(map_with_regions(&[1, 2]), &[]);
+    assert_eq!(node.backend.prefs().exit_node_id, "auto:any");
+    let told = node.input(measured(1, 10));
+    assert_eq!(node.backend.prefs().exit_node_id, "n2TEST");
+    assert!(told.contains(&"sync all".to_owned()), "{told:?}");
+}
+
 #[test]
 fn port_mappings_are_told() {
     let mut node = Fixture::running();

@@ -20,7 +20,7 @@ fn edit(node: &mut Fixture, change: impl FnOnce(&mut MaskedPrefs)) -> Vec<String
 }
 
 /// A peer with these networks behind it, that may be suggested as an exit node.
-fn router(id: i64, behind: &[&str]) -> Node {
+pub(super) fn router(id: i64, behind: &[&str]) -> Node {
     let mut node = node(id);
     node.allowed_ips = node.allowed_ips.iter().copied().chain(nets(behind)).collect();
     node.online = Some(true);
