@@ -6,6 +6,7 @@
 use crate::hosts::Hosts;
 use crate::name;
 use crate::providers;
+use crate::server::Server;
 use crate::upstream::Upstream;
 use netmap::{SERVICE_V4, SERVICE_V6};
 use std::net::IpAddr;
@@ -13,7 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// Head start of DNS over HTTPS before the same provider is asked by UDP.
-const HTTPS_FIRST: Duration = Duration::from_millis(500);
+pub const HTTPS_FIRST: Duration = Duration::from_millis(500);
 /// How much later a provider's second address of a family is asked.
 const SECOND_ADDRESS: Duration = Duration::from_millis(200);
 /// Most upstreams of one route that are asked.
@@ -75,7 +76,7 @@ pub struct Resolver {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OsConfig {
     /// Whom to ask; when there is nobody, the machine's own configuration is left alone or restored.
-    pub nameservers: Vec<IpAddr>,
+    pub nameservers: Vec<Server>,
     /// What to append to a name without a dot.
     pub search: Vec<Box<str>>,
 }
@@ -101,12 +102,13 @@ impl Config {
             return (self.resolver(None), os);
         }
         let service = match self.only_v6 {
-            true => vec![SERVICE_V6.into()],
+            true => vec![IpAddr::from(SERVICE_V6)],
             false => vec![SERVICE_V4.into(), SERVICE_V6.into()],
         };
+        let service = service.into_iter().map(Server::from).collect();
         if self.default.is_empty() {
             search = blend(search, base);
-            let default = base.nameservers.iter().map(|ip| Upstream::parse(&ip.to_string()));
+            let default = base.nameservers.iter().map(|server| Upstream::Plain(server.at()));
             let default: Box<[_]> = default.filter(|one| !one.is_ourselves()).collect();
             return (self.resolver(Some(&default)), OsConfig { nameservers: service, search });
         }
@@ -121,9 +123,9 @@ impl Config {
     }
 
     /// The default resolvers, when a machine's resolver can ask every one of them.
-    fn plain_default(&self) -> Option<Vec<IpAddr>> {
-        let all = self.default.iter().map(Upstream::plain_ip);
-        all.collect::<Option<Vec<_>>>().filter(|all| !all.iter().any(|ip| providers::is_https_only(*ip)))
+    fn plain_default(&self) -> Option<Vec<Server>> {
+        let plain = |one: &Upstream| one.plain_ip().filter(|ip| !providers::is_https_only(*ip));
+        self.default.iter().map(|one| plain(one).map(Server::from)).collect()
     }
 
     /// Whether we know names that lie below no route.
@@ -229,7 +231,8 @@ mod tests {
     }
 
     fn base() -> OsConfig {
-        let ips = ["192.168.88.1", "100.100.100.100"].map(|ip| ip.parse().expect("an address"));
+        let ips =
+            ["192.168.88.1", "100.100.100.100"].map(|ip| ip.parse::<IpAddr>().expect("an address").into());
         OsConfig { nameservers: ips.into(), search: vec!["lan".into(), "tail1.ts.net".into()] }
     }
 
@@ -272,7 +275,8 @@ mod tests {
         let uncovered = Config { records: records.finish(), ..config(&[], &["9.9.9.9"]) };
         let unrouted = Config { nodes_unrouted: true, ..config(&[], &["9.9.9.9"]) };
         let v6 = Config { only_v6: true, ..config(&[("x", &[])], &[]) };
-        let told = |config: Config| config.compile(&base()).1.nameservers;
+        let told =
+            |config: Config| config.compile(&base()).1.nameservers.iter().map(Server::ip).collect::<Vec<_>>();
         assert_eq!(told(uncovered), [IpAddr::from(SERVICE_V4), SERVICE_V6.into()]);
         assert_eq!(told(unrouted), [IpAddr::from(SERVICE_V4), SERVICE_V6.into()]);
         assert_eq!(told(v6), [IpAddr::from(SERVICE_V6)]);

@@ -21,6 +21,7 @@ pub mod providers;
 pub mod race;
 pub mod resolvconf;
 mod reverse;
+pub mod server;
 pub mod shared;
 pub mod shown;
 pub mod upstream;
@@ -30,6 +31,7 @@ pub mod wanted;
 pub use config::Config;
 pub use hosts::Hosts;
 pub use local::Answer;
+pub use server::Server;
 pub use upstream::Upstream;
 
 use netmap::{SERVICE_V4, SERVICE_V6};

@@ -64,7 +64,10 @@ impl Upstream {
 impl std::fmt::Display for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Plain(address) if address.port() == PORT => write!(f, "{}", address.ip()),
+            Self::Plain(address) if *address == SocketAddr::new(address.ip(), PORT) => {
+                write!(f, "{}", address.ip())
+            }
+            // Another port, or one link alone.
             Self::Plain(address) => write!(f, "{address}"),
             Self::PeerApi(url) | Self::Https(url) | Self::Unknown(url) => f.write_str(url),
         }

@@ -1,8 +1,10 @@
 //! kill -9 before every system call that concerns the files, on a real disk: the original is in place, or ours is and the
 //! original beside it, and who comes next ends well. `strace` does the killing.
 
+use dns::Server;
 use dns::config::OsConfig;
 use dns::resolvconf::{BACKUP, Disk, PATH, ResolvConf, is_ours};
+use std::net::IpAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -43,7 +45,7 @@ enum Story {
 }
 
 fn ours(server: &str) -> OsConfig {
-    let nameservers = server.parse().into_iter().collect();
+    let nameservers = server.parse::<IpAddr>().into_iter().map(Server::from).collect();
     OsConfig { nameservers, search: vec!["tail1.ts.net".into()] }
 }
 

@@ -23,6 +23,8 @@ use watch::Watch;
 pub const PATH: &str = "/etc/resolv.conf";
 /// Where the original is meanwhile.
 pub const BACKUP: &str = "/etc/resolv.pre-tailscale-backup.conf";
+/// The kernel's table of IPv6 addresses, by which the names of links are known.
+const LINKS: &str = "/proc/net/if_inet6";
 /// Where a file is prepared.
 const DRAFT: &str = "/etc/resolv.conf.tailscale.tmp";
 /// Where a copy is prepared.
@@ -48,7 +50,17 @@ impl<F: Files> ResolvConf<F> {
             Some(text) if !is_ours(&text) => Some(text),
             _ => self.read(BACKUP)?,
         };
-        Ok(original.map(|text| parse(&text)).unwrap_or_default())
+        let number = |link: &str| text::link_number(&self.files.read(LINKS).ok()?, link);
+        Ok(original.map(|text| parse(&text, number)).unwrap_or_default())
+    }
+
+    /// The same, and from now on [`Self::look`] tells when it is another one.
+    pub fn follow_base(&mut self) -> Result<OsConfig, Error> {
+        // The stamp first: what is written between the two is seen by the next look.
+        let stamp = self.files.stamp(BACKUP).ok();
+        let base = self.base()?;
+        self.watch.follow(stamp, base.clone());
+        Ok(base)
     }
 
     /// Puts a configuration in force; an empty one brings back the original. Doing it again does nothing. Whether
@@ -75,10 +87,16 @@ impl<F: Files> ResolvConf<F> {
         Ok(changed)
     }
 
-    /// Whether somebody else has written the file since; `now` counts from anywhere.
+    /// Whether somebody else has written the file since, or what the original leads to; `now` counts from anywhere.
     pub fn look(&mut self, now: std::time::Duration) -> Look {
         let Self { files, watch } = self;
-        watch.look(now, files.stamp(PATH).ok(), || files.read(PATH).ok())
+        let look = watch.look(now, files.stamp(PATH).ok(), || files.read(PATH).ok());
+        let stamp = files.stamp(BACKUP).ok();
+        if look != Look::Fine || watch.is_followed(stamp) {
+            return look;
+        }
+        let base = self.base().ok();
+        self.watch.look_at_base(stamp, base)
     }
 
     /// When it is worth looking again.

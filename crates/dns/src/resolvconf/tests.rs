@@ -1,6 +1,7 @@
 //! A file system that stops at any step, has things mounted on it, or cannot be written.
 
 use super::*;
+use crate::Server;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -149,7 +150,8 @@ impl Files for Fake {
 }
 
 fn config(servers: &[&str]) -> OsConfig {
-    let nameservers = servers.iter().map(|server| server.parse().expect("an address")).collect();
+    let server = |text: &&str| Server::parse(text, |_| None).expect("an address");
+    let nameservers = servers.iter().map(server).collect();
     OsConfig { nameservers, search: vec!["tail1.ts.net".into(), "lan".into()] }
 }
 
@@ -292,6 +294,77 @@ fn links_stay_links() {
     }
 }
 
+/// A file that others keep up to date: what it says is followed, once for each change.
+#[test]
+fn an_original_behind_a_link_is_followed() {
+    const TARGET: &str = "/run/resolv.conf";
+    let fake = Fake::with(None);
+    fake.make(PATH, Inode::Link(TARGET.into()));
+    let mut manager = manager(&fake);
+    let servers = |manager: &mut ResolvConf<Fake>| {
+        let base = manager.follow_base().expect("readable");
+        manager.set(&ours()).expect("sets");
+        base.nameservers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    let mut look = {
+        let mut now = Duration::ZERO;
+        move |manager: &mut ResolvConf<Fake>| {
+            now += manager.pause();
+            manager.look(now)
+        }
+    };
+    // The link leads nowhere yet.
+    assert_eq!((servers(&mut manager).as_str(), look(&mut manager)), ("", Look::Fine));
+    let write = |manager: &ResolvConf<Fake>, text: &str| manager.files.write(TARGET, text);
+    for (text, known) in
+        [("nameserver 10.0.0.1\n", "10.0.0.1"), ("nameserver 10.0.0.2\nsearch lan\n", "10.0.0.2")]
+    {
+        write(&manager, text);
+        assert_eq!(look(&mut manager), Look::NewBase, "{text}");
+        assert_eq!((servers(&mut manager).as_str(), look(&mut manager)), (known, Look::Fine));
+        // Written again, and the same.
+        write(&manager, text);
+        assert_eq!(look(&mut manager), Look::Fine);
+    }
+    // Without a server it may be about to be written; if it stays so, it is so.
+    for (text, looks) in
+        [("", [Look::Fine, Look::NewBase]), ("nameserver 10.0.0.3\n", [Look::NewBase, Look::Fine])]
+    {
+        write(&manager, text);
+        assert_eq!([look(&mut manager), look(&mut manager)], looks, "{text:?}");
+        servers(&mut manager);
+    }
+    write(&manager, "");
+    assert_eq!(look(&mut manager), Look::Fine);
+    write(&manager, "nameserver 10.0.0.3\n");
+    assert_eq!([look(&mut manager), look(&mut manager)], [Look::Fine, Look::Fine]);
+    // Nothing is looked at that is not ours.
+    manager.set(&OsConfig::default()).expect("restores");
+    write(&manager, "nameserver 10.0.0.4\n");
+    assert_eq!(look(&mut manager), Look::Fine);
+}
+
+/// A server on one link alone is asked on that link, by the number that it has now.
+#[test]
+fn links_are_known_by_their_numbers() {
+    let mut manager = manager(&Fake::with(Some("nameserver fe80::1%ppp0\n")));
+    let link = |manager: &ResolvConf<Fake>, number: &str| {
+        manager.files.write(LINKS, &format!("fe80{:028} {number} 40 20 80 ppp0\n", 2));
+    };
+    assert_eq!(manager.base(), Ok(OsConfig::default()));
+    for (number, known) in [("09", 9), ("0a", 10)] {
+        link(&manager, number);
+        let base = manager.follow_base().expect("readable");
+        assert_eq!(base.nameservers[0].at().to_string(), format!("[fe80::1%{known}]:53"));
+        manager.set(&ours()).expect("sets");
+    }
+    assert_eq!(manager.look(Duration::ZERO), Look::Fine);
+    link(&manager, "0b");
+    let text = manager.files.text(BACKUP).expect("kept");
+    manager.files.write(BACKUP, &text);
+    assert_eq!(manager.look(Duration::from_secs(15)), Look::NewBase);
+}
+
 #[test]
 fn read_only_is_said_once_and_changes_nothing() {
     let mut manager = manager(&Fake { read_only: true, ..Fake::with(Some(ORIGINAL)) });
@@ -306,14 +379,19 @@ fn read_only_is_said_once_and_changes_nothing() {
 #[test]
 fn the_text() {
     let text = "# comment\n; comment\nnameserver 10.0.0.1 # here\nnameserver 100.100.100.100\nnameserver\tfd7a:115c:a1e0::53\n\
-                nameserver fe80::1%eth0\nnameserver\nnameservers 1.1.1.1\nsearch old\n  search Lan. a..b corp.example  \noptions ndots:5\n";
-    let base = parse(text.as_bytes());
-    assert_eq!(base.nameservers, config(&["10.0.0.1"]).nameservers);
+                nameserver fe80::1%eth0\nnameserver fe80::2%eth9\nnameserver\nnameservers 1.1.1.1\nsearch old\n  search Lan. a..b corp.example  \noptions ndots:5\n";
+    let links = b"fe80000000000000021132fffe2c1a5f 1f 40 20 80     eth0\n\n1 2 3\n00 xy 00 00 00 eth1\n";
+    let number = |name: &str| text::link_number(links, name);
+    assert_eq!([number("eth0"), number("eth1"), number("eth9"), number("")], [Some(31), None, None, None]);
+    let base = parse(text.as_bytes(), number);
+    let servers: Vec<_> = base.nameservers.iter().map(ToString::to_string).collect();
+    assert_eq!(servers, ["10.0.0.1", "fe80::1%eth0"]);
+    assert_eq!(base.nameservers[1].at().to_string(), "[fe80::1%31]:53");
     assert_eq!(base.search, ["lan".into(), "corp.example".into()]);
-    assert_eq!(parse(&[0xff, b'\n', 0]), OsConfig::default());
+    assert_eq!(parse(&[0xff, b'\n', 0], number), OsConfig::default());
     let written = format(&ours());
     assert!(is_ours(&written) && !is_ours(ORIGINAL.as_bytes()) && !is_ours(b""));
-    assert_eq!(parse(&format(&config(&["9.9.9.9"]))), config(&["9.9.9.9"]));
+    assert_eq!(parse(&format(&config(&["9.9.9.9"])), number), config(&["9.9.9.9"]));
 }
 
 #[test]
@@ -329,7 +407,7 @@ fn a_fight_ends() {
         match manager.look(now) {
             Look::Again => again += 1,
             Look::GivenIn => break,
-            Look::Fine => panic!("not seen"),
+            look @ (Look::Fine | Look::NewBase) => panic!("not seen: {look:?}"),
         }
         assert_eq!(manager.set(&ours()), Ok(true));
         assert_eq!(manager.look(now), Look::Fine);

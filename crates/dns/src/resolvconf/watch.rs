@@ -2,8 +2,12 @@
 //!
 //! Two programs that both want to be last would write without end. So we answer at most nine times in a row and then
 //! leave the file to the other, until there has been some peace.
+//!
+//! The original beside ours may be a link to a file that somebody keeps up to date (`/run/NetworkManager/resolv.conf`): its
+//! stamp is looked at, too.
 
 use super::files::Stamp;
+use crate::config::OsConfig;
 use std::time::Duration;
 
 /// Tramples are in a row when they are no farther apart.
@@ -24,6 +28,18 @@ pub enum Look {
     Again,
     /// Somebody else's, for the tenth time in a row: left alone. Also said as long as it stays.
     GivenIn,
+    /// Ours is in its place, and the original beside it says something else than it did.
+    NewBase,
+}
+
+/// The original as it was read last.
+#[derive(Debug)]
+struct Original {
+    /// Of the file that it leads to.
+    stamp: Option<Stamp>,
+    base: OsConfig,
+    /// It has had no server for one look.
+    doubted: bool,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +49,7 @@ pub(super) struct Watch {
     row: u32,
     last: Option<Duration>,
     given_in: bool,
+    original: Option<Original>,
 }
 
 impl Watch {
@@ -46,6 +63,27 @@ impl Watch {
         self.wanted = Some(wanted);
         self.stamp = stamp;
         self.given_in = false;
+    }
+
+    /// This is what the original says.
+    pub(super) fn follow(&mut self, stamp: Option<Stamp>, base: OsConfig) {
+        self.original = Some(Original { stamp, base, doubted: false });
+    }
+
+    /// Whether there is nothing to be read anew behind this stamp of the original.
+    pub(super) fn is_followed(&self, stamp: Option<Stamp>) -> bool {
+        let ours = self.wanted.is_some();
+        !ours || self.original.as_ref().is_none_or(|known| known.stamp == stamp && !known.doubted)
+    }
+
+    /// What follows from the original, read after this stamp.
+    pub(super) fn look_at_base(&mut self, stamp: Option<Stamp>, base: Option<OsConfig>) -> Look {
+        let (Some(known), Some(base)) = (&mut self.original, base) else { return Look::Fine };
+        let same = base == known.base;
+        // Who writes it anew may have emptied it only a moment ago.
+        known.doubted = !same && base.is_empty() && !known.doubted;
+        known.stamp = stamp;
+        if same || known.doubted { Look::Fine } else { Look::NewBase }
     }
 
     pub(super) fn pause(&self) -> Duration {

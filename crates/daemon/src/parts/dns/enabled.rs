@@ -47,8 +47,8 @@ struct Inner {
     machine: RefCell<Machine>,
     /// There may be something to look after now.
     watched: Notify,
-    /// Nobody answered the last query that was forwarded.
-    failing: Cell<bool>,
+    /// Why queries cannot be forwarded, as the backend knows it.
+    trouble: Cell<Option<Trouble>>,
     /// Why the machine could not be told, as the backend knows it.
     problem: RefCell<Option<String>>,
 }
@@ -68,7 +68,7 @@ impl Dns {
             excepted: RefCell::default(),
             machine: RefCell::new(Machine::new(interface, quad100)),
             watched: Notify::new(),
-            failing: Cell::new(false),
+            trouble: Cell::new(None),
             problem: RefCell::default(),
         }));
         dns.0.compile(Config::default());
@@ -101,7 +101,7 @@ impl Dns {
         let inner = Rc::clone(inner);
         dial::spawn(async move {
             if let Some(forwarded) = forwarder.forward(Asked { query, transport, steps }).await {
-                inner.forwarding_fails(forwarded.unreachable);
+                inner.heard(!forwarded.unreachable);
                 reply.send(forwarded.reply);
             }
         });
@@ -129,6 +129,30 @@ impl Dns {
     }
 }
 
+/// Why queries cannot be forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    /// Nobody answered the last one.
+    Silence,
+    /// There is nobody to ask for names outside the tailnet, and this machine's programs ask for them here.
+    Nobody,
+}
+
+impl Trouble {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Silence => {
+                "Name servers that Tailscale was told to use do not answer. Check that they are reachable from this \
+                 machine (`tailscale dns status` lists them)."
+            }
+            Self::Nobody => {
+                "Names outside the tailnet are not found: neither the tailnet nor this machine's own resolv.conf names \
+                 a server for them. Add a global name server to the tailnet, or give this machine one."
+            }
+        }
+    }
+}
+
 /// What becomes of a query.
 enum Verdict {
     Reply(Vec<u8>),
@@ -144,7 +168,14 @@ impl Inner {
             return verdict;
         }
         match resolver.answer(query, transport, self.seconds()) {
-            Answer::Reply(bytes) => Verdict::Reply(bytes),
+            Answer::Reply(bytes) => {
+                // The only failure of our own.
+                let failed = message::code(&bytes) == Code::ServFail as u8;
+                if failed && resolver.steps(b"").is_none() && self.machine.borrow().asks_us() {
+                    self.tell_trouble(Some(Trouble::Nobody));
+                }
+                Verdict::Reply(bytes)
+            }
             Answer::Ask(steps) => Verdict::Ask(Rc::clone(steps)),
             Answer::Silence => Verdict::Silence,
         }
@@ -164,7 +195,7 @@ impl Inner {
                 }
                 // Names of our tailnet are none of theirs: what they ask goes to whom this machine asks.
                 let steps = match self.machine.borrow().own_server() {
-                    Some(server) => Some(plan(&[Upstream::parse(&server.to_string())])),
+                    Some(server) => Some(plan(&[Upstream::Plain(server.at())])),
                     None => resolver.steps(query.name.bytes()).cloned(),
                 };
                 Some(match steps.filter(|steps| !steps.is_empty()) {
@@ -186,11 +217,14 @@ impl Inner {
     /// Puts a configuration in force, over what the machine has now, and tells the machine.
     fn compile(&self, config: Config) {
         let mut machine = self.machine.borrow_mut();
-        let (base, unread) = match machine.base() {
+        let (base, unread) = match machine.follow_base() {
             Ok(base) => (base, None),
             Err(error) => (OsConfig::default(), Some(error)),
         };
         let (resolver, os) = config.compile(&base);
+        if self.trouble.get() == Some(Trouble::Nobody) && (os.is_empty() || resolver.steps(b"").is_some()) {
+            self.tell_trouble(None);
+        }
         *self.resolver.borrow_mut() = resolver;
         if unread.is_some() {
             machine.try_again();
@@ -226,11 +260,17 @@ impl Inner {
         }
     }
 
-    fn forwarding_fails(&self, failing: bool) {
-        if self.failing.replace(failing) != failing {
-            let text = "Name servers that Tailscale was told to use do not answer. Check that they are reachable from \
-                        this machine (`tailscale dns status` lists them).";
-            self.tell(Finding::Forwarding(failing.then(|| text.to_owned())));
+    /// Whether a query that was forwarded has been answered.
+    fn heard(&self, answered: bool) {
+        // A zone's own resolver says nothing of names outside the tailnet.
+        if self.trouble.get() != Some(Trouble::Nobody) {
+            self.tell_trouble((!answered).then_some(Trouble::Silence));
+        }
+    }
+
+    fn tell_trouble(&self, trouble: Option<Trouble>) {
+        if self.trouble.replace(trouble) != trouble {
+            self.tell(Finding::Forwarding(trouble.map(|trouble| trouble.text().to_owned())));
         }
     }
 

@@ -2,8 +2,7 @@
 
 use dns::config::OsConfig;
 use dns::resolvconf::{Disk, Look, ResolvConf};
-use dns::{Error, is_service};
-use std::net::IpAddr;
+use dns::{Error, Server, is_service};
 use std::time::Duration;
 
 /// The other program has won.
@@ -33,18 +32,24 @@ impl Machine {
         self.file.base()
     }
 
+    /// The same, and from now on [`Self::look`] tells when it is another one.
+    pub(super) fn follow_base(&mut self) -> Result<OsConfig, Error> {
+        self.file.follow_base()
+    }
+
     /// Whom this machine asks, when that is not us.
-    pub(super) fn own_server(&self) -> Option<IpAddr> {
+    pub(super) fn own_server(&self) -> Option<Server> {
         if self.asks_us() {
             return None;
         }
         match self.told.nameservers.first() {
-            Some(server) => Some(*server),
-            None => self.base().ok()?.nameservers.first().copied(),
+            Some(server) => Some(server.clone()),
+            None => self.base().ok()?.nameservers.into_iter().next(),
         }
     }
 
-    fn asks_us(&self) -> bool {
+    /// Whether this machine's programs ask us.
+    pub(super) fn asks_us(&self) -> bool {
         asks_us(&self.told)
     }
 
@@ -74,6 +79,10 @@ impl Machine {
                 log::warn!("another program has overwritten /etc/resolv.conf; putting ours there again");
                 Ok(true)
             }
+            Look::NewBase => {
+                log::info!("the name servers of this machine have changed");
+                Ok(true)
+            }
             Look::GivenIn => Err(GIVEN_IN.to_owned()),
         }
     }
@@ -95,5 +104,5 @@ impl Machine {
 }
 
 fn asks_us(config: &OsConfig) -> bool {
-    config.nameservers.iter().any(|server| is_service(*server))
+    config.nameservers.iter().any(|server| is_service(server.ip()))
 }
