@@ -31,6 +31,10 @@ const MOST_TLS: usize = 4;
 /// some networks let no HTTPS of this kind pass: a handshake in vain for each question would be dear.
 const PAUSE: Duration = Duration::from_secs(60);
 
+/// A connection that hangs for so long and is then given up, because somebody else has answered, is one in vain, too: a
+/// network that drops HTTPS without a word would cost every question the head start.
+const HANGS: Duration = dns::config::HTTPS_FIRST;
+
 /// Providers that are remembered to be paused.
 const MOST_PAUSED: usize = 8;
 
@@ -123,11 +127,8 @@ impl Client {
                 return Err(io::ErrorKind::HostUnreachable.into());
             }
             let answer = inner.answer(&place, &message).await;
-            if let Err(error) = &answer
-                && place.has_another_way()
-            {
-                log::info!("DNS over HTTPS to {}: {error}; by UDP for a minute", place.host);
-                inner.pause(place.host);
+            if let Err(error) = &answer {
+                inner.pause(&place, error);
             }
             answer
         })
@@ -140,12 +141,12 @@ impl Inner {
         let old = kept.is_some();
         let mut stream = match kept {
             Some(stream) => stream,
-            None => self.dialer.dial_by_routes(&place.target).await?,
+            None => self.connect(place).await?,
         };
         let mut answer = exchange(&mut stream, place, message).await;
         if old && answer.is_err() {
             // The other side has let go of it in the meantime, most likely.
-            stream = self.dialer.dial_by_routes(&place.target).await?;
+            stream = self.connect(place).await?;
             answer = exchange(&mut stream, place, message).await;
         }
         let (answer, again) = answer?;
@@ -153,6 +154,13 @@ impl Inner {
             self.keep(&place.host, stream);
         }
         Ok(answer)
+    }
+
+    async fn connect(&self, place: &Place) -> io::Result<BoxStream> {
+        let mut waiting = Waiting { inner: self, place, since: Some(Instant::now()) };
+        let connected = self.dialer.dial_by_routes(&place.target).await;
+        waiting.since = None;
+        connected
     }
 
     fn take(&self, to: &str) -> Option<BoxStream> {
@@ -188,13 +196,34 @@ impl Inner {
         paused.iter().any(|(known, _)| known == host)
     }
 
-    fn pause(&self, host: String) {
+    /// Leaves a provider alone for a while, if it can be asked by UDP.
+    fn pause(&self, place: &Place, why: &dyn std::fmt::Display) {
+        if !place.has_another_way() || self.is_paused(&place.host) {
+            return;
+        }
+        log::info!("DNS over HTTPS to {}: {why}; by UDP for a minute", place.host);
         let mut paused = self.paused.borrow_mut();
         // The oldest makes room.
         if paused.len() >= MOST_PAUSED {
             paused.remove(0);
         }
-        paused.push((host, Instant::now() + PAUSE));
+        paused.push((place.host.clone(), Instant::now() + PAUSE));
+    }
+}
+
+/// Somebody waits for a connection.
+struct Waiting<'a> {
+    inner: &'a Inner,
+    place: &'a Place,
+    /// `None` once it is there, or cannot be had.
+    since: Option<Instant>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.since.is_some_and(|since| since.elapsed() >= HANGS) {
+            self.inner.pause(self.place, &"no connection yet");
+        }
     }
 }
 

@@ -11,6 +11,8 @@ const PROVIDER: &str = "https://dns.google/dns-query";
 #[derive(Default)]
 struct There {
     at: Cell<Option<SocketAddr>>,
+    /// Connections neither come nor fail.
+    hangs: Cell<bool>,
     meant: RefCell<Vec<Target>>,
 }
 
@@ -21,6 +23,9 @@ impl Dial for There {
 
     fn dial_by_routes<'a>(&'a self, target: &'a Target) -> LocalFuture<'a, io::Result<BoxStream>> {
         self.meant.borrow_mut().push(target.clone());
+        if self.hangs.get() {
+            return Box::pin(std::future::pending());
+        }
         match self.at.get() {
             Some(at) => dial::plain(at),
             None => Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) }),
@@ -121,9 +126,37 @@ async fn a_provider_without_https_is_left_alone_for_a_while() {
     assert!(ask(PROVIDER, [8, 8, 8, 8]).await.is_err());
     assert_eq!(there.meant.borrow().len(), 5);
     for n in 0..100 {
-        client.0.pause(n.to_string());
+        let place = Place::of(&format!("https://{n}/"), ips()).expect("a place");
+        client.0.pause(&place, &"a test");
     }
     assert_eq!(client.0.paused.borrow().len(), MOST_PAUSED);
+}
+
+/// HTTPS that a network drops without a word is given up when UDP has answered, and not tried for each question.
+#[tokio::test]
+async fn a_provider_to_which_connections_hang_is_left_alone_for_a_while() {
+    const NEXTDNS: &str = "https://dns.nextdns.io/ab";
+    let there = Rc::new(There::default());
+    there.hangs.set(true);
+    let client = Client::new(there.clone());
+    let given_up = async |url: &str, addresses: Vec<IpAddr>, after: Duration| {
+        let asking = client.post(url, addresses, b"question".to_vec());
+        tokio::time::timeout(after, asking).await.is_err()
+    };
+    // Somebody else was quicker: that says nothing.
+    assert!(given_up(PROVIDER, ips(), Duration::from_millis(5)).await);
+    assert!(client.0.paused.borrow().is_empty());
+    // Whom nobody else can be asked for is asked again and again; the other is not.
+    for (url, ip, meant) in [(NEXTDNS, [45, 90, 28, 0], 2), (PROVIDER, [8, 8, 8, 8], 1)] {
+        there.meant.borrow_mut().clear();
+        assert!(given_up(url, vec![ip.into()], HANGS + Duration::from_millis(5)).await);
+        let waits = given_up(url, vec![ip.into()], Duration::from_millis(5)).await;
+        assert_eq!((waits, there.meant.borrow().len()), (meant == 2, meant), "{url}");
+    }
+    // What fails says so and needs no guess.
+    there.hangs.set(false);
+    assert!(client.post(NEXTDNS, vec![[45, 90, 28, 0].into()], Vec::new()).await.is_err());
+    assert_eq!(client.0.paused.borrow().len(), 1);
 }
 
 /// A provider that takes connections and says nothing: others wait for a place, and giving up frees it.
