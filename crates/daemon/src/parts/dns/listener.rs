@@ -1,7 +1,7 @@
 //! The listener for a LAN (`--dns-listen`): UDP and TCP at one address of this machine, for those who are allowed to.
 //!
 //! Strangers are not answered at all, so that nobody can be flooded by our answers; what is asked for besides names of
-//! the tailnet and configured zones is refused.
+//! the tailnet and configured zones is refused. Address and subnet may change and go: they are looked at now and then.
 
 use super::{Asker, Dns, Listen};
 use crate::backend::Reply;
@@ -9,9 +9,9 @@ use crate::network::State;
 use dns::frames::{Frames, IDLE, framed};
 use dns::message::LARGEST;
 use ipnet::IpNet;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -21,24 +21,33 @@ use tokio::time::{sleep, timeout};
 
 /// How soon an address that is not there is looked for again.
 const AGAIN: Duration = Duration::from_secs(5);
+/// How often is looked whether the address is there still, and in which subnet.
+const LOOK: Duration = Duration::from_secs(10);
 /// Streams at the same time; more are closed.
 const MOST_STREAMS: usize = 16;
 
-/// Listens for as long as the process lives; waits for an address that is not there yet.
+/// Who is answered at the moment.
+type Allowed = Rc<RefCell<Vec<IpNet>>>;
+
+/// Listens for as long as the process lives; waits for an address that is not there yet, or not any more.
 pub(super) async fn serve(listen: Listen, dns: Dns) {
     let mut told = String::new();
     loop {
         match open(&listen).await {
             Ok((udp, tcp)) => {
-                let allowed: Rc<[IpNet]> = match listen.allowed.is_empty() {
-                    true => subnets(listen.at.ip()).into(),
-                    false => listen.allowed.as_slice().into(),
-                };
-                log::info!("answering DNS at {} for {allowed:?}", listen.at);
-                let streams = streams(tcp, Rc::clone(&allowed), dns.clone());
-                dial::spawn(streams);
-                datagrams(udp, &allowed, &dns).await;
-                return;
+                told.clear();
+                let allowed = Allowed::default();
+                tokio::select! {
+                    // Who is allowed comes first.
+                    biased;
+                    () = while_there(&listen, &allowed) => {}
+                    () = streams(tcp, &allowed, &dns) => {}
+                    () = datagrams(udp, &allowed, &dns) => {}
+                }
+                log::warn!(
+                    "{} is no address of this machine any more: DNS is answered there again when it is back",
+                    listen.at.ip()
+                );
             }
             Err(error) => {
                 let problem = error.to_string();
@@ -59,6 +68,31 @@ async fn open(listen: &Listen) -> io::Result<(UdpSocket, TcpListener)> {
     Ok((UdpSocket::bind(listen.at).await?, TcpListener::bind(listen.at).await?))
 }
 
+/// Ends when the address is gone; until then `allowed` is true.
+async fn while_there(listen: &Listen, allowed: &Allowed) {
+    loop {
+        let nets = match listen.allowed.is_empty() {
+            true => subnets(listen.at.ip()),
+            false => listen.allowed.clone(),
+        };
+        if *allowed.borrow() != nets {
+            log::info!("answering DNS at {} for {nets:?}", listen.at);
+            *allowed.borrow_mut() = nets;
+        }
+        sleep(LOOK).await;
+        if !is_there(listen.at) {
+            return;
+        }
+    }
+}
+
+/// Whether an address is this machine's: else nothing can be bound to it.
+fn is_there(mut at: SocketAddr) -> bool {
+    at.set_port(0);
+    let gone = |error: io::Error| error.kind() == io::ErrorKind::AddrNotAvailable;
+    !std::net::UdpSocket::bind(at).is_err_and(gone)
+}
+
 /// The subnet of an address of this machine, or the address alone.
 fn subnets(ip: IpAddr) -> Vec<IpNet> {
     let mut nets = State::read(None).networks();
@@ -67,11 +101,11 @@ fn subnets(ip: IpAddr) -> Vec<IpNet> {
     nets.iter().map(IpNet::trunc).collect()
 }
 
-fn may_ask(allowed: &[IpNet], ip: IpAddr) -> bool {
-    allowed.iter().any(|net| net.contains(&ip))
+fn may_ask(allowed: &Allowed, ip: IpAddr) -> bool {
+    allowed.borrow().iter().any(|net| net.contains(&ip))
 }
 
-async fn datagrams(udp: UdpSocket, allowed: &[IpNet], dns: &Dns) {
+async fn datagrams(udp: UdpSocket, allowed: &Allowed, dns: &Dns) {
     let udp = Rc::new(udp);
     let mut room = vec![0; LARGEST];
     loop {
@@ -93,11 +127,11 @@ async fn datagrams(udp: UdpSocket, allowed: &[IpNet], dns: &Dns) {
     }
 }
 
-async fn streams(tcp: TcpListener, allowed: Rc<[IpNet]>, dns: Dns) {
+async fn streams(tcp: TcpListener, allowed: &Allowed, dns: &Dns) {
     let open = Rc::new(Cell::new(0));
     loop {
         match tcp.accept().await {
-            Ok((stream, from)) if open.get() < MOST_STREAMS && may_ask(&allowed, from.ip()) => {
+            Ok((stream, from)) if open.get() < MOST_STREAMS && may_ask(allowed, from.ip()) => {
                 open.set(open.get() + 1);
                 let (dns, open) = (dns.clone(), Rc::clone(&open));
                 dial::spawn(async move {
@@ -135,5 +169,26 @@ async fn talk(mut stream: TcpStream, dns: &Dns) -> io::Result<()> {
             return Ok(());
         }
         frames.push(room.get(..length).unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_an_address_of_this_machine() {
+        for (at, there) in [("127.0.0.1:53", true), ("127.9.9.9:1", true), ("192.0.2.77:53", false)] {
+            assert_eq!(is_there(at.parse().expect("an address")), there, "{at}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_allowed_is_known_from_the_first_question_on() {
+        let listen = Listen::parse("192.0.2.77", "10.0.0.0/8").expect("reads").expect("one");
+        let allowed = Allowed::default();
+        let looking = while_there(&listen, &allowed);
+        assert!(timeout(Duration::from_millis(1), looking).await.is_err());
+        assert!(may_ask(&allowed, [10, 1, 2, 3].into()) && !may_ask(&allowed, [192, 0, 2, 77].into()));
     }
 }
