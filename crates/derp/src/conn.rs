@@ -309,7 +309,8 @@ async fn watch(shared: &Shared, link: &Link) -> Result<End, Error> {
         let silence = link.last_frame.get() + SILENCE;
         let wake = silence.min(idle_check).min(ping_limit.unwrap_or(idle_check));
         tokio::select! {
-            () = link.check.notified() => {
+            // While a ping is out its time runs.
+            () = link.check.notified(), if link.ping.get().is_none() => {
                 let mut data = [0; 8];
                 shared.rng.borrow_mut().fill_bytes(&mut data);
                 link.ping.set(Some(data));

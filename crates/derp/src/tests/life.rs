@@ -158,6 +158,26 @@ async fn a_check_finds_dead_connections() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn checks_one_after_the_other_do_not_put_off_the_verdict() {
+    local(async {
+        let (world, _server) = World::at_home().await;
+        let start = Instant::now();
+        let checks = async {
+            loop {
+                world.pool.check();
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+        };
+        tokio::select! {
+            () = world.event(lost(HOME, true, "no answer to a ping within 3 s")) => {}
+            () = checks => {}
+        }
+        assert!((3..=4).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_relay_without_the_key_it_claims() {
     local(async {
         let mut world = World::new();
