@@ -189,11 +189,6 @@ impl Netcheck {
         self.go_on(now);
     }
 
-    /// The owner cannot begin a report before `until`.
-    pub fn put_off(&mut self, until: Mono) {
-        self.schedule.put_off(until);
-    }
-
     /// No reports until the next wish: the node is down. A report that is being made is given up.
     pub fn stop(&mut self) {
         self.run = None;

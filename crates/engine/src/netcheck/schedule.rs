@@ -53,9 +53,4 @@ impl Schedule {
             self.wanted |= traffic;
         }
     }
-
-    /// The owner cannot begin one now.
-    pub(super) fn put_off(&mut self, until: Mono) {
-        *self = Self { next: Some(until), ..Self::default() };
-    }
 }
