@@ -280,7 +280,11 @@ impl Kept {
         };
         match state::replace(path, &bytes, Some(shared.clock.system_time())) {
             Ok(()) => self.substance = Some(substance),
-            Err(error) => log::warn!("cannot keep the network map in {}: {error}", path.display()),
+            Err(error) => {
+                log::warn!("cannot keep the network map in {}: {error}", path.display());
+                // There may be room later.
+                self.schedule.news(now);
+            }
         }
     }
 
