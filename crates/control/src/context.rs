@@ -23,6 +23,8 @@ pub(crate) struct Context {
     /// Of the map stream. A node that control forgets as soon as it has registered it must not spin, so it
     /// counts on over the logins between.
     pub(crate) map_backoff: RefCell<Backoff>,
+    /// The daemon has been told of a map stream and not of its end: whoever drops one cannot tell it.
+    pub(crate) stream_told: Cell<bool>,
     /// A map has come since the start.
     pub(crate) had_map: Cell<bool>,
     /// What the daemon has been told of each failing activity. Kept here, because an activity that is stopped
@@ -40,6 +42,7 @@ impl Context {
             last_ping: RefCell::new(String::new()),
             pings: RefCell::default(),
             map_backoff: RefCell::default(),
+            stream_told: Cell::new(false),
             had_map: Cell::new(false),
             troubles: RefCell::default(),
         })

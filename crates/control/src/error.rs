@@ -138,6 +138,9 @@ pub enum Error {
     /// The map stream ended.
     #[error("control ended the map stream")]
     StreamEnded,
+    /// The map stream was dropped by a command, a login or an update that control refused.
+    #[error("this node closed the map stream")]
+    StreamDropped,
 }
 
 impl Error {

@@ -127,8 +127,8 @@ pub enum Command {
 
 /// What happened.
 ///
-/// A map stream goes `MapUp`, `MapItem`…, `MapDown`; a `Command` that ends it, or a login with a new key, ends
-/// it without `MapDown`, and the next `MapUp` begins another.
+/// A map stream goes `MapUp`, `MapItem`…, `MapDown`. Of one that a `Command`, a login with a new key or a refused update
+/// ends, the `MapDown` comes when the next one is about to be asked for.
 #[derive(Debug)]
 pub enum Event {
     /// The user must visit this URL. Each URL comes once.
@@ -156,7 +156,7 @@ pub enum Event {
     MapUp,
     /// A piece of a map message.
     MapItem(MapItem),
-    /// The stream ended by itself; another is being tried. The last map stays in force.
+    /// The stream is over; another is being tried. The last map stays in force.
     MapDown {
         /// Why.
         error: Error,

@@ -111,15 +111,14 @@ pub(crate) async fn follow(
     node_key: NodePublic,
     mut opening: Option<Opening>,
 ) -> Outcome {
+    stream_is_over(&context, Error::StreamDropped).await;
     loop {
         let asked = context.clone();
         let opening = opening
             .take()
             .unwrap_or_else(|| Box::pin(async move { update::map_request(&asked, node_key, true).await }));
-        let (error, was_up) = one_stream(&context, opening).await;
-        if was_up {
-            context.emit(Event::MapDown { error: error.clone() }).await;
-        }
+        let error = one_stream(&context, opening).await;
+        stream_is_over(&context, error.clone()).await;
         let unknown = error == Error::NodeUnknown;
         context.failed(Activity::Map, error.clone()).await;
         context.back_off_map(&error).await;
@@ -129,28 +128,37 @@ pub(crate) async fn follow(
     }
 }
 
-/// One stream from request to its end: why it ended, and whether it had begun.
-async fn one_stream(context: &Rc<Context>, opening: Opening) -> (Error, bool) {
+/// Tells the daemon that there is no stream any more, if it was told of one.
+async fn stream_is_over(context: &Context, error: Error) {
+    if context.stream_told.get() {
+        context.emit(Event::MapDown { error }).await;
+        context.stream_told.set(false);
+    }
+}
+
+/// One stream from request to its end: why it ended.
+async fn one_stream(context: &Rc<Context>, opening: Opening) -> Error {
     let answer = tokio::time::timeout(WATCHDOG, opening).await;
     let mut answer = match answer {
         Ok(Ok(answer)) => answer,
-        Ok(Err(e)) => return (e, false),
+        Ok(Err(e)) => return e,
         Err(_) => {
             context.client.hang_up();
-            return (Error::Timeout("the answer to the map request"), false);
+            return Error::Timeout("the answer to the map request");
         }
     };
     context.emit(Event::MapUp).await;
+    context.stream_told.set(true);
     let mut reader = MapReader::new();
     let mut peers = 0u32;
     loop {
         let chunk = match tokio::time::timeout(WATCHDOG, answer.next()).await {
             Ok(Ok(Some(chunk))) => chunk,
-            Ok(Ok(None)) => return (Error::StreamEnded, true),
-            Ok(Err(e)) => return (e, true),
+            Ok(Ok(None)) => return Error::StreamEnded,
+            Ok(Err(e)) => return e,
             Err(_) => {
                 context.client.hang_up();
-                return (Error::Timeout("the next message of the map stream"), true);
+                return Error::Timeout("the next message of the map stream");
             }
         };
         let mut input = &chunk[..];
@@ -158,7 +166,7 @@ async fn one_stream(context: &Rc<Context>, opening: Opening) -> (Error, bool) {
             let item = match reader.next(&mut input) {
                 Ok(Some(item)) => item,
                 Ok(None) => break,
-                Err(e) => return (e, true),
+                Err(e) => return e,
             };
             match item {
                 MapItem::Peer(_) => {

@@ -132,7 +132,9 @@ fn a_changed_server_key_is_fetched_again() {
         loop {
             tokio::select! {
                 Some(seen) = node.seen.recv() => break assert_eq!(seen.path, "/machine/map"),
-                Some(event) = node.events.recv() => assert!(matches!(event, Event::Trouble { .. }), "{event:?}"),
+                Some(event) = node.events.recv() => {
+                    assert!(matches!(event, Event::MapDown { .. } | Event::Trouble { .. }), "{event:?}");
+                }
             }
         }
         assert_eq!(node.server.plain.borrow().len(), 2);

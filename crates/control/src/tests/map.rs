@@ -233,6 +233,28 @@ fn pause_closes_the_stream() {
 }
 
 #[test]
+fn a_stream_that_was_dropped_is_told_before_another_is_asked_for() {
+    in_virtual_time(async {
+        let (mut node, _stream) = Node::following().await;
+        for paused in [true, false] {
+            node.command(Command::Pause(paused)).await;
+        }
+        assert!(matches!(node.event().await, Event::MapDown { error: Error::StreamDropped }));
+        // Once only, although nothing comes of the next.
+        for _ in 0..2 {
+            node.request("/machine/map").await.answer_with(Response::builder().status(502), "").await;
+        }
+        for _ in 0..2 {
+            assert!(matches!(node.event().await, Event::Trouble { error: Some(_), .. }));
+        }
+        for paused in [true, false] {
+            node.command(Command::Pause(paused)).await;
+        }
+        node.map_stream().await;
+    });
+}
+
+#[test]
 fn control_may_order_a_pause() {
     in_virtual_time(async {
         let (mut node, mut stream) = Node::following().await;

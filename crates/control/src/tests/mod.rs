@@ -103,7 +103,8 @@ impl Node {
         loop {
             match self.event().await {
                 Event::MapUp => break,
-                Event::Trouble { error: None, .. } => {}
+                Event::Trouble { error: None, .. }
+                | Event::MapDown { error: crate::Error::StreamDropped } => {}
                 other => panic!("{other:?}"),
             }
         }

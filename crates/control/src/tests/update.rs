@@ -68,6 +68,7 @@ fn a_node_deleted_at_control_notices() {
         let request = node.request("/machine/map").await;
         assert_eq!(request.json["Stream"], true);
         request.answer_with(gone(), "").await;
+        assert!(matches!(node.event().await, Event::MapDown { error: Error::StreamDropped }));
         assert!(matches!(node.event().await, Event::Trouble { error: Some(Error::NodeUnknown), .. }));
         node.request("/machine/register").await;
     });

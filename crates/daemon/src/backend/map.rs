@@ -43,9 +43,11 @@ impl Backend {
             }
             Event::MapItem(MapItem::End(message)) => self.message(*message, now),
             Event::MapDown { error } => {
-                self.in_map_poll = false;
+                // One that a pause ended is not lost.
+                if std::mem::take(&mut self.in_map_poll) {
+                    log::info!("lost the map stream of control: {error}");
+                }
                 self.heard.ended(now.mono);
-                log::info!("lost the map stream of control: {error}");
                 self.settle(now);
             }
             // Answered by the node, which has the engine.
