@@ -21,6 +21,7 @@ mod tests;
 mod thread;
 mod udp;
 mod views;
+mod worker;
 
 pub use endpoints::Found;
 pub use thread::two_threads;

@@ -1,20 +1,19 @@
 //! The threads that drive the packet lines: one for each line, or one for both.
 //!
-//! A thread sleeps on its eventfd and on what its lines read (tx the TUN, rx the UDP sockets), works until nothing is
-//! left, and wakes the control thread by a byte in a pipe when a line has something for it or when the TUN is gone.
+//! Owns: starting and ending them, waking them and being woken by them, the turns that control takes itself.
+//! Leaves out: what a thread does (`worker`).
 
 use super::bell::Bell;
 use super::lines::{Inward, Lines, Outward};
 use super::port;
 use super::sockets::Sockets;
 use super::udp::{Receiver, Sender};
+use super::worker::{BUDGET, Receiving, Sending, Signs, Worker};
 use crate::clock::Clock;
 use crate::parts::osrouter::Packets;
 use engine::lines::{NoUdp, RxLine, TxLine};
 use engine::time::Tick;
 use rtrb::{Consumer, Producer, RingBuffer};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::{AsFd, BorrowedFd};
 use rustix::pipe::PipeFlags;
 use std::cell::RefCell;
 use std::future::{pending, poll_fn};
@@ -23,14 +22,11 @@ use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::Ordering;
 use std::task::{Poll, ready};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead as _, Interest, ReadBuf};
 use tokio::net::unix::pipe;
-
-/// Packets a line handles before the other has its turn.
-const BUDGET: u32 = 64;
 
 /// Stack of a thread: the largest things on it are the tables of `sendmmsg`, a few kilobytes.
 const STACK: usize = 128 << 10;
@@ -54,32 +50,6 @@ pub(super) struct PacketThreads {
     handles: Vec<std::thread::JoinHandle<()>>,
 }
 
-/// What control and the threads tell each other beside the rings of the lines.
-struct Signs {
-    stop: AtomicBool,
-    tun_gone: AtomicBool,
-    /// A byte in this pipe wakes control.
-    to_control: OwnedFd,
-    /// Control has been rung for and has not come yet.
-    rung: AtomicBool,
-}
-
-impl Signs {
-    /// A pipe that is full of bells needs no other.
-    fn wake_control(&self) {
-        fence(Ordering::SeqCst);
-        if !self.rung.swap(true, Ordering::SeqCst) {
-            let _ = rustix::io::write(&self.to_control, &[1]);
-        }
-    }
-
-    /// Control has come: what is told from now on rings anew, what was told before can be seen.
-    fn control_came(&self) {
-        self.rung.store(false, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-    }
-}
-
 impl PacketThreads {
     /// Starts one or two threads.
     pub(super) fn start(
@@ -91,8 +61,7 @@ impl PacketThreads {
         clock: &Arc<Clock>,
     ) -> io::Result<Self> {
         let (bell, tell) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        let signs =
-            Signs { stop: false.into(), tun_gone: false.into(), to_control: tell, rung: false.into() };
+        let signs = Signs::new(tell);
         let tx_bell = Arc::new(Bell::new()?);
         let rx_bell = if two { Arc::new(Bell::new()?) } else { tx_bell.clone() };
         let mtu = packets.as_ref().map_or(MTU, Packets::mtu);
@@ -308,165 +277,6 @@ impl Drop for PacketThreads {
     }
 }
 
-/// What the thread of tx has beside its line.
-struct Sending {
-    /// To be polled.
-    tun: Option<OwnedFd>,
-    udp: Sender,
-    /// Of the other thread, if rx has one of its own.
-    rx_bell: Option<Arc<Bell>>,
-}
-
-/// What the thread of rx has beside its line.
-struct Receiving {
-    udp: Receiver,
-    sockets: Arc<Sockets>,
-    mtu: usize,
-}
-
-/// A thread.
-struct Worker {
-    bell: Arc<Bell>,
-    sending: Option<Sending>,
-    receiving: Option<Receiving>,
-    fresh: Consumer<Arc<Sockets>>,
-    lines: Arc<Lines>,
-    clock: Arc<Clock>,
-    signs: Arc<Signs>,
-}
-
-impl Worker {
-    fn run(mut self) {
-        loop {
-            self.work();
-            self.bell.expect_rings();
-            self.take_fresh();
-            if self.ended() {
-                return;
-            }
-            // What came before the rings were expected.
-            if self.drive() {
-                self.bell.be_awake();
-                continue;
-            }
-            if self.sleep().is_err() {
-                return;
-            }
-            self.bell.be_awake();
-        }
-    }
-
-    fn ended(&self) -> bool {
-        self.signs.stop.load(Ordering::Acquire)
-    }
-
-    /// Until nothing is left. Traffic that never pauses must not keep a node from ending, nor from its new sockets.
-    fn work(&mut self) {
-        while self.drive() && !self.ended() {
-            self.take_fresh();
-        }
-    }
-
-    /// Each line's turn; false when both are idle.
-    fn drive(&mut self) -> bool {
-        let now = self.clock.mono().tick();
-        let (mut wake, mut busy) = (false, false);
-        if let Some(Receiving { udp, .. }) = &mut self.receiving
-            && let Some(mut inward) = self.lines.inward()
-        {
-            let Inward { line, tun } = &mut *inward;
-            let report = line.turn_with(now, BUDGET, tun, udp);
-            wake |= report.wake_control;
-            busy |= report.did_work() || udp.is_readable();
-        }
-        if let Some(Sending { tun: polled, udp, rx_bell }) = &mut self.sending
-            && let Some(mut outward) = self.lines.outward()
-        {
-            let Outward { line, tun, .. } = &mut *outward;
-            let report = line.turn_with(now, BUDGET, tun, udp);
-            wake |= report.wake_control | self.lines.learn(&report);
-            busy |= report.did_work() || tun.is_readable();
-            if outward.lost_tun() {
-                *polled = None;
-                self.signs.tun_gone.store(true, Ordering::Release);
-                wake = true;
-            }
-            if let Some(bell) = rx_bell.as_ref().filter(|_| report.wake_rx) {
-                bell.ring();
-            }
-        }
-        if wake {
-            self.signs.wake_control();
-        }
-        busy
-    }
-
-    /// Waits until the bell has been rung or there is something to read, and takes all rings of the bell.
-    fn sleep(&mut self) -> io::Result<()> {
-        let tun = self.sending.as_ref().and_then(|sending| sending.tun.as_ref());
-        // While control reads it, it is not for this thread to be woken.
-        let tun = tun.filter(|_| !self.lines.taken());
-        let sockets = self.receiving.as_ref().map(|receiving| &receiving.sockets);
-        let [rung, tun, v4, v6] = wait([
-            Some(self.bell.as_fd()),
-            tun.map(AsFd::as_fd),
-            sockets.and_then(|sockets| sockets.v4()),
-            sockets.and_then(|sockets| sockets.v6()),
-        ])?;
-        if tun {
-            self.lines.note_readable();
-        }
-        if let Some(receiving) = &mut self.receiving {
-            receiving.udp.note_readable([v4, v6]);
-        }
-        if rung {
-            // Rings that come after this read wake again.
-            self.bell.silence();
-        }
-        Ok(())
-    }
-}
-
-impl Worker {
-    fn take_fresh(&mut self) {
-        while let Ok(sockets) = self.fresh.pop() {
-            self.take(sockets);
-        }
-    }
-
-    /// Other sockets take the place of those there are. What these still hold is lost, like any datagram may be.
-    fn take(&mut self, sockets: Arc<Sockets>) {
-        if let Some(sending) = &mut self.sending {
-            sending.udp = Sender::new(sockets.clone());
-        }
-        if let Some(receiving) = &mut self.receiving {
-            receiving.udp = Receiver::new(sockets.clone(), receiving.mtu);
-            receiving.udp.note_readable([true; 2]);
-            receiving.sockets = sockets;
-        }
-    }
-}
-
-/// Waits for input on any of those that are there; which have some, or are broken.
-fn wait(files: [Option<BorrowedFd<'_>>; 4]) -> io::Result<[bool; 4]> {
-    let [Some(first), ..] = files else { return Err(io::ErrorKind::InvalidInput.into()) };
-    // Those that are there first; the kernel is not shown the others.
-    let mut polled: [PollFd<'_>; 4] = std::array::from_fn(|_| PollFd::from_borrowed_fd(first, PollFlags::IN));
-    let mut count = 0;
-    for (place, file) in polled.iter_mut().zip(files.into_iter().flatten()) {
-        *place = PollFd::from_borrowed_fd(file, PollFlags::IN);
-        count += 1;
-    }
-    let polled = polled.get_mut(..count).unwrap_or_default();
-    while let Err(error) = poll(polled, None) {
-        if error != rustix::io::Errno::INTR {
-            return Err(error.into());
-        }
-    }
-    let mut ready = polled.iter().map(|file| !file.revents().is_empty());
-    Ok(files.map(|file| file.is_some() && ready.next().unwrap_or_default()))
-}
-
 /// Whether two threads are of use: `TS_PACKET_THREADS` says so, or there are two processors and not the slowest kind
 /// of them (ARMv5, which has no atomics of 64 bits).
 pub fn two_threads(variable: Option<&str>) -> bool {
@@ -493,41 +303,6 @@ mod tests {
         assert_eq!(two_threads(Some("")), two_threads(None));
     }
 
-    #[test]
-    fn new_sockets_are_taken_in_the_midst_of_traffic() {
-        let [old, new] = [0; 2].map(|_| Arc::new(Sockets::open(0)));
-        let there = std::net::SocketAddr::from(([127, 0, 0, 1], old.port()));
-        for _ in 0..3 * BUDGET {
-            new.send(there, b"anything").expect("sends");
-        }
-        let (_control, tx, rx) = engine::lines::new(&engine::lines::Limits::default(), [[1; 16]; 2]);
-        let (reader, writer) = port::ends(None);
-        let outward = Outward { line: tx, tun: reader, had_tun: false };
-        let mut udp = Receiver::new(Arc::clone(&old), MTU);
-        udp.note_readable([true; 2]);
-        let (mut give, fresh) = RingBuffer::new(1);
-        give.push(Arc::clone(&new)).expect("room");
-        let (_reader, to_control) = rustix::pipe::pipe().expect("pipe");
-        let mut worker = Worker {
-            bell: Arc::new(Bell::new().expect("bell")),
-            sending: None,
-            receiving: Some(Receiving { udp, sockets: Arc::clone(&old), mtu: MTU }),
-            fresh,
-            lines: Arc::new(Lines::new(outward, Inward { line: rx, tun: writer })),
-            clock: Arc::new(Clock::new(None)),
-            signs: Arc::new(Signs {
-                stop: false.into(),
-                tun_gone: false.into(),
-                to_control,
-                rung: false.into(),
-            }),
-        };
-        worker.work();
-        assert_eq!(worker.receiving.map(|receiving| receiving.sockets.port()), Some(new.port()));
-        let left = rustix::io::read(old.v4().expect("a socket"), &mut [0; 16]);
-        assert_eq!(left, Ok(8), "all of the old ones was read first");
-    }
-
     /// The writing end of a pipe that nobody reads any more tells the same as a TUN that has been deleted.
     #[tokio::test]
     async fn control_is_woken_for_an_error_alone() {
@@ -538,17 +313,5 @@ mod tests {
         drop(reader);
         let long = std::time::Duration::from_secs(10);
         tokio::time::timeout(long, input(&tap.tun)).await.expect("woken").expect("no error of its own");
-    }
-
-    #[test]
-    fn only_what_is_there_is_waited_for() {
-        let bells = [Bell::new().expect("bell"), Bell::new().expect("bell")];
-        let [first, second] = bells.each_ref().map(|bell| Some(bell.as_fd()));
-        bells[1].expect_rings();
-        bells[1].ring();
-        assert_eq!(wait([first, None, second, None]).expect("wait"), [false, false, true, false]);
-        bells[0].expect_rings();
-        bells[0].ring();
-        assert_eq!(wait([first, second, None, None]).expect("wait"), [true, true, false, false]);
     }
 }
