@@ -8,6 +8,7 @@
 use crate::Error;
 use crate::context::Context;
 use crate::h2::Answer;
+use crate::messages::SelfReport;
 use crate::update;
 use dial::LocalFuture;
 use keys::NodePublic;
@@ -30,6 +31,8 @@ pub(crate) struct Ahead {
     pub(crate) stream: LocalFuture<'static, Result<Answer, Error>>,
     /// The update about ourselves, as of [`update::send`].
     pub(crate) update: LocalFuture<'static, bool>,
+    /// What there was to tell when the update was begun.
+    pub(crate) told: Option<Rc<SelfReport>>,
 }
 
 /// Asks for the map of `node_key` until control serves it; `None` when that is not to be.
@@ -53,7 +56,8 @@ pub(crate) async fn ask(context: &Rc<Context>, node_key: NodePublic) -> Option<A
             Ok(answer) => stream = Box::pin(std::future::ready(answer)),
             Err(_) => {}
         }
-        return Some(Ahead { stream, update: begun(context, node_key).await });
+        let told = context.report();
+        return Some(Ahead { stream, update: begun(context, node_key).await, told });
     }
     None
 }

@@ -213,11 +213,11 @@ impl Routine {
                 self.keys.old_node_key = NodePrivate::zero();
                 self.logged_in = true;
                 match ahead.filter(|_| !self.paused) {
-                    Some(Ahead { stream, update }) => {
+                    Some(Ahead { stream, update, told }) => {
                         let follow = map::follow(self.context.clone(), login.node_key.public(), Some(stream));
                         self.map = Some(Box::pin(follow));
                         self.update = Some(update);
-                        self.update_wanted = false;
+                        self.update_wanted = !self.context.is_latest(told.as_ref());
                     }
                     None => self.update_wanted = true,
                 }

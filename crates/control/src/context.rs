@@ -63,6 +63,12 @@ impl Context {
         changed
     }
 
+    /// Whether nothing else has been reported since [`Self::report`] gave `report`.
+    pub(crate) fn is_latest(&self, report: Option<&Rc<SelfReport>>) -> bool {
+        let current = self.report.borrow();
+        current.as_ref().zip(report).is_some_and(|(current, report)| Rc::ptr_eq(current, report))
+    }
+
     /// Hands an event to the daemon, waiting for room. Once the daemon is gone it waits for good: `run` ends.
     pub(crate) async fn emit(&self, event: Event) {
         if self.events.send(event).await.is_err() {

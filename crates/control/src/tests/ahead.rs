@@ -38,6 +38,27 @@ fn a_slow_registration_is_overtaken_by_the_map() {
 }
 
 #[test]
+fn what_changes_while_a_registration_is_overtaken_is_told_afterwards() {
+    in_virtual_time(async {
+        let mut node = Node::logging_in(Persisted::default(), by_key()).await;
+        let registration = node.request("/machine/register").await;
+        let stream = node.request("/machine/map").await;
+        let update = node.request("/machine/map").await;
+        assert_eq!(update.json["Hostinfo"]["Hostname"], "r1");
+        let _stream = stream.open().await;
+        node.command(report("r2")).await;
+        node.quiet_for(Duration::from_secs(1)).await;
+        registration.answer(r#"{"MachineAuthorized":true}"#).await;
+        update.answer("").await;
+        let update = node.request("/machine/map").await;
+        assert_eq!(
+            (&update.json["Hostinfo"]["Hostname"], &update.json["Stream"]),
+            (&"r2".into(), &false.into())
+        );
+    });
+}
+
+#[test]
 fn a_registration_that_takes_long_is_not_pestered() {
     in_virtual_time(async {
         let mut node = Node::logging_in(Persisted::default(), by_key()).await;
