@@ -126,6 +126,11 @@ impl Changes {
     pub fn has_whole_peers(&self) -> bool {
         !self.changed.is_empty() || !self.removed.is_empty()
     }
+
+    /// Peers that have some node capability, or their addresses, may be others now.
+    pub fn concerns_capabilities(&self) -> bool {
+        self.has_whole_peers() || self.patches.iter().any(|patch| patch.cap_map.is_some())
+    }
 }
 
 impl NetMap {

@@ -17,6 +17,13 @@ pub struct FilterRule {
     pub cap_grants: Box<[CapGrant]>,
 }
 
+impl FilterRule {
+    /// Whether it depends on what peers can do whom it lets in.
+    pub fn is_by_capability(&self) -> bool {
+        self.srcs.iter().any(|src| matches!(src, RuleSrc::Cap(_)))
+    }
+}
+
 /// A set of sources.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuleSrc {

@@ -7,7 +7,7 @@ use control::{Activity, Event, MapItem, MapMessage};
 use engine::filter::{Filter, FilterInput, local_set};
 use engine::{PeerConfig, SelfConfig};
 use localapi::types::{NetworkProfile, Notify, Prefs};
-use netmap::{NetMap, Node, NodeId, RegionId, Timestamp};
+use netmap::{FilterRule, NetMap, Node, NodeId, RegionId, Timestamp};
 use std::sync::Arc;
 
 /// Control forbids UDP with this attribute.
@@ -117,6 +117,10 @@ impl Backend {
         }
         if is_new || changes.self_node || changes.packet_filters {
             self.reconfigure();
+        } else if changes.concerns_capabilities()
+            && self.netmap.filter_rules().any(FilterRule::is_by_capability)
+        {
+            self.effects.push_back(Effect::Configure);
         }
         self.dns_stale |= changes.has_whole_peers() || changes.dns || first;
         self.tell_peers(&changes, first);

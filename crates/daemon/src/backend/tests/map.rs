@@ -78,6 +78,32 @@ fn nothing_passes_before_the_first_filter_and_when_stopped() {
 }
 
 #[test]
+fn a_filter_by_capability_follows_who_has_it() {
+    use ::netmap::{FilterRule, PeerPatch, Rare, RuleSrc};
+    let cap_map = || [("example.com/cap/x".into(), Box::default())].into();
+    let holder = || Node { rare: Rare { cap_map: cap_map(), ..Rare::default() }.boxed(), ..super::node(2) };
+    let online = || PeerPatch { id: NodeId(2), online: Some(true), ..PeerPatch::default() };
+    let put = |node: &mut Fixture, peer: Node| {
+        node.control(Event::MapItem(MapItem::Peer(Box::new(peer))));
+        node.map(delta(Delta::default()), &[]).contains(&"configure".to_owned())
+    };
+    let patched = |node: &mut Fixture, patch| {
+        node.map(delta(Delta { patches: vec![patch], ..Delta::default() }), &[])
+            .contains(&"configure".to_owned())
+    };
+    let mut node = Fixture::running();
+    assert!(!put(&mut node, holder()), "no rule asks for it");
+    let srcs = [RuleSrc::Cap("example.com/cap/x".into())].into();
+    let rules = vec![("base".into(), Some(vec![FilterRule { srcs, ..FilterRule::default() }]))];
+    node.map(delta(Delta { packet_filters: rules, ..Delta::default() }), &[]);
+    assert!(put(&mut node, super::node(2)), "taken away");
+    assert!(!patched(&mut node, online()));
+    assert!(patched(&mut node, PeerPatch { cap_map: Some(cap_map()), ..online() }), "given back");
+    let gone = Delta { peers_removed: vec![NodeId(2)], ..Delta::default() };
+    assert!(node.map(delta(gone), &[]).contains(&"configure".to_owned()));
+}
+
+#[test]
 fn messages_of_control_are_health() {
     let mut node = Fixture::running();
     let health = Some(vec!["the sky is falling".into()]);
