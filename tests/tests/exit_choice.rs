@@ -126,3 +126,35 @@ fn the_exit_node_that_control_suggests_is_used_and_followed() {
         })
     });
 }
+
+/// Settings given with a new login take effect although nothing that control tells differs.
+#[test]
+fn settings_of_an_up_that_logs_in_anew_are_in_force() {
+    scenario(&[Need::Namespaces, Need::Go, Need::Ours], |lab| {
+        let control = Control::start(lab)?;
+        let carrier = joined(lab, &control, "one", Flavour::Ours)?;
+        forwards(&carrier.host)?;
+        set(&carrier, "--advertise-exit-node")?;
+        control.server.set_routes(&control.view(&carrier)?.key, &["0.0.0.0/0", "::/0"]);
+        let user = joined(lab, &control, "ours", Flavour::Ours)?;
+        let world = World::new(&lab.host("world")?, &[&carrier.host], &[&user.host])?;
+        world.sees(&user.host, Some(&user.host))?;
+        let server = format!("--login-server={}", control.server.url());
+        let name = format!("--hostname={}", user.host.name);
+        let (by_address, by_name) = (carrier.ipv4()?, carrier.host.name.clone());
+        let key = "--auth-key=tskey-auth-test";
+        let up = |more: &[&str]| -> Result<()> {
+            let words = ["up", "--timeout=40s", &server, &name].into_iter().chain(more.iter().copied());
+            user.tailscale(&words.collect::<Vec<_>>())?.ok()?;
+            user.wait_running()
+        };
+
+        user.tailscale(&["down"])?.ok()?;
+        up(&[&format!("--exit-node={by_address}")])?;
+        world.sees(&user.host, Some(&carrier.host)).context("after a pause")?;
+        up(&[key, "--exit-node="])?;
+        world.sees(&user.host, Some(&user.host)).context("switched off while it runs")?;
+        up(&[key, &format!("--exit-node={by_name}")])?;
+        world.sees(&user.host, Some(&carrier.host)).context("while it runs")
+    });
+}
