@@ -4,7 +4,7 @@
 //! ([`Config`]) and how it follows from the netmap ([`wanted`]), answers that need no network ([`local`]), one
 //! forwarded query as a pure state machine ([`race`]) and what drives many of them ([`forward`]), the sockets they go by
 //! ([`shared`]), the table of providers that speak DNS over HTTPS ([`providers`]), what people ask by hand ([`shown`]), and
-//! the machine's resolv.conf ([`resolvconf`]).
+//! the machine's resolv.conf ([`resolvconf`]) and the name servers in it ([`server`]).
 //! Leaves out: the sockets that queries come in by, TLS and HTTP, the netmap's changes, clocks. It knows nothing of
 //! the daemon. Protocol reference §9.
 //!
