@@ -1,4 +1,4 @@
-//! Starting, logging in and out.
+//! Starting and logging in, and starting over for another profile.
 
 use super::health::Heard;
 use super::input::Reply;
@@ -257,37 +257,6 @@ impl Backend {
         self.cached.forget();
         self.login = Login::UnderWay;
         self.settle(now);
-    }
-
-    pub(super) fn logout(&mut self, now: Moment, reply: Reply<Result<(), String>>) {
-        if !self.have_node_key() && self.profiles.current().id.is_empty() {
-            return reply.send(Ok(()));
-        }
-        if let Err(error) = self.check_unlocked() {
-            return reply.send(Err(error));
-        }
-        let prefs = Prefs { want_running: false, logged_out: true, ..self.prefs().clone() };
-        self.put_prefs(prefs, now);
-        // The control client stops at once, whatever comes of it: to come back is to log in.
-        self.login = Login::None;
-        self.settle(now);
-        self.notify_prefs();
-        self.logout_reply = Some(reply);
-        self.effects.push_back(Effect::Logout);
-    }
-
-    pub(super) fn logged_out(&mut self, result: Result<(), String>, now: Moment) {
-        let reply = self.logout_reply.take();
-        if result.is_ok() {
-            let id = self.profiles.current().id.clone();
-            let changes = self.profiles.delete(&id);
-            self.save(changes);
-            self.profiles.switch_to_new();
-            self.profile_changed(now);
-        }
-        if let Some(reply) = reply {
-            reply.send(result);
-        }
     }
 
     /// Another profile is in use: everything starts over.

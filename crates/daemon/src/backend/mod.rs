@@ -12,6 +12,7 @@ mod effect;
 mod health;
 mod input;
 mod login;
+mod logout;
 mod machine;
 mod map;
 mod profiles;
@@ -144,7 +145,8 @@ pub struct Backend {
     router_stale: bool,
     /// [`Effect::Dns`] is due after that.
     dns_stale: bool,
-    logout_reply: Option<Reply<Result<(), String>>>,
+    /// In the order in which control is asked for them.
+    logouts: VecDeque<logout::Logout>,
 }
 
 impl Backend {
@@ -210,7 +212,7 @@ impl Backend {
             effects: VecDeque::new(),
             router_stale: false,
             dns_stale: false,
-            logout_reply: None,
+            logouts: VecDeque::new(),
         };
         (backend, problems)
     }

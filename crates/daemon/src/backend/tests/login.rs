@@ -227,6 +227,42 @@ fn a_logout_that_fails_can_be_taken_back() {
 }
 
 #[test]
+fn everybody_who_logs_out_hears_what_came_of_it() {
+    let mut node = Fixture::running();
+    let heard = Rc::new(RefCell::new(Vec::new()));
+    let mut told = Vec::new();
+    for who in 0..2 {
+        let heard = heard.clone();
+        let reply = Reply::new(move |result| heard.borrow_mut().push((who, result)));
+        told.extend(node.input(Input::Command(Command::Logout(reply))));
+    }
+    assert_eq!(told.iter().filter(|word| *word == "logout").count(), 1, "{told:?}");
+    node.input(Input::LoggedOut(Ok(())));
+    assert_eq!(*heard.borrow(), [(0, Ok(())), (1, Ok(()))]);
+}
+
+#[test]
+fn a_logout_ends_the_profile_that_it_was_for() {
+    let mut node = Fixture::running();
+    node.ask(Command::Logout);
+    node.ask(Command::NewProfile);
+    node.start("", |prefs| prefs.hostname = "kept".to_owned());
+    node.input(Input::LoggedOut(Ok(())));
+    assert!(node.backend.profiles().list().is_empty());
+    assert_eq!(node.backend.prefs().hostname, "kept");
+    // The map that gives it its id comes after the logout has begun.
+    let mut node = Fixture::new();
+    node.input(Input::Start);
+    node.start("k", |_| {});
+    node.control(registered(1));
+    node.ask(Command::Logout);
+    node.map(first_map(), &[]);
+    assert_eq!(node.backend.profiles().list().len(), 1);
+    node.input(Input::LoggedOut(Ok(())));
+    assert!(node.backend.profiles().list().is_empty() && !node.backend.have_node_key());
+}
+
+#[test]
 fn profiles_are_kept_apart() {
     let mut node = Fixture::running();
     let first = node.backend.profiles().current().id.clone();

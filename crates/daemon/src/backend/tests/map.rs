@@ -81,7 +81,7 @@ fn nothing_passes_before_the_first_filter_and_when_stopped() {
 fn a_filter_by_capability_follows_who_has_it() {
     use ::netmap::{FilterRule, PeerPatch, Rare, RuleSrc};
     let cap_map = || [("example.com/cap/x".into(), Box::default())].into();
-    let holder = || Node { rare: Rare { cap_map: cap_map(), ..Rare::default() }.boxed(), ..super::node(2) };
+    let holder = || Node { rare: Rare { cap_map: cap_map(), ..Rare::default() }.boxed(), ..node(2) };
     let online = || PeerPatch { id: NodeId(2), online: Some(true), ..PeerPatch::default() };
     let put = |node: &mut Fixture, peer: Node| {
         node.control(Event::MapItem(MapItem::Peer(Box::new(peer))));

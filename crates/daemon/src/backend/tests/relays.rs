@@ -91,7 +91,7 @@ fn an_automatic_exit_node_is_chosen_once_there_is_a_home() {
     node.start("k", |prefs| prefs.auto_exit_node = "any".to_owned());
     node.control(registered(1));
     node.control(Event::MapUp);
-    let exit = super::routing::router(2, &["0.0.0.0/0", "::/0"]);
+    let exit = routing::router(2, &["0.0.0.0/0", "::/0"]);
     node.control(Event::MapItem(MapItem::Peer(Box::new(exit))));
     node.map(map_with_regions(&[1, 2]), &[]);
     assert_eq!(node.backend.prefs().exit_node_id, "auto:any");
