@@ -17,9 +17,10 @@ use testcontrol::WireguardPeer;
 
 const NEEDS: &[Need] = &[Need::Namespaces, Need::Go, Need::Ours];
 
-/// What is known to be Quad9, Cloudflare, and NextDNS, which has no plain DNS.
+/// What is known to be Quad9, Cloudflare, Google, and NextDNS, which has no plain DNS.
 const QUAD9: Ipv4Addr = Ipv4Addr::new(9, 9, 9, 9);
 const CLOUDFLARE: Ipv4Addr = Ipv4Addr::new(1, 1, 1, 1);
+const GOOGLE: Ipv4Addr = Ipv4Addr::new(8, 8, 8, 8);
 const NEXTDNS: Ipv4Addr = Ipv4Addr::new(45, 90, 28, 0);
 
 /// Code of the answer of quad-100 to a question for an IPv4 address, and the address.
@@ -71,12 +72,13 @@ fn providers_are_asked_by_https_and_else_by_udp() {
         let host = lab.host("provider")?;
         let ours = control.node(lab, "ours", Flavour::Ours, &[])?;
         let go = control.node(lab, "go", Flavour::Go, &[])?;
-        for at in [QUAD9, CLOUDFLARE, NEXTDNS] {
+        for at in [QUAD9, CLOUDFLARE, GOOGLE, NEXTDNS] {
             address(&host, at, &[&ours.host, &go.host])?;
         }
         let plain = Upstreams::default();
         plain.start(&host, QUAD9, Does::Well)?;
         plain.start(&host, CLOUDFLARE, Does::Well)?;
+        plain.start(&host, GOOGLE, Does::Well)?;
         let certificate = lab.authority().issue(&["dns.quad9.net", "dns.nextdns.io"])?;
         let quad9 = Provider::start(&host, QUAD9, &certificate)?;
         let cloudflare = Provider::start(&host, CLOUDFLARE, &certificate)?;
@@ -147,6 +149,26 @@ fn providers_are_asked_by_https_and_else_by_udp() {
             (1..=2).contains(&opened) && asked == 10,
             "{opened} handshakes in vain, {asked} of 10 by UDP"
         );
+
+        // Nor whose HTTPS is dropped on the way without a word.
+        let rules = "table inet drops {
+              chain input { type filter hook input priority 0; ip daddr 8.8.8.8 tcp dport 443 counter drop; }
+            }";
+        host.run(&["nft", rules])?;
+        let attempts = || -> Result<u32> {
+            let listed = host.run(&["nft", "list", "table", "inet", "drops"])?;
+            let count = listed.split_once("packets ").and_then(|(_, rest)| rest.split(' ').next());
+            Ok(count.context("no counter")?.parse()?)
+        };
+        tell(&control, &ours, &json!({"Resolvers": [{"Addr": GOOGLE.to_string()}]}))?;
+        lab::until("Google", Duration::from_secs(10), || {
+            until_true(&ours, "dropped.example.org")?;
+            Ok((plain.asked(GOOGLE, "udp", "dropped.") > 0).then_some(()))
+        })?;
+        all_true(&ours, "dropped-", 10)?;
+        let (opened, asked) = (attempts()?, plain.asked(GOOGLE, "udp", "dropped-"));
+        number("attempts to connect for 11 questions to a provider whose HTTPS is dropped", opened);
+        ensure!((1..=3).contains(&opened) && asked == 10, "{opened} attempts, {asked} of 10 by UDP");
         cloudflare.end();
         quad9.end();
         nextdns.end();
