@@ -18,6 +18,10 @@ impl Backend {
         self.check_settings(&next)?;
         self.settle_exit_node(&mut next);
         let starting = self.config.is_none();
+        let fixed = self.config.as_ref().map(|old| old.static_endpoints.as_slice()).unwrap_or_default();
+        if fixed != config.static_endpoints {
+            self.effects.push_back(Effect::StaticEndpoints(config.static_endpoints.clone()));
+        }
         self.config = Some(config);
         if starting {
             // A file that says what is in force already costs no write.

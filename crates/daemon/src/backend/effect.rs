@@ -6,7 +6,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use keys::{MachinePrivate, NodePrivate};
 use localapi::types::{NetfilterMode, Notify};
 use netmap::{DerpMap, IpNet, NodeId, RegionId, Set};
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
 
 /// One thing to do.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub enum Effect {
     Look,
     /// A router forwards this address to us, or nothing any more: an endpoint of ours.
     PortMapping(Option<SocketAddrV4>),
+    /// The user knows of these endpoints of ours besides those that are found.
+    StaticEndpoints(Vec<SocketAddr>),
     /// Tell everybody who watches the bus.
     Notify(Box<Notify>),
 }

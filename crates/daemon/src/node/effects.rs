@@ -10,9 +10,6 @@ use localapi::types::{Notify, mask};
 impl Node {
     /// Gives the backend one input and carries out everything that follows.
     pub(super) async fn take(&mut self, input: Input) {
-        if let Input::Command(Command::SetConfig(config, _)) = &input {
-            self.shared.plane.set_static_endpoints(&config.static_endpoints);
-        }
         let asks = matches!(&input, Input::Command(Command::Start(..) | Command::LoginInteractive(..)));
         if let Some(told) = self.told.as_ref().filter(|_| asks) {
             told(Word::LoginAsked);
@@ -77,6 +74,7 @@ impl Node {
             }
             Effect::Look => shared.plane.look(),
             Effect::PortMapping(at) => shared.plane.set_port_mapping(at.map(std::net::SocketAddr::V4)),
+            Effect::StaticEndpoints(fixed) => shared.plane.set_static_endpoints(&fixed),
             Effect::Notify(notify) => {
                 if let Some(told) = &self.told {
                     // Control may also just want a page to be seen.

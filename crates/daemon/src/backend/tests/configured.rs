@@ -110,6 +110,20 @@ fn a_file_that_has_changed_is_put_in_force() {
 }
 
 #[test]
+fn endpoints_of_a_file_that_is_refused_are_not_in_force() {
+    let mut node = Fixture::running();
+    configure(&mut node, "");
+    let at = |port| format!(r#","StaticEndpoints":["192.0.2.1:{port}"]"#);
+    assert_eq!(configure(&mut node, &at(1)), ["static endpoints [192.0.2.1:1]"]);
+    assert_eq!(configure(&mut node, &at(1)), [""; 0]);
+    let bad = Box::new(file(&format!(r#"{},"Hostname":"a b""#, at(2))));
+    let (answer, told) = node.ask(|reply| Command::SetConfig(bad, reply));
+    assert!(answer.expect("an answer").is_err());
+    assert_eq!(told, [""; 0]);
+    assert_eq!(configure(&mut node, ""), ["static endpoints []"]);
+}
+
+#[test]
 fn only_control_lets_a_key_expire_sooner() {
     let mut node = Fixture::new();
     let at = Timestamp::from_unix(WALL + 60);

@@ -242,6 +242,7 @@ fn words(effect: &Effect) -> Vec<String> {
         Effect::Relays => one("relays".to_owned()),
         Effect::Look => one("look".to_owned()),
         Effect::PortMapping(at) => one(format!("port mapping {at:?}")),
+        Effect::StaticEndpoints(at) => one(format!("static endpoints {at:?}")),
         Effect::Notify(notify) => news(notify),
     }
 }
