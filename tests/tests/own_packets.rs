@@ -80,6 +80,51 @@ fn surrounded(lab: &Lab, rules: bool) -> Result<()> {
     Ok(())
 }
 
+/// The uplink is made anew under its name, with everything that it had, before anybody looks.
+fn uplink_made_anew(host: &Host, router: &Host) -> Result<()> {
+    let (v4, router) = (host.ipv4, router.ipv4);
+    let lines = [
+        "ip link del up0 2>/dev/null || true; ip addr flush dev eth0 scope global".to_owned(),
+        "ip link add up0 type bridge && ip link set eth0 master up0 && ip link set up0 up".to_owned(),
+        format!("ip addr add {v4}/24 dev up0 && ip route replace default via {router}"),
+    ];
+    host.run(&["sh", "-ec", &lines.join("\n")]).map(drop)
+}
+
+#[test]
+fn direct_paths_outlive_an_uplink_that_is_made_anew_under_its_name() {
+    scenario(EVERYTHING, |lab| {
+        let headscale = lab.headscale()?;
+        let mut far = lab.node("far", Flavour::Ours)?;
+        far.arguments.push(format!("--port={PORT}"));
+        far.tun = "tailscale0".to_owned();
+        forwards(&far.host)?;
+        far.host.run(&["sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=1"])?;
+        far.start()?;
+        far.join(&headscale)?;
+        set(&far, "--advertise-routes=198.18.7.0/24")?;
+        headscale.approve_routes("far", &["198.18.7.0/24"])?;
+        let mut user = lab.node("user", Flavour::Ours)?;
+        user.tun = "tailscale0".to_owned();
+        uplink_made_anew(&user.host, &headscale.host)?;
+        follows_no_rules(&user.host)?;
+        user.start()?;
+        user.join(&headscale)?;
+        user.wait_peer(&far)?;
+        set(&user, "--accept-routes")?;
+        lab::until("the network behind the peer", Duration::from_secs(20), || {
+            Ok((way(&user.host, [198, 18, 7, 1].into())? == "tailscale0").then_some(()))
+        })?;
+        let (peer, at) = (far.ipv4()?, SocketAddr::new(far.host.ipv4.into(), PORT));
+        direct(&user, &peer, at)?;
+        ensure!(!user.host.run(&["ip", "rule"])?.contains("5270:"), "rules that nobody follows");
+        uplink_made_anew(&user.host, &headscale.host)?;
+        // For as long as a path is believed in without a word from it, and more.
+        std::thread::sleep(Duration::from_secs(8));
+        direct(&user, &peer, at)
+    });
+}
+
 #[test]
 fn a_peer_has_the_network_that_it_is_in_itself() {
     scenario(EVERYTHING, |lab| surrounded(lab, true));

@@ -1,6 +1,7 @@
 //! What keeps packets that carry the tunnel itself from being led into it: a mark, by which policy rules tell them, and
 //! where there are no such rules the interface that sockets are bound to.
 
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{AddressFamily, SockaddrLike as _, SockaddrStorage, getsockname, setsockopt, sockopt};
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd as _};
@@ -13,14 +14,16 @@ const BYPASS: u32 = 0x8_0000;
 /// Where nothing leaves by: for a socket that cannot have its uplink.
 const NOWHERE: &str = "lo";
 
-/// The interfaces for sockets of IPv4 and of IPv6, while they have to be bound. Of the whole process, as the routes are
-/// that this is about.
-static UPLINKS: Mutex<Option<[String; 2]>> = Mutex::new(None);
+/// The interfaces for sockets of IPv4 and of IPv6, while they have to be bound, with their numbers (0 = there is none of this
+/// name): a socket stays bound to the number. Of the whole process, as the routes are that this is about.
+static UPLINKS: Mutex<Option<[(String, u32); 2]>> = Mutex::new(None);
 
 /// Has sockets that are opened from now on leave by these interfaces, IPv4's and IPv6's; `None`: by whichever. Whether that
-/// is new: then sockets that there are need [`mark`] once more, or have to be closed.
+/// is new, or an interface is another one of the same name: then sockets that there are need [`mark`] once more, or have to
+/// be closed.
 pub fn set_uplinks(names: Option<[&str; 2]>) -> bool {
-    let names = names.map(|names| names.map(str::to_owned));
+    let numbered = |name: &str| (name.to_owned(), if_nametoindex(name).unwrap_or_default());
+    let names = names.map(|names| names.map(numbered));
     let mut uplinks = UPLINKS.lock().unwrap_or_else(PoisonError::into_inner);
     let new = *uplinks != names;
     *uplinks = names;
@@ -44,7 +47,7 @@ pub fn mark(socket: &impl AsFd) {
     let v6 = name.is_ok_and(|name| name.family() == Some(AddressFamily::Inet6));
     // Without a name it is not bound any more.
     let [v4_name, v6_name] = uplinks.unwrap_or_default();
-    let name = if v6 { v6_name } else { v4_name };
+    let (name, _) = if v6 { v6_name } else { v4_name };
     let bind = |name: &str| setsockopt(socket, sockopt::BindToDevice, &OsString::from(name));
     if let Err(error) = bind(&name)
         && !name.is_empty()
