@@ -1,11 +1,12 @@
 //! A direct path under a running TCP connection while the ground moves: another address, another router's address, a peer
 //! that starts anew, a relay that is gone. A Go node does the same in the same run.
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use blackbox::conversation::{Conversation, STANDSTILL};
 use blackbox::roaming::{AGAIN, compare, direct, open, readdress, wait_direct};
 use blackbox::{count, number, scenario};
-use lab::{Flavour, Nat, Need, Node, until};
+use lab::{Capture, Flavour, Nat, Need, Node, Sent, until};
+use std::time::Duration;
 
 const NEEDS: &[Need] = &[Need::Namespaces, Need::Headscale, Need::Go, Need::Ours];
 const WITH_RELAYS: &[Need] = &[Need::Namespaces, Need::Headscale, Need::Derper, Need::Go, Need::Ours];
@@ -28,6 +29,38 @@ fn a_connection_outlives_a_change_of_address() {
             readdress(host, all.free)?;
             Ok(Some(all.free))
         })
+    });
+}
+
+#[test]
+fn what_comes_and_goes_beside_the_way_out_costs_no_connection() {
+    scenario(NEEDS, |lab| {
+        let headscale = lab.headscale()?;
+        let ours = open(lab, &headscale, lab.host("ours")?, Flavour::Ours)?;
+        let host = &ours.host;
+        // What it does of itself after the start.
+        std::thread::sleep(Duration::from_secs(5));
+        let mut opened = Vec::new();
+        for address in ["fe80::77/64", "169.254.7.7/16", "10.99.0.1/24"] {
+            let capture = Capture::new(host)?;
+            host.run(&["ip", "link", "add", "guest0", "type", "veth", "peer", "name", "guest1"])?;
+            host.run(&["ip", "address", "add", address, "dev", "guest0"])?;
+            for end in ["guest0", "guest1"] {
+                host.run(&["ip", "link", "set", end, "up"])?;
+            }
+            std::thread::sleep(Duration::from_secs(2));
+            host.run(&["ip", "link", "del", "guest0"])?;
+            std::thread::sleep(Duration::from_secs(2));
+            // The first packet of a TCP connection.
+            let first = |sent: &&Sent| {
+                let flags = sent.bytes.get(if sent.to.is_ipv4() { 33 } else { 53 });
+                sent.protocol == 6 && flags.is_some_and(|flags| flags & 0x12 == 2)
+            };
+            opened.push((address, capture.end().iter().filter(first).count()));
+        }
+        number("connections opened when other interfaces come and go", format!("{opened:?}"));
+        ensure!(opened.iter().all(|(_, count)| *count == 0), "{opened:?}");
+        Ok(())
     });
 }
 

@@ -13,6 +13,8 @@ pub(super) struct Address {
     pub(super) ip: IpAddr,
     /// Length of its prefix.
     pub(super) prefix: u8,
+    /// The interface that has it.
+    pub(super) interface: String,
 }
 
 /// More are not looked at: a router with a thousand interfaces tells its peers of a few.
@@ -25,7 +27,8 @@ pub(super) fn addresses(own: Option<&str>) -> Vec<Address> {
     let found = up.filter_map(|interface| {
         let ip = ip_of(interface.address.as_ref()?)?;
         let prefix = interface.netmask.as_ref().and_then(ip_of).map_or(128, prefix);
-        counts(ip, &interface.interface_name, own).then_some(Address { ip, prefix })
+        let interface = interface.interface_name;
+        counts(ip, &interface, own).then_some(Address { ip, prefix, interface })
     });
     found.take(MOST).collect()
 }

@@ -9,5 +9,5 @@ mod table;
 mod uplink;
 
 pub use monitor::{Heard, Monitor};
-pub use state::State;
+pub use state::{Change, State};
 pub use uplink::{Uplink, Uplinks};

@@ -11,6 +11,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub struct Uplink {
     /// The interface.
     pub name: String,
+    /// Its number, which another one of the same name has not; 0 = not known.
+    pub index: u32,
     /// The router behind it; `None` on a line that has but one other end.
     pub router: Option<IpAddr>,
 }
@@ -48,7 +50,8 @@ impl Uplinks {
     /// The routers, with the numbers of the interfaces that they are behind.
     pub fn routers(&self) -> Vec<(u32, IpAddr)> {
         let known = [&self.v4, &self.v6].into_iter().flatten();
-        known.filter_map(|uplink| Some((if_nametoindex(&*uplink.name).ok()?, uplink.router?))).collect()
+        let known = known.filter(|uplink| uplink.index != 0);
+        known.filter_map(|uplink| Some((uplink.index, uplink.router?))).collect()
     }
 }
 
@@ -65,7 +68,8 @@ impl Best {
             return;
         };
         if self.0.as_ref().is_none_or(|(least, _)| metric < *least) {
-            self.0 = Some((metric, Uplink { name: name.to_owned(), router }));
+            let index = if_nametoindex(name).unwrap_or_default();
+            self.0 = Some((metric, Uplink { name: name.to_owned(), index, router }));
         }
     }
 }
@@ -142,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_family_without_a_way_out_has_the_others() {
-        let uplink = |name: &str| Some(Uplink { name: name.to_owned(), router: None });
+        let uplink = |name: &str| Some(Uplink { name: name.to_owned(), index: 1, router: None });
         assert_eq!(Uplinks::default().names(), ["lo", "lo"]);
         assert_eq!(Uplinks { v4: uplink("a"), v6: None }.names(), ["a", "a"]);
         assert_eq!(Uplinks { v4: uplink("a"), v6: uplink("b") }.names(), ["a", "b"]);

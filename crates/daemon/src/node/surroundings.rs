@@ -4,7 +4,7 @@
 
 use super::Node;
 use crate::backend::Input;
-use crate::network::{self, Heard, Monitor};
+use crate::network::{self, Change, Heard, Monitor};
 use crate::parts::osrouter::Interface;
 
 impl Node {
@@ -33,18 +33,30 @@ impl Node {
         if network == self.network {
             return None;
         }
-        log::info!("the network has changed");
-        let lost = network.has_lost_of(&self.network);
-        self.network = network;
-        // Connections would be asked first whether they are alive, and those that are not yet wait before they try again.
-        if lost || self.shared.plane.connected_relays() == 0 {
-            self.shared.plane.close_relays();
-            self.shared.plane.relays(&self.shared.backend.borrow().relay_config());
+        let before = std::mem::replace(&mut self.network, network);
+        let (change, lost) = (self.network.since(&before), self.network.has_lost_of(&before));
+        if change != Change::None {
+            log::info!("the network has changed");
+            // Connections would be asked first whether they are alive, and those that are not yet wait before they try again.
+            if lost || self.shared.plane.connected_relays() == 0 {
+                self.shared.plane.close_relays();
+                self.shared.plane.relays(&self.shared.backend.borrow().relay_config());
+            }
         }
-        self.network_changed();
+        match change {
+            Change::None => {}
+            Change::Beside => {
+                self.shared.plane.network_changed();
+                if let Some(control) = &mut self.control {
+                    control.send(::control::Command::Wake);
+                }
+            }
+            Change::Moved => self.network_changed(),
+        }
         Some(Input::Interfaces(self.network.networks()))
     }
 
+    /// The way out is another one: nothing that was known of it holds, nor perhaps what is connected.
     pub(super) fn network_changed(&mut self) {
         self.shared.plane.network_changed();
         let active = !self.shared.backend.borrow().relay_config().paused;
