@@ -239,6 +239,10 @@ impl NetMap {
             changes.messages = true;
         }
         self.apply_filters(delta.clear_packet_filters, delta.packet_filters, changes);
+        if first {
+            let named: Set<UserId> = delta.users.iter().map(|user| user.id).collect();
+            self.users.retain(|id, _| named.contains(id));
+        }
         for user in delta.users {
             if self.users.get(&user.id) != Some(&user) {
                 changes.users.push(user.id);
@@ -399,6 +403,19 @@ mod tests {
         let changes = message(&mut map, vec![node(4, "d")], delta, false);
         assert_eq!(map.peer(NodeId(4)).and_then(|peer| peer.online), Some(true));
         assert_eq!((changes.changed, changes.patches), (Set::from([NodeId(4)]), vec![]));
+    }
+
+    #[test]
+    fn users_that_a_new_stream_leaves_out_are_forgotten() {
+        let user = |id| UserProfile { id: UserId(id), ..UserProfile::default() };
+        let users =
+            |ids: &[i64]| Delta { users: ids.iter().map(|id| user(*id)).collect(), ..Delta::default() };
+        let mut map = NetMap::default();
+        message(&mut map, vec![], users(&[1, 2]), true);
+        message(&mut map, vec![], users(&[3]), false);
+        let changes = message(&mut map, vec![], users(&[2, 3]), true);
+        assert!(changes.users.is_empty(), "they are as they were");
+        assert_eq!(map.users.keys().copied().collect::<Vec<_>>(), [2, 3].map(UserId));
     }
 
     #[test]

@@ -262,6 +262,8 @@ impl Backend {
     /// Another profile is in use: everything starts over.
     pub(super) fn profile_changed(&mut self, now: Moment) {
         self.forget_map();
+        self.health.clear(Warnable::LoginState);
+        self.health.clear(Warnable::ControlUnreachable);
         self.blocked = false;
         self.key_refused = false;
         self.auth_key = None;
@@ -281,6 +283,9 @@ impl Backend {
         self.changes = netmap::Changes::default();
         self.home = netmap::RegionId::NONE;
         self.forget_latencies();
+        self.home_error.clear();
+        self.health.clear(Warnable::DerpRegionError);
+        self.suggest_anew();
         self.effects.push_back(Effect::Relays);
         self.reconfigure();
         self.effects.push_back(Effect::SyncPeers(PeerSet::All));

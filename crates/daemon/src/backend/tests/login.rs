@@ -263,6 +263,28 @@ fn a_logout_ends_the_profile_that_it_was_for() {
 }
 
 #[test]
+fn what_was_found_of_one_profile_is_not_told_of_another() {
+    let mut node = Fixture::running();
+    node.control(Event::LoginFailed { error: Error::Refused("no".to_owned()), retrying: true });
+    let activity = ::control::Activity::Map;
+    node.control(Event::Trouble { activity, error: Some(Error::StreamEnded) });
+    let (region, home) = (RegionId(1), true);
+    node.input(Input::Relay(derp::Event::Health { region, text: "full".to_owned() }));
+    node.input(Input::Relay(derp::Event::Disconnected { region, home, error: "gone".to_owned() }));
+    let exit = routing::router(2, &["0.0.0.0/0", "::/0"]);
+    node.control(Event::MapItem(MapItem::Peer(Box::new(exit))));
+    node.map(delta(Delta::default()), &[]);
+    node.control(Event::Trouble { activity, error: Some(Error::StreamEnded) });
+    let (_, told) = node.ask(Command::NewProfile);
+    assert_eq!((node.backend.home_error.as_str(), node.backend.suggested()), ("", ""));
+    let suggests = told.contains(&"> suggests \"\"".to_owned());
+    assert_eq!(suggests, crate::parts::useexitnode::FEATURE.is_some(), "{told:?}");
+    for what in [Warnable::LoginState, Warnable::ControlUnreachable, Warnable::DerpRegionError] {
+        assert!(!node.backend.health.is_set(what), "{what:?}");
+    }
+}
+
+#[test]
 fn profiles_are_kept_apart() {
     let mut node = Fixture::running();
     let first = node.backend.profiles().current().id.clone();
