@@ -1,13 +1,15 @@
 //! Answers queries by the configuration in force, forwards the others, and keeps the machine's resolver told.
 //!
 //! Owns: the handle, which asker is answered what, the LocalAPI's two endpoints. Leaves out: what a configuration means
-//! and how is raced (crate `dns`), what it follows from (`facts`), resolv.conf (`machine`), the LAN (`listener`).
+//! and how is raced (crate `dns`), what it follows from (`facts`), resolv.conf (`machine`), the LAN (`listener`), what
+//! people are told (`trouble`).
 
 use super::facts::{self, Wanted};
 use super::http::Client;
 use super::listener;
 use super::machine::Machine;
 use super::sockets::Sockets;
+use super::trouble::Trouble;
 use super::{Asker, Finding, Setup};
 use crate::backend::{Backend, Input, Moment, Reply};
 use crate::clock::Clock;
@@ -125,30 +127,6 @@ impl Dns {
     pub fn close(&self) {
         if let Err(error) = self.0.machine.borrow_mut().restore() {
             log::error!("{error}");
-        }
-    }
-}
-
-/// Why queries cannot be forwarded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trouble {
-    /// Nobody answered the last one.
-    Silence,
-    /// There is nobody to ask for names outside the tailnet, and this machine's programs ask for them here.
-    Nobody,
-}
-
-impl Trouble {
-    fn text(self) -> &'static str {
-        match self {
-            Self::Silence => {
-                "Name servers that Tailscale was told to use do not answer. Check that they are reachable from this \
-                 machine (`tailscale dns status` lists them)."
-            }
-            Self::Nobody => {
-                "Names outside the tailnet are not found: neither the tailnet nor this machine's own resolv.conf names \
-                 a server for them. Add a global name server to the tailnet, or give this machine one."
-            }
         }
     }
 }

@@ -19,6 +19,8 @@ mod listener;
 mod machine;
 #[cfg(feature = "dns")]
 mod sockets;
+#[cfg(feature = "dns")]
+mod trouble;
 
 pub use imp::*;
 
