@@ -17,8 +17,11 @@ use std::sync::mpsc::sync_channel;
 /// a busy machine gives it; a file that is not named runs alone.
 const TOGETHER: &[&str] = &[
     "state",
+    "container_login",
+    "dns_machine",
     "exit_node",
     "paths",
+    "faults",
     "subnet",
     "takeover",
     "own_packets",
