@@ -29,7 +29,7 @@ const DELETE_ADDRESS: u16 = 21;
 const GET_ADDRESS: u16 = 22;
 const NEW_ROUTE: u16 = 24;
 const DELETE_ROUTE: u16 = 25;
-const GET_ROUTE: u16 = 26;
+pub(crate) const GET_ROUTE: u16 = 26;
 const NEW_RULE: u16 = 32;
 const DELETE_RULE: u16 = 33;
 const GET_RULE: u16 = 34;
@@ -40,10 +40,10 @@ const IFLA_GSO_MAX_SIZE: u16 = 41;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
-const RTA_PRIORITY: u16 = 6;
-const RTA_TABLE: u16 = 15;
+pub(crate) const RTA_OIF: u16 = 4;
+pub(crate) const RTA_GATEWAY: u16 = 5;
+pub(crate) const RTA_PRIORITY: u16 = 6;
+pub(crate) const RTA_TABLE: u16 = 15;
 const RTA_MARK: u16 = 16;
 const FRA_PRIORITY: u16 = 6;
 const FRA_FWMARK: u16 = 10;
@@ -59,7 +59,7 @@ const INVERT: u32 = 2;
 
 const LINK_HEADER: usize = 16;
 const ADDRESS_HEADER: usize = 8;
-const ROUTE_HEADER: usize = 12;
+pub(crate) const ROUTE_HEADER: usize = 12;
 const RULE_HEADER: usize = 12;
 
 /// An interface.
@@ -89,7 +89,7 @@ fn add_address(body: &mut Body, kind: u16, addr: IpAddr) {
     body.add(kind, bytes.get(..len).unwrap_or_default());
 }
 
-const fn family(v6: bool) -> AddressFamily {
+pub(crate) const fn family(v6: bool) -> AddressFamily {
     if v6 { AddressFamily::Inet6 } else { AddressFamily::Inet }
 }
 
@@ -97,7 +97,7 @@ pub(crate) const fn is_v6(net: &IpNet) -> bool {
     matches!(net, IpNet::V6(_))
 }
 
-fn addr(value: &[u8]) -> Option<IpAddr> {
+pub(crate) fn addr(value: &[u8]) -> Option<IpAddr> {
     match value.len() {
         4 => Some(Ipv4Addr::from(*value.first_chunk::<4>()?).into()),
         16 => Some(Ipv6Addr::from(*value.first_chunk::<16>()?).into()),

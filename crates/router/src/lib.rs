@@ -1,7 +1,7 @@
 //! The kernel's side of a tunnel: the TUN device, and link, addresses and routes by netlink.
 //!
 //! Owns: opening the device ([`Tun`]), where routes are put ([`lay_out`], pure), working out what to change ([`plan`],
-//! pure), changing it and reading it back ([`Router`]), the packet filter ([`Netfilter`]), removing what a killed run
+//! pure), changing it and reading it back ([`Router`]), the way out that is not the interface, the packet filter ([`Netfilter`]), removing what a killed run
 //! left ([`cleanup`], [`cleanup_rules`]).
 //! Leaves out: what the addresses and routes are (the caller gives them whole), DNS, who reads packets from the device.
 //!
@@ -18,6 +18,7 @@ mod netlink;
 mod plan;
 mod router;
 mod tun;
+mod way_out;
 
 pub use error::Error;
 pub use kernel::PROTOCOL;
@@ -27,3 +28,4 @@ pub use netfilter::{Kind, Netfilter, cleanup_rules};
 pub use plan::{Marked, Op, Route, Rule, State, plan};
 pub use router::{Router, cleanup};
 pub use tun::Tun;
+pub use way_out::WayOut;

@@ -4,6 +4,7 @@ use crate::kernel::{self, Link, is_v6};
 use crate::layout::{BYPASS_MARK, Config, Ipv6, Layout, Neighbour, lay_out};
 use crate::netlink::{Message, Netlink};
 use crate::plan::{Route, State};
+use crate::way_out::{WayOut, way_out_v6};
 use crate::{Error, Op, plan};
 use ipnet::IpNet;
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -89,6 +90,15 @@ impl Router {
     /// The kernel's number for the sender of our changes, by which those who listen tell them from other people's.
     pub const fn port(&self) -> u32 {
         self.netlink.port()
+    }
+
+    /// Where the machine's default route of IPv6 leads, by the main table and apart from this interface; `None` where there is
+    /// none.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn way_out_v6(&mut self) -> Result<Option<WayOut>, Error> {
+        way_out_v6(&mut self.netlink, self.found.index).map_err(Error::Netlink)
     }
 
     /// How many changes have been asked of the kernel so far.

@@ -207,6 +207,42 @@ fn ipv6_that_the_interface_has_not_goes_nowhere_past_it() {
 }
 
 #[test]
+fn the_way_out_is_that_of_the_main_table() {
+    in_host(|host| {
+        let index = |name: &str| -> u32 {
+            let file = format!("/sys/class/net/{name}/ifindex");
+            host.run(&["cat", &file]).expect("an index").trim().parse().expect("a number")
+        };
+        let change = |words: &str| {
+            host.run(&words.split(' ').collect::<Vec<_>>()).expect("ip");
+        };
+        change("ip link add name other0 type bridge");
+        change("ip link set other0 up");
+        change("ip -6 addr add fd02::2/64 dev other0 nodad");
+        change("ip -6 route flush default");
+        let tun = Tun::open("tailscale0").expect("tun");
+        let mut router = Router::open(tun.name(), &ranges()).expect("router");
+        assert_eq!(router.apply(&exit_node(Layout::Main)), []);
+        let (eth0, other) = (index("eth0"), index("other0"));
+        let gateway = |text: &str| text.parse().ok();
+        // Cheaper ones of another table and into the tunnel are none.
+        change("ip -6 route add default via fd02::1 dev other0 metric 50 table 77");
+        change("ip -6 route add default dev tailscale0 metric 60");
+        change("ip -6 route add unreachable default metric 70");
+        assert_eq!(router.way_out_v6(), Ok(None));
+        change("ip -6 route add default via 2001:db8::1 dev eth0 metric 1024");
+        assert_eq!(router.way_out_v6(), Ok(Some((eth0, gateway("2001:db8::1")))));
+        change("ip -6 route add default dev other0 metric 512");
+        assert_eq!(router.way_out_v6(), Ok(Some((other, None))));
+        change(
+            "ip -6 route add default metric 80 nexthop via fd02::7 dev other0 nexthop via 2001:db8::9 dev eth0",
+        );
+        assert_eq!(router.way_out_v6(), Ok(Some((other, gateway("fd02::7")))));
+        assert_eq!(router.close(), []);
+    });
+}
+
+#[test]
 fn two_thousand_routes_and_then_one_more() {
     in_host(|host| {
         let tun = Tun::open("tailscale0").expect("tun");

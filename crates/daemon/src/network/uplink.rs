@@ -1,10 +1,11 @@
 //! The ways out of this machine that are not the tunnel: interface and router of the default route of each family.
 //!
-//! Read from `/proc`, where what one asks for is not changed by policy rules and wider routes of our own.
+//! That of IPv4 is read from `/proc`, which has the main table only, and where what one asks for is not changed by policy
+//! rules and wider routes of our own. That of IPv6, of which it has all tables, the caller has asked of the kernel.
 
 use super::table::{WORDS, each_line};
-use nix::net::if_::if_nametoindex;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use nix::net::if_::{if_indextoname, if_nametoindex};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Where a default route leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,12 +32,15 @@ const UP: u32 = 0x1;
 const REJECT: u32 = 0x200;
 
 impl Uplinks {
-    /// The present ones; `own` is our interface.
-    pub fn read(own: &str) -> Self {
-        let (mut v4, mut v6) = (Best::default(), Best::default());
+    /// The present ones; `own` is our interface. `v6` is where IPv6 leads: number of the interface, and router.
+    pub fn read(own: &str, v6: Option<(u32, Option<IpAddr>)>) -> Self {
+        let mut v4 = Best::default();
         each_line("/proc/net/route", &mut |words| v4.see(v4_line(words), own));
-        each_line("/proc/net/ipv6_route", &mut |words| v6.see(v6_line(words), own));
-        Self { v4: v4.0.map(|(_, uplink)| uplink), v6: v6.0.map(|(_, uplink)| uplink) }
+        let v6 = v6.and_then(|(index, router)| {
+            let name = if_indextoname(index).ok()?.into_string().ok()?;
+            Some(Uplink { name, index, router })
+        });
+        Self { v4: v4.0.map(|(_, uplink)| uplink), v6 }
     }
 
     /// The interfaces that packets of IPv4 and of IPv6 leave by: a family without a default route has the other's, where
@@ -89,28 +93,14 @@ fn v4_line<'a>(words: &[&'a str; WORDS]) -> Option<Line<'a>> {
     leads.then_some((metric, name, (!router.is_unspecified()).then_some(router.into())))
 }
 
-/// Destination and source with their lengths, router, metric, two counters, flags, interface.
-fn v6_line<'a>(words: &[&'a str; WORDS]) -> Option<Line<'a>> {
-    let [all, len, _, source_len, router, metric, _, _, flags, name] = *words;
-    let (metric, flags) = (hex(metric)?, hex(flags)?);
-    let router = Ipv6Addr::from(u128::from_str_radix(router, 16).ok()?);
-    let everything = u128::from_str_radix(all, 16) == Ok(0) && len == "00" && source_len == "00";
-    let leads = everything && flags & UP != 0 && flags & REJECT == 0 && !name.is_empty();
-    leads.then_some((metric, name, (!router.is_unspecified()).then_some(router.into())))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::table::each_line_in;
     use super::*;
 
-    fn best(
-        table: &str,
-        own: &str,
-        read: for<'a> fn(&[&'a str; WORDS]) -> Option<Line<'a>>,
-    ) -> Option<Uplink> {
+    fn best(table: &str, own: &str) -> Option<Uplink> {
         let mut best = Best::default();
-        each_line_in(table, &mut |words| best.see(read(words), own));
+        each_line_in(table, &mut |words| best.see(v4_line(words), own));
         best.0.map(|(_, uplink)| uplink)
     }
 
@@ -122,25 +112,12 @@ mod tests {
                   wan1 00000000 010012AC 0003 0 0 100 00000000 0 0 0\n\
                   veth 00000000 0100A8C0 0003 0 0 5 00000000 0 0 0\n\
                   veth 0000A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n";
-        let up = best(v4, "tailscale0", v4_line).expect("an uplink");
+        let up = best(v4, "tailscale0").expect("an uplink");
         let router: IpAddr =
             if cfg!(target_endian = "little") { [192, 168, 0, 1].into() } else { [1, 0, 168, 192].into() };
         assert_eq!((up.name.as_str(), up.router), ("veth", Some(router)));
-        let none = "0".repeat(32);
-        let gateway = format!("fd{}1", "0".repeat(29));
-        let v6 = format!(
-            "{none} 00 {none} 00 {none} ffffffff 00000001 00000000 00200200 lo\n\
-             {none} 00 {none} 00 {none} 00000001 00000001 00000000 00000001 tailscale0\n\
-             {none} 01 {none} 00 {none} 00000001 00000001 00000000 00000001 other\n\
-             {none} 00 {none} 00 {gateway} 00000400 00000001 00000000 00000003 veth\n"
-        );
-        let up = best(&v6, "tailscale0", v6_line).expect("an uplink");
-        assert_eq!((up.name.as_str(), up.router), ("veth", "fd00::1".parse().ok()));
-        let prefix =
-            format!("2001{} 40 {none} 00 {none} 00000100 00000001 00000000 00000001 veth\n", "0".repeat(28));
-        assert_eq!(best(&(prefix.repeat(5000) + &v6), "tailscale0", v6_line), Some(up), "behind thousands");
         for broken in ["", "a b", "x 00000000 zz 0003 0 0 5 00000000"] {
-            assert!(best(broken, "", v4_line).is_none() && best(broken, "", v6_line).is_none());
+            assert!(best(broken, "").is_none());
         }
     }
 

@@ -90,7 +90,7 @@ impl Interface {
     /// Brings addresses, routes and rules to `config`; what does not work is tried again next time, and returned.
     pub fn apply(&mut self, config: &RouterConfig, bind: Bind<'_>) -> Vec<String> {
         let needed = config.leads_beyond() || self.forwards_own_address();
-        let uplinks = if needed { Uplinks::read(self.tun.name()) } else { Uplinks::default() };
+        let uplinks = if needed { self.uplinks() } else { Uplinks::default() };
         let same = |wanted: &Wanted| wanted.applied && wanted.config == *config && wanted.uplinks == uplinks;
         if self.wanted.as_ref().is_some_and(same) {
             return Vec::new();
@@ -98,6 +98,14 @@ impl Interface {
         let problems = self.bring_to(config, &uplinks, bind);
         self.wanted = Some(Wanted { config: config.clone(), uplinks, applied: problems.is_empty() });
         problems
+    }
+
+    fn uplinks(&mut self) -> Uplinks {
+        let v6 = self.router.way_out_v6().unwrap_or_else(|error| {
+            log::warn!("cannot read the default route of IPv6: {error}");
+            None
+        });
+        Uplinks::read(self.tun.name(), v6)
     }
 
     /// Looks whether everything is there still and puts back what others have removed, or what could not be set the last
