@@ -23,8 +23,7 @@ struct Joined {
 impl Joined {
     fn new(server: &Server) -> Result<Self> {
         let node = Local::start(Flavour::Ours)?;
-        let url = format!("--login-server={}", server.url());
-        node.said(&["up", &url, "--auth-key=tskey-auth-test", "--timeout=60s"])?;
+        log_in(&node, "up", server)?;
         let key = own(&node)?["PublicKey"].as_str().context("no key")?.to_owned();
         let key = server.nodes().into_iter().map(|node| node.key).find(|known| *known == key);
         Ok(Self { node, key: key.context("control does not know the node")? })
@@ -67,6 +66,25 @@ impl Joined {
     }
 }
 
+/// `up` or `login` there.
+fn log_in(node: &Local, command: &str, server: &Server) -> Result<()> {
+    let url = format!("--login-server={}", server.url());
+    node.said(&[command, &url, "--auth-key=tskey-auth-test", "--timeout=60s"]).map(drop)
+}
+
+/// A server and two nodes that reach each other.
+fn pair() -> Result<(Server, Joined, Joined)> {
+    let server = Server::start(Options::default())?;
+    let (one, two) = (Joined::new(&server)?, Joined::new(&server)?);
+    one.reaches(&two)?;
+    Ok((server, one, two))
+}
+
+/// Server and nodes hear each other on the loopback.
+fn on_one_host(body: impl FnOnce() -> Result<()> + Send) {
+    scenario(OURS, |lab| lab.host("all")?.inside(body)?);
+}
+
 fn own(node: &Local) -> Result<Value> {
     let status: Value = serde_json::from_str(&node.said(&["status", "--json", "--peers=false"])?)?;
     Ok(status["Self"].clone())
@@ -82,107 +100,87 @@ fn what_runs_goes_on_while_control_is_ill() {
         ("cuts its messages", Faults { cut_mid_message: true, ..fine }),
         ("wants patience", Faults { refuse: true, too_many: Some(2), ..fine }),
     ];
-    scenario(OURS, |lab| {
-        let test = || -> Result<()> {
-            let server = Server::start(Options::default())?;
-            let (one, two) = (Joined::new(&server)?, Joined::new(&server)?);
-            one.reaches(&two)?;
-            for (ill, faults) in kinds {
-                let before = server.counts();
-                server.set_faults(faults);
-                lab::until("the stream to end", Duration::from_secs(10), || {
-                    Ok((!one.listens(&server)).then_some(()))
-                })?;
-                let started = lab::now();
-                while started.elapsed() < ILL {
-                    one.reaches(&two).with_context(|| format!("while control {ill}"))?;
-                    ensure!(one.state()? == "Running", "{} while control {ill}", one.state()?);
-                }
-                let after = server.counts();
-                let tries = after.registers + after.maps - before.registers - before.maps;
-                // Of two nodes.
-                ensure!(tries <= 2 * TRIES, "{tries} requests in {ILL:?} while control {ill}");
-                let too_many = faults.too_many;
-                server.set_faults(Faults { too_many, ..fine });
-                one.waits_until_it_listens(&server, ill)?;
-                two.waits_until_it_listens(&server, ill)?;
-                one.reaches(&two)?;
+    on_one_host(|| {
+        let (server, one, two) = pair()?;
+        for (ill, faults) in kinds {
+            let before = server.counts();
+            server.set_faults(faults);
+            lab::until("the stream to end", Duration::from_secs(10), || {
+                Ok((!one.listens(&server)).then_some(()))
+            })?;
+            let started = lab::now();
+            while started.elapsed() < ILL {
+                one.reaches(&two).with_context(|| format!("while control {ill}"))?;
+                ensure!(one.state()? == "Running", "{} while control {ill}", one.state()?);
             }
-            Ok(())
-        };
-        lab.host("all")?.inside(test)?
+            let after = server.counts();
+            let tries = after.registers + after.maps - before.registers - before.maps;
+            // Of two nodes.
+            ensure!(tries <= 2 * TRIES, "{tries} requests in {ILL:?} while control {ill}");
+            let too_many = faults.too_many;
+            server.set_faults(Faults { too_many, ..fine });
+            one.waits_until_it_listens(&server, ill)?;
+            two.waits_until_it_listens(&server, ill)?;
+            one.reaches(&two)?;
+        }
+        Ok(())
     });
 }
 
 #[test]
 fn relays_that_hang_up_are_connected_again() {
-    scenario(OURS, |lab| {
-        let test = || -> Result<()> {
-            let server = Server::start(Options::default())?;
-            let (one, two) = (Joined::new(&server)?, Joined::new(&server)?);
+    on_one_host(|| {
+        let (server, one, two) = pair()?;
+        for _ in 0..5 {
+            let before = server.counts().derp_connects;
+            server.set_faults(Faults { kick_derp: true, ..Faults::default() });
+            server.set_faults(Faults::default());
+            lab::until("both to connect again", Duration::from_secs(20), || {
+                Ok((server.counts().derp_connects >= before + 2).then_some(()))
+            })?;
             one.reaches(&two)?;
-            for _ in 0..5 {
-                let before = server.counts().derp_connects;
-                server.set_faults(Faults { kick_derp: true, ..Faults::default() });
-                server.set_faults(Faults::default());
-                lab::until("both to connect again", Duration::from_secs(20), || {
-                    Ok((server.counts().derp_connects >= before + 2).then_some(()))
-                })?;
-                one.reaches(&two)?;
-            }
-            Ok(())
-        };
-        lab.host("all")?.inside(test)?
+        }
+        Ok(())
     });
 }
 
 #[test]
 fn a_key_that_control_calls_expired_is_good_again_when_it_says_so_and_a_removed_node_can_come_back() {
-    scenario(OURS, |lab| {
-        let test = || -> Result<()> {
-            let server = Server::start(Options::default())?;
-            let (one, two) = (Joined::new(&server)?, Joined::new(&server)?);
-            one.reaches(&two)?;
-            server.set_expired(&one.key, true);
-            one.wait_state("NeedsLogin").context("expired")?;
-            server.set_expired(&one.key, false);
-            one.wait_state("Running").context("renewed")?;
-            one.reaches(&two)?;
-            server.remove(&two.key);
-            // Like Go's node it goes on with the last map, and says where to log in.
-            lab::until("a request to log in", Duration::from_secs(30), || {
-                let said = two.node.said(&["status", "--json", "--peers=false"])?;
-                Ok(said.contains("asks for a new login of this node").then_some(()))
-            })?;
-            let url = format!("--login-server={}", server.url());
-            two.node.said(&["up", &url, "--auth-key=tskey-auth-test", "--timeout=60s"])?;
-            two.wait_state("Running")?;
-            lab::until("a packet to pass", Duration::from_secs(30), || Ok(one.reaches(&two).ok()))
-        };
-        lab.host("all")?.inside(test)?
+    on_one_host(|| {
+        let (server, one, two) = pair()?;
+        server.set_expired(&one.key, true);
+        one.wait_state("NeedsLogin").context("expired")?;
+        server.set_expired(&one.key, false);
+        one.wait_state("Running").context("renewed")?;
+        one.reaches(&two)?;
+        server.remove(&two.key);
+        // Like Go's node it goes on with the last map, and says where to log in.
+        lab::until("a request to log in", Duration::from_secs(30), || {
+            let said = two.node.said(&["status", "--json", "--peers=false"])?;
+            Ok(said.contains("asks for a new login of this node").then_some(()))
+        })?;
+        log_in(&two.node, "up", &server)?;
+        two.wait_state("Running")?;
+        lab::until("a packet to pass", Duration::from_secs(30), || Ok(one.reaches(&two).ok()))
     });
 }
 
 #[test]
 fn after_a_switch_from_a_tailnet_of_thousands_to_a_small_one_packets_pass() {
-    scenario(OURS, |lab| {
-        let test = || -> Result<()> {
-            let large = Server::start(Options { phantom_peers: 3000, ..Options::default() })?;
-            let small = Server::start(Options::default())?;
-            let (one, two) = (Joined::new(&large)?, Joined::new(&small)?);
-            let neighbour = Joined::new(&large)?;
-            lab::until("the neighbour", Duration::from_secs(30), || Ok(one.reaches(&neighbour).ok()))?;
-            let url = format!("--login-server={}", small.url());
-            one.node.said(&["login", &url, "--auth-key=tskey-auth-test", "--timeout=60s"])?;
-            one.wait_state("Running")?;
-            lab::until("a packet to pass", Duration::from_secs(30), || Ok(one.reaches(&two).ok()))?;
-            let profiles = one.node.said(&["switch", "--list"])?;
-            let others = profiles.lines().skip(1).filter(|line| !line.trim_end().ends_with('*'));
-            let id = others.filter_map(|line| line.split_whitespace().next()).next();
-            one.node.said(&["switch", id.with_context(|| profiles.clone())?])?;
-            one.wait_state("Running")?;
-            lab::until("the neighbour again", Duration::from_secs(30), || Ok(one.reaches(&neighbour).ok()))
-        };
-        lab.host("all")?.inside(test)?
+    on_one_host(|| {
+        let large = Server::start(Options { phantom_peers: 3000, ..Options::default() })?;
+        let small = Server::start(Options::default())?;
+        let (one, two) = (Joined::new(&large)?, Joined::new(&small)?);
+        let neighbour = Joined::new(&large)?;
+        lab::until("the neighbour", Duration::from_secs(30), || Ok(one.reaches(&neighbour).ok()))?;
+        log_in(&one.node, "login", &small)?;
+        one.wait_state("Running")?;
+        lab::until("a packet to pass", Duration::from_secs(30), || Ok(one.reaches(&two).ok()))?;
+        let profiles = one.node.said(&["switch", "--list"])?;
+        let others = profiles.lines().skip(1).filter(|line| !line.trim_end().ends_with('*'));
+        let id = others.filter_map(|line| line.split_whitespace().next()).next();
+        one.node.said(&["switch", id.with_context(|| profiles.clone())?])?;
+        one.wait_state("Running")?;
+        lab::until("the neighbour again", Duration::from_secs(30), || Ok(one.reaches(&neighbour).ok()))
     });
 }
