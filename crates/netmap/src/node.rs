@@ -114,7 +114,7 @@ impl Node {
 
     /// True once `now` is past a set key expiry, or control said so.
     pub fn is_expired(&self, now: Timestamp) -> bool {
-        self.expired || (!self.key_expiry.is_zero() && self.key_expiry <= now)
+        self.expired || self.key_expiry.has_come(now)
     }
 }
 

@@ -51,6 +51,11 @@ impl Timestamp {
         self.unix() == GO_ZERO && self.nanos == 0
     }
 
+    /// Whether it is a moment at all, and not after `now`.
+    pub fn has_come(self, now: Self) -> bool {
+        !self.is_zero() && self <= now
+    }
+
     /// Reads RFC 3339 with any offset; `None` if `text` is not one. There are no leap seconds.
     pub fn parse(text: &str) -> Option<Self> {
         let rest = &mut text.as_bytes();

@@ -1,6 +1,6 @@
 //! News of the control client and of the relays: what they change and whom it concerns.
 
-use super::{Backend, Effect, Moment, PeerSet, RelayConfig, convert, expired};
+use super::{Backend, Effect, Moment, PeerSet, RelayConfig, convert};
 use crate::parts::health::Warnable;
 use crate::parts::netstack;
 use control::{Activity, Event, MapItem, MapMessage};
@@ -146,7 +146,7 @@ impl Backend {
 
     /// Remembers the soonest expiry among the peers of a message.
     fn watch_expiry(&mut self, changes: &netmap::Changes, now: Moment) {
-        if expired(self.next_expiry, now) {
+        if self.next_expiry.has_come(now.wall) {
             self.peers_expire(now);
         }
         let expiries = changes.present().filter_map(|id| self.netmap.peer(id)).map(|peer| peer.key_expiry);

@@ -283,7 +283,7 @@ impl Backend {
     }
 
     fn next_moment(&self, now: Moment) -> Option<Mono> {
-        if expired(self.next_expiry, now) || machine::next(self.state, &self.facts(now)) != self.state {
+        if self.next_expiry.has_come(now.wall) || machine::next(self.state, &self.facts(now)) != self.state {
             // The wall clock has leapt.
             return Some(now.mono);
         }
@@ -301,7 +301,7 @@ impl Backend {
             self.warm_at = None;
             self.health.clear(Warnable::WarmingUp);
         }
-        if expired(self.next_expiry, now) {
+        if self.next_expiry.has_come(now.wall) {
             self.peers_expire(now);
         }
         self.waited(now);
@@ -492,11 +492,6 @@ impl Backend {
 
 fn time(now: Moment) -> Time {
     convert::time(now.wall)
-}
-
-/// Whether `at`, if it is any moment at all, has come.
-fn expired(at: Timestamp, now: Moment) -> bool {
-    !at.is_zero() && at <= now.wall
 }
 
 /// When the monotonic clock will read what `at` is on the wall, if that lies ahead.
