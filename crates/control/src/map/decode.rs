@@ -30,7 +30,8 @@ fn parse_into(name: &str, raw: &[u8], value: &mut dyn Value) -> Result<(), Error
 /// One message being put together.
 #[derive(Default)]
 pub(super) struct Builder {
-    message: MapMessage,
+    /// The next one is made before the last has gone, so that its memory does not go back to the system in between.
+    message: Box<MapMessage>,
     /// Chunk "base" from the deprecated `PacketFilter`: `"*": null` in `PacketFilters` clears it, too.
     base_filter: Option<Vec<netmap::FilterRule>>,
     /// Parts that were left out because they did not parse, and the first of them.
@@ -159,7 +160,7 @@ impl Builder {
         }
         if message.keep_alive {
             message.delta = Delta::default();
-            return Ok(Box::new(message));
+            return Ok(message);
         }
         let delta = &mut message.delta;
         if let Some(rules) = base_filter.filter(|_| !delta.clear_packet_filters) {
@@ -177,7 +178,7 @@ impl Builder {
             delta.dns.get_or_insert_default();
             delta.tailnet_lock.get_or_insert(false);
         }
-        Ok(Box::new(message))
+        Ok(message)
     }
 }
 

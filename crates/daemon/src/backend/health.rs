@@ -49,67 +49,68 @@ impl Backend {
         let out_of_sync = prefs.want_running && self.have_netmap && !self.in_map_poll;
         let silent = prefs.want_running && self.silent_at().is_some_and(|at| at <= now.mono);
         let locked = self.have_netmap && self.netmap.tailnet_lock;
-        let home = self.region_code(self.home);
-        let why = match self.home_error.as_str() {
-            "" => String::new(),
-            error => format!(" ({error})"),
-        };
-        let forwarding = self.not_forwarding.clone().filter(|_| active);
         let unmasked = advertiseexitnode::problem(prefs).filter(|_| active);
-        let (update, security) =
-            self.newer().map_or(
-                (None, None),
-                |(urgent, text)| {
-                    if urgent { (None, Some(text)) } else { (Some(text), None) }
-                },
-            );
-        let judged: [(Warnable, bool, String); 12] = [
-            (Warnable::UpdateAvailable, update.is_some(), update.unwrap_or_default()),
-            (Warnable::SecurityUpdateAvailable, security.is_some(), security.unwrap_or_default()),
+        let (security, update) = match self.newer() {
+            Some((true, text)) => (Some(text), None),
+            Some((false, text)) => (None, Some(text)),
+            None => (None, None),
+        };
+        // Asked at every message of control: a text is made only where it is shown.
+        let when = |broken: bool, text: &str| broken.then(|| text.to_owned());
+        let judged: [(Warnable, Option<String>); 12] = [
+            (Warnable::UpdateAvailable, update),
+            (Warnable::SecurityUpdateAvailable, security),
             (
                 Warnable::NetworkStatus,
-                self.network_down && !down,
-                "This machine has no network: no interface that is up has an address. Check its cable, Wi-Fi or veth.".to_owned(),
+                when(
+                    self.network_down && !down,
+                    "This machine has no network: no interface that is up has an address. Check its cable, Wi-Fi or veth.",
+                ),
             ),
             (
                 Warnable::NoUdp4Bind,
-                self.no_udp4 && active,
-                "There is no UDP socket for IPv4, so peers are reached by relays only. The log has the reason.".to_owned(),
+                when(
+                    self.no_udp4 && active,
+                    "There is no UDP socket for IPv4, so peers are reached by relays only. The log has the reason.",
+                ),
             ),
-            (Warnable::IpForwardingOff, forwarding.is_some(), forwarding.unwrap_or_default()),
-            (Warnable::NoSnatExitNode, unmasked.is_some(), unmasked.unwrap_or_default().to_owned()),
-            (Warnable::WantRunningFalse, down, "Tailscale is stopped.".to_owned()),
+            (Warnable::IpForwardingOff, self.not_forwarding.clone().filter(|_| active)),
+            (Warnable::NoSnatExitNode, unmasked.map(str::to_owned)),
+            (Warnable::WantRunningFalse, when(down, "Tailscale is stopped.")),
             (
                 Warnable::NoDerpHome,
-                no_home,
-                "Tailscale could not connect to any relay server. Check your Internet connection.".to_owned(),
+                when(
+                    no_home,
+                    "Tailscale could not connect to any relay server. Check your Internet connection.",
+                ),
             ),
-            (
-                Warnable::NoDerpConnection,
-                unconnected,
-                format!("Tailscale could not connect to the relay server '{home}'. Your Internet connection might be down, or the server might be temporarily unavailable.{why}"),
-            ),
+            (Warnable::NoDerpConnection, unconnected.then(|| self.no_relay())),
             (
                 Warnable::NotInMapPoll,
-                out_of_sync,
-                "Unable to connect to the Tailscale coordination server to synchronize the state of your tailnet. Peer reachability might degrade over time.".to_owned(),
+                when(
+                    out_of_sync,
+                    "Unable to connect to the Tailscale coordination server to synchronize the state of your tailnet. Peer reachability might degrade over time.",
+                ),
             ),
             (
                 Warnable::MapResponseTimeout,
-                silent,
-                "The Tailscale coordination server has sent nothing for more than two minutes. Changes of your tailnet do not arrive.".to_owned(),
+                when(
+                    silent,
+                    "The Tailscale coordination server has sent nothing for more than two minutes. Changes of your tailnet do not arrive.",
+                ),
             ),
             (
                 Warnable::TailnetLock,
-                locked,
-                "Tailnet Lock is enabled in this tailnet, and this build does not verify signatures of peers.".to_owned(),
+                when(
+                    locked,
+                    "Tailnet Lock is enabled in this tailnet, and this build does not verify signatures of peers.",
+                ),
             ),
         ];
-        for (what, broken, text) in judged {
-            if broken {
-                self.health.set(what, text, now.mono, now.wall);
-            } else {
-                self.health.clear(what);
+        for (what, text) in judged {
+            match text {
+                Some(text) => self.health.set(what, text, now.mono, now.wall),
+                None => self.health.clear(what),
             }
         }
         if let Some(problem) = &self.store_problem {
@@ -119,6 +120,18 @@ impl Backend {
             );
             self.health.set(Warnable::StateStore, text, now.mono, now.wall);
         }
+    }
+
+    /// Why there is no way through the home region.
+    fn no_relay(&self) -> String {
+        let home = self.region_code(self.home);
+        let why = match self.home_error.as_str() {
+            "" => String::new(),
+            error => format!(" ({error})"),
+        };
+        format!(
+            "Tailscale could not connect to the relay server '{home}'. Your Internet connection might be down, or the server might be temporarily unavailable.{why}"
+        )
     }
 
     /// When control counts as silent, unless a message comes before that.

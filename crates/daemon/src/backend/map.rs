@@ -187,15 +187,12 @@ impl Backend {
     }
 
     fn tell_peers(&mut self, changes: &netmap::Changes, first: bool) {
-        let mut notify = Notify::default();
-        if first || changes.self_node {
-            notify.self_change = Some(Box::new(convert::node(&self.netmap.self_node)));
-        }
-        if changes.messages {
-            notify.client_version = self.netmap.client_version.as_ref().map(convert::client_version);
-        }
-        if !gojson::is_empty(&notify) {
-            self.notify(notify);
+        let own = first || changes.self_node;
+        let self_change = own.then(|| Box::new(convert::node(&self.netmap.self_node)));
+        let version = self.netmap.client_version.as_ref().filter(|_| changes.messages);
+        let client_version = version.map(convert::client_version);
+        if self_change.is_some() || client_version.is_some() {
+            self.notify(Notify { self_change, client_version, ..Notify::default() });
         }
         if self.peers_watched {
             self.tell_changed_peers(changes);

@@ -110,18 +110,21 @@ impl Backend {
         }
     }
 
-    /// A map message has come: routes and exit node may follow from it. Patches change neither, but whom to suggest.
+    /// A map message has come: routes and exit node may follow from it. Patches change neither, but whom to suggest if
+    /// they are of exit nodes: to ask all peers for each patch of ten thousand would cost more than the patch.
     /// The `first` of a stream may find what could not be settled when its peers came.
     pub(super) fn follow_peers(&mut self, changes: &Changes, first: bool, now: Moment) {
         let whole = first || changes.has_whole_peers();
-        if whole || !changes.patches.is_empty() {
+        let mut patched = changes.patches.iter().filter_map(|patch| self.netmap.peer(patch.id));
+        let suggests_anew = whole || patched.any(Node::offers_exit);
+        if suggests_anew {
             self.suggest_anew();
         }
         if whole {
             let prefs = self.prefs();
             self.router_stale |= self.tun && useroutes::accepts(prefs);
             self.follow_exit_node(now);
-        } else if !changes.patches.is_empty() && !self.prefs().auto_exit_node.is_empty() {
+        } else if suggests_anew && !self.prefs().auto_exit_node.is_empty() {
             self.follow_exit_node(now);
         }
     }
