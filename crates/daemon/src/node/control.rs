@@ -48,19 +48,15 @@ impl ControlTask {
         Self { commands, waiting: VecDeque::new(), events, task }
     }
 
-    /// Gives it a command; one that finds the channel full waits for the next event to be read.
+    /// Gives it a command; one that finds the channel full waits until the client has taken others.
     pub(super) fn send(&mut self, command: Command) {
-        self.waiting.push_back(command);
-        self.flush();
-    }
-
-    fn flush(&mut self) {
-        while let Some(command) = self.waiting.pop_front() {
-            match self.commands.try_send(command) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(command)) => return self.waiting.push_front(command),
-                Err(mpsc::error::TrySendError::Closed(_)) => return self.waiting.clear(),
-            }
+        if !self.waiting.is_empty() {
+            return self.waiting.push_back(command);
+        }
+        match self.commands.try_send(command) {
+            Err(mpsc::error::TrySendError::Full(command)) => self.waiting.push_back(command),
+            // It has ended: nobody is left to obey.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
         }
     }
 
@@ -71,13 +67,23 @@ impl ControlTask {
         answer
     }
 
-    /// The next event of the client, if there is one; never resolves otherwise.
+    /// The next event of the client, if there is one; never resolves otherwise. Meanwhile waiting commands go.
     pub(super) async fn next(control: &mut Option<Self>) -> Event {
-        let Some(task) = control else { return std::future::pending().await };
-        task.flush();
-        match task.events.recv().await {
-            Some(event) => event,
-            None => std::future::pending().await,
+        let Some(Self { commands, waiting, events, .. }) = control else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::select! {
+                biased;
+                event = events.recv() => match event {
+                    Some(event) => return event,
+                    None => return std::future::pending().await,
+                },
+                room = commands.reserve(), if !waiting.is_empty() => match (room, waiting.pop_front()) {
+                    (Ok(room), Some(command)) => room.send(command),
+                    _ => waiting.clear(),
+                },
+            }
         }
     }
 }
@@ -160,5 +166,53 @@ impl Node {
             }
             let _ = reply.send(answer);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client that takes no command until it is asked.
+    fn task() -> (Option<ControlTask>, mpsc::Receiver<Command>, mpsc::Sender<Event>) {
+        let (commands, inbox) = mpsc::channel(1);
+        let (outbox, events) = mpsc::channel(1);
+        let task = tokio::spawn(std::future::pending::<()>()).abort_handle();
+        (Some(ControlTask { commands, waiting: VecDeque::new(), events, task }), inbox, outbox)
+    }
+
+    #[tokio::test]
+    async fn commands_that_found_no_room_go_as_soon_as_there_is_some() {
+        let (mut control, mut inbox, outbox) = task();
+        for pause in [true, false, true] {
+            control.as_mut().expect("a client").send(Command::Pause(pause));
+        }
+        let taken = async {
+            let mut taken = Vec::new();
+            for _ in 0..3 {
+                let Some(Command::Pause(pause)) = inbox.recv().await else { break };
+                taken.push(pause);
+            }
+            outbox.send(Event::MapUp).await.expect("somebody listens");
+            taken
+        };
+        // Nothing else wakes the one that waits for events.
+        let (event, taken) = tokio::join!(ControlTask::next(&mut control), taken);
+        assert!(matches!(event, Event::MapUp));
+        assert_eq!(taken, [true, false, true]);
+    }
+
+    #[tokio::test]
+    async fn nothing_waits_for_a_client_that_has_ended() {
+        let (mut control, inbox, outbox) = task();
+        let task = control.as_mut().expect("a client");
+        task.send(Command::Pause(true));
+        task.send(Command::Wake);
+        drop(inbox);
+        outbox.send(Event::MapUp).await.expect("somebody listens");
+        assert!(matches!(ControlTask::next(&mut control).await, Event::MapUp));
+        let more = ControlTask::next(&mut control);
+        assert!(tokio::time::timeout(Duration::from_millis(1), more).await.is_err());
+        assert!(control.expect("a client").waiting.is_empty());
     }
 }
