@@ -136,7 +136,7 @@ pub enum Event {
     /// This node is registered. Persist the key.
     LoggedIn(Box<LoggedIn>),
     /// Control refused, in words for the user. `retrying` tells whether the client goes on trying without being
-    /// told to; a refused auth key is not tried again.
+    /// told to; a refused auth key is not tried again, but a node that has a key of its own goes on with that.
     LoginFailed {
         /// What control said.
         error: Error,

@@ -128,17 +128,23 @@ pub(crate) async fn login(
                 followup = url;
             }
             Err(error) => {
-                let retrying = !had_auth_key && error != Error::TailnetLock;
-                if refused.as_ref() != Some(&error) {
+                // A wrong auth key takes nothing from a node that control knows: it goes on with its own key.
+                let own_key = had_auth_key && fresh.is_none();
+                let retrying = own_key || (!had_auth_key && error != Error::TailnetLock);
+                let news = (error, retrying);
+                if refused.as_ref() != Some(&news) {
+                    let error = news.0.clone();
                     log::warn!("control: login failed: {error}");
-                    context.emit(Event::LoginFailed { error: error.clone(), retrying }).await;
-                    refused = Some(error);
+                    context.emit(Event::LoginFailed { error, retrying }).await;
+                    refused = Some(news);
                 }
                 if !retrying {
                     return None;
                 }
-                followup.clear();
-                context.back_off(&mut backoff).await;
+                if !own_key {
+                    followup.clear();
+                    context.back_off(&mut backoff).await;
+                }
             }
         }
     }

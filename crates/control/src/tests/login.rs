@@ -168,6 +168,49 @@ fn a_refused_auth_key_is_not_tried_again() {
 }
 
 #[test]
+fn a_node_whose_new_auth_key_is_refused_stays_registered_with_its_own() {
+    in_virtual_time(async {
+        let mut node = Node::logging_in(persisted(1), with_auth_key("deleted")).await;
+        let request = node.request("/machine/register").await;
+        assert_eq!(request.json["Auth"]["AuthKey"], "deleted");
+        request.answer(r#"{"Error":"invalid key"}"#).await;
+        let Event::LoginFailed { error, retrying } = node.event().await else { panic!() };
+        assert_eq!((error.to_string().as_str(), retrying), ("invalid key", true));
+        let request = node.request("/machine/register").await;
+        assert_eq!(request.json["Auth"], serde_json::Value::Null);
+        assert_eq!(request.json["NodeKey"], key(1).public().to_text());
+        request.answer(OK).await;
+        assert!(matches!(node.event().await, Event::LoggedIn(done) if !done.rotated));
+        node.map_stream().await;
+    });
+}
+
+#[test]
+fn a_node_that_is_not_known_either_is_told_where_to_log_in() {
+    in_virtual_time(async {
+        let mut node = Node::logging_in(persisted(1), with_auth_key("deleted")).await;
+        node.request("/machine/register").await.answer(r#"{"Error":"invalid key"}"#).await;
+        assert!(matches!(node.event().await, Event::LoginFailed { retrying: true, .. }));
+        node.request("/machine/register").await.answer(r#"{"AuthURL":"https://x/1"}"#).await;
+        assert!(matches!(node.event().await, Event::AuthUrl(url) if url == "https://x/1"));
+        // One that is locked out is told so, with the same words or others, and that nothing more is tried.
+        node.command(Command::Login(with_auth_key("k"))).await;
+        for retrying in [true, false] {
+            let request = loop {
+                let request = node.request("/machine/register").await;
+                if request.json["Followup"] == "" {
+                    break request;
+                }
+            };
+            request.answer(r#"{"NodeKeySignature":"AAAA"}"#).await;
+            let Event::LoginFailed { error, retrying: told } = node.event().await else { panic!() };
+            assert_eq!((error, told), (Error::TailnetLock, retrying));
+        }
+        node.quiet_for(LONG).await;
+    });
+}
+
+#[test]
 fn errors_of_the_server_keep_the_auth_key() {
     in_virtual_time(async {
         let mut node = Node::logging_in(Persisted::default(), with_auth_key("k")).await;

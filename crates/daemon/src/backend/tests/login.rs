@@ -94,6 +94,23 @@ fn a_refused_key_is_told_on_the_bus_and_in_status() {
 }
 
 #[test]
+fn a_wrong_key_leaves_a_node_that_runs_as_it_was() {
+    let mut node = Fixture::running();
+    let told = node.start("tskey-wrong", |_| {});
+    assert!(told.contains(&"login key=tskey-wrong new=false".to_owned()), "{told:?}");
+    let error = Error::Refused("invalid key".to_owned());
+    let told = node.control(Event::LoginFailed { error, retrying: true });
+    assert!(seen(&told).contains(&"> error invalid key"), "{told:?}");
+    assert_eq!((node.backend.state(), node.backend.auth_url()), (State::Running, None));
+    let Event::LoggedIn(news) = registered(1) else { unreachable!() };
+    node.control(Event::LoggedIn(Box::new(LoggedIn { rotated: false, ..*news })));
+    assert!(node.health().iter().all(|text| !text.contains("invalid key")), "{:?}", node.health());
+    node.control(Event::MapUp);
+    node.map(first_map(), &[2, 3]);
+    assert!(node.backend.in_map_poll() && node.backend.state() == State::Running);
+}
+
+#[test]
 fn a_url_that_is_none_is_an_error_and_the_next_start_goes_on() {
     let mut node = Fixture::new();
     node.input(Input::Start);
