@@ -172,7 +172,8 @@ async fn initial(shared: &Shared, wanted: u64, chunks: &mpsc::Sender<Bytes>) -> 
             notify.self_change = map.map(|map| Box::new(crate::backend::convert::node(&map.self_node)));
         }
         if wanted & mask::INITIAL_HEALTH_STATE != 0 {
-            notify.health = Some(crate::backend::convert::health(&backend.health(shared.now())));
+            let health = crate::backend::convert::health(&backend.health(shared.now()));
+            notify.health = Some(ipnbus::health_for(wanted, health));
         }
         if wanted & mask::INITIAL_SUGGESTED_EXIT_NODE != 0
             && let Ok(node) = backend.suggest(backend.suggested(), 0)

@@ -233,7 +233,7 @@ pub fn client_version(version: &netmap::ClientVersion) -> api::ClientVersion {
     }
 }
 
-/// Everything that is wrong and visible, for the bus.
+/// Everything that is wrong and visible, with what to do about it apart from the texts.
 pub fn health(unhealthy: &[Unhealthy]) -> api::HealthState {
     let state = |u: &Unhealthy| api::UnhealthyState {
         warnable_code: u.code.clone(),
@@ -244,7 +244,10 @@ pub fn health(unhealthy: &[Unhealthy]) -> api::HealthState {
         args: Default::default(),
         depends_on: u.depends_on.iter().map(|code| (*code).to_owned()).collect(),
         impacts_connectivity: u.impacts_connectivity,
-        primary_action: None,
+        primary_action: u
+            .action
+            .as_ref()
+            .map(|(url, label)| api::UnhealthyAction { url: url.to_string(), label: label.to_string() }),
         etag: String::new(),
     };
     api::HealthState { warnings: unhealthy.iter().map(|u| (u.code.clone(), state(u))).collect() }

@@ -10,7 +10,7 @@ use crate::parts::health::{Severity, Unhealthy, Warnable};
 use crate::parts::{advertiseexitnode, useroutes};
 use engine::time::Mono;
 use localapi::types::Notify;
-use netmap::{NetMap, Timestamp};
+use netmap::{DisplayMessage, NetMap, Timestamp};
 use std::time::Duration;
 
 /// Control sends something every minute; after this long it has become silent (features reference §6.2).
@@ -179,16 +179,25 @@ impl Backend {
     /// What is wrong and visible now: our own findings and the messages of control.
     pub fn health(&self, now: Moment) -> Vec<Unhealthy> {
         let mut all = self.health.visible(now.mono);
-        if let Some(map) = self.netmap().filter(|_| !self.health.is_set(Warnable::WantRunningFalse)) {
+        if let Some(map) = self.heeded() {
             all.extend(messages(map, self.messages_since));
         }
         all
     }
 
+    /// The map whose messages are shown: none while the node is stopped.
+    fn heeded(&self) -> Option<&NetMap> {
+        self.netmap().filter(|_| !self.health.is_set(Warnable::WantRunningFalse))
+    }
+
     /// What `status` lists under health; `None` in a build without the feature.
     pub fn health_texts(&self, now: Moment) -> Option<Vec<String>> {
         crate::parts::health::FEATURE?;
-        let mut texts: Vec<String> = self.health(now).into_iter().map(|u| u.text).collect();
+        let mut texts: Vec<String> = self.health.visible(now.mono).into_iter().map(|u| u.text).collect();
+        if let Some(map) = self.heeded() {
+            texts.extend(map.display_messages.values().map(in_one_line));
+            texts.extend(map.health.iter().map(|text| text.to_string()));
+        }
         let offers = |node: &netmap::Node| {
             node.allowed_ips.iter().any(|net| net.prefix_len() != 0 && !node.addresses.contains(net))
         };
@@ -203,33 +212,74 @@ impl Backend {
 }
 
 /// The messages of control as things that are wrong.
-fn messages(map: &NetMap, came: Timestamp) -> Vec<Unhealthy> {
-    let unhealthy = |code: String, title: &str, text: String, severity: Severity, impacts: bool| Unhealthy {
+fn messages(map: &NetMap, came: Timestamp) -> impl Iterator<Item = Unhealthy> {
+    let unhealthy = move |code: String, title: &str, text: &str, severity: Severity| Unhealthy {
         code,
         title: title.to_owned(),
-        text,
+        text: text.to_owned(),
         severity,
         since: came,
         depends_on: vec![Warnable::WarmingUp.spec().code],
-        impacts_connectivity: impacts,
+        impacts_connectivity: false,
+        action: None,
     };
-    let displayed = map.display_messages.iter().map(|(id, message)| {
-        let title = &*message.title;
-        let mut text =
-            if message.text.is_empty() { format!("{title}.") } else { format!("{title}: {}", message.text) };
-        if let Some((url, label)) = &message.action {
-            text.push_str(&format!(" {label}: {url}"));
-        }
+    let displayed = map.display_messages.iter().map(move |(id, message)| {
         let severity = match &*message.severity {
             "high" => Severity::High,
             "low" => Severity::Low,
             _ => Severity::Medium,
         };
-        unhealthy(format!("control-health.{id}"), title, text, severity, message.impacts_connectivity)
+        Unhealthy {
+            impacts_connectivity: message.impacts_connectivity,
+            action: message.action.clone(),
+            ..unhealthy(format!("control-health.{id}"), &message.title, &message.text, severity)
+        }
     });
-    let plain = map.health.iter().enumerate().map(|(number, text)| {
+    let plain = map.health.iter().enumerate().map(move |(number, text)| {
         let title = "Coordination server reports an issue";
-        unhealthy(format!("control-health.health-{number}"), title, text.to_string(), Severity::Medium, false)
+        unhealthy(format!("control-health.health-{number}"), title, text, Severity::Medium)
     });
-    displayed.chain(plain).collect()
+    displayed.chain(plain)
+}
+
+/// A message of control as `status` has it (features reference §6.1).
+fn in_one_line(message: &DisplayMessage) -> String {
+    let title = &*message.title;
+    let mut text =
+        if message.text.is_empty() { format!("{title}.") } else { format!("{title}: {}", message.text) };
+    if let Some((url, label)) = &message.action {
+        text.push_str(&format!(" {label}: {url}"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::tests::{Fixture, delta};
+    use netmap::Delta;
+
+    #[test]
+    fn a_message_of_control_is_one_line_in_status_and_three_things_on_the_bus() {
+        let mut node = Fixture::running();
+        let action = Some(("https://c.example/fix".into(), "Fix it".into()));
+        let (title, text, severity) = ("Trouble".into(), "All is lost".into(), "high".into());
+        let whole = DisplayMessage { title, text, severity, impacts_connectivity: true, action };
+        let short = DisplayMessage { title: "Beware".into(), ..DisplayMessage::default() };
+        let display_messages = vec![("a".into(), Some(whole)), ("b".into(), Some(short))];
+        node.map(delta(Delta { display_messages, ..Delta::default() }), &[]);
+        assert_eq!(node.health(), ["Trouble: All is lost Fix it: https://c.example/fix", "Beware."]);
+        let shown = convert::health(&node.backend.health(node.now)).warnings;
+        let a = &shown["control-health.a"];
+        assert_eq!(
+            (a.title.as_str(), a.text.as_str(), a.severity.as_str()),
+            ("Trouble", "All is lost", "high")
+        );
+        let action = a.primary_action.as_ref().expect("an action");
+        assert_eq!((action.url.as_str(), action.label.as_str()), ("https://c.example/fix", "Fix it"));
+        assert!(a.impacts_connectivity);
+        let b = &shown["control-health.b"];
+        assert_eq!((b.title.as_str(), b.text.as_str()), ("Beware", ""));
+        assert!(b.primary_action.is_none());
+    }
 }

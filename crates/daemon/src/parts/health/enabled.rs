@@ -70,6 +70,7 @@ fn unhealthy((what, broken): (&Warnable, &Broken)) -> Unhealthy {
         since: broken.wall,
         depends_on: spec.depends_on.iter().map(|w| w.spec().code).chain(warming).collect(),
         impacts_connectivity: spec.impacts_connectivity,
+        action: None,
     }
 }
 

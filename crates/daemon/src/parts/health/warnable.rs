@@ -176,6 +176,8 @@ pub struct Unhealthy {
     pub depends_on: Vec<&'static str>,
     /// The node may be cut off because of it.
     pub impacts_connectivity: bool,
+    /// URL and label of what to do about it; only messages of control have any.
+    pub action: Option<(Box<str>, Box<str>)>,
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The bus: everybody who watches, what each wants to see, and the bounded queue to each.
 
 use bytes::Bytes;
-use localapi::types::{Indent, Node, Notify, PeerChange, mask, to_go_json};
+use localapi::types::{HealthState, Indent, Node, Notify, PeerChange, mask, to_go_json};
 use tokio::sync::mpsc;
 
 /// The name of the feature, if it is in this build.
@@ -65,8 +65,15 @@ impl Bus {
     /// patches.
     pub fn publish(&mut self, mut notify: Notify, whole: &dyn Fn(Vec<PeerChange>) -> Vec<Node>) {
         let Some(least) = self.watchers.iter().map(Watcher::sight).max() else { return };
-        let mut lines = [None, None, None];
-        for (sight, line) in (0..=least).zip(&mut lines) {
+        // What is said of health to those who take no actions, if there are any.
+        let has_action =
+            |health: &&HealthState| health.warnings.values().any(|it| it.primary_action.is_some());
+        let mut spelled =
+            notify.health.as_ref().filter(has_action).map(|health| health_for(0, health.clone()));
+        let differ = spelled.is_some();
+        let acts = |watcher: &Watcher| !differ || watcher.mask & mask::HEALTH_ACTIONS != 0;
+        let mut lines = [const { [None, None] }; 3];
+        for (sight, lines) in (0..=least).zip(&mut lines) {
             // Whoever sees less comes later, so that what they do not see is taken out and nothing is copied.
             match sight {
                 PATCHES => {}
@@ -80,13 +87,23 @@ impl Bus {
                     notify.user_profiles.clear();
                 }
             }
-            if self.watchers.iter().any(|watcher| watcher.sight() == sight) && !gojson::is_empty(&notify) {
-                *line = Some(encode(&notify));
+            for (line, with_actions) in lines.iter_mut().zip([false, true]) {
+                if differ {
+                    // The one, then the other.
+                    std::mem::swap(&mut notify.health, &mut spelled);
+                }
+                let wants = |it: &Watcher| it.sight() == sight && acts(it) == with_actions;
+                if self.watchers.iter().any(wants) && !gojson::is_empty(&notify) {
+                    *line = Some(encode(&notify));
+                }
             }
         }
-        self.watchers.retain(|watcher| match lines.get(watcher.sight()).cloned().flatten() {
-            None => !watcher.queue.is_closed(),
-            Some(line) => deliver(&watcher.queue, line),
+        self.watchers.retain(|watcher| {
+            let line = lines.get(watcher.sight()).and_then(|lines| lines.get(usize::from(acts(watcher))));
+            match line.cloned().flatten() {
+                None => !watcher.queue.is_closed(),
+                Some(line) => deliver(&watcher.queue, line),
+            }
         });
     }
 }
@@ -117,6 +134,19 @@ fn deliver(queue: &mpsc::Sender<Bytes>, line: Bytes) -> bool {
     false
 }
 
+/// Health as the mask of a watcher asks for it: without [`mask::HEALTH_ACTIONS`] what is to be done stands in the texts
+/// (features reference §4.4).
+pub fn health_for(wanted: u64, mut health: HealthState) -> HealthState {
+    if wanted & mask::HEALTH_ACTIONS == 0 {
+        for state in health.warnings.values_mut() {
+            if let Some(action) = state.primary_action.take() {
+                state.text = format!("{} {}: {}", state.text, action.label, action.url);
+            }
+        }
+    }
+    health
+}
+
 /// A message as it goes over the wire.
 pub fn encode(notify: &Notify) -> Bytes {
     let mut text = to_go_json(notify, Indent::None);
@@ -127,7 +157,7 @@ pub fn encode(notify: &Notify) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use localapi::types::State;
+    use localapi::types::{State, UnhealthyAction, UnhealthyState};
 
     fn none(_: Vec<PeerChange>) -> Vec<Node> {
         Vec::new()
@@ -159,6 +189,28 @@ mod tests {
         let (whole, patches) = (line(&mut whole), line(&mut patches));
         assert!(whole.contains("PeersChanged") && !whole.contains("PeerChangedPatch"), "{whole}");
         assert!(patches.contains("PeerChangedPatch") && !patches.contains("PeersChanged"), "{patches}");
+    }
+
+    #[test]
+    fn actions_stand_in_the_text_for_those_who_do_not_take_them() {
+        let primary_action = Some(UnhealthyAction { url: "https://c.example/".into(), label: "Mend".into() });
+        let broken =
+            UnhealthyState { text: "All is lost".into(), primary_action, ..UnhealthyState::default() };
+        let health = HealthState { warnings: [("a".to_owned(), broken)].into() };
+        let mut bus = Bus::default();
+        let masks = [128 | 2, 640 | 2, mask::PEER_CHANGES, mask::PEER_PATCHES | mask::HEALTH_ACTIONS];
+        let mut queues = masks.map(|mask| bus.watch(mask).expect("room"));
+        let notify = || Notify { health: Some(health.clone()), ..Notify::default() };
+        bus.publish(notify(), &none);
+        for (mask, queue) in masks.into_iter().zip(&mut queues) {
+            let told = String::from_utf8_lossy(&queue.try_recv().expect("told")).into_owned();
+            let first = Notify { health: Some(health_for(mask, health.clone())), ..Notify::default() };
+            assert_eq!(told.as_bytes(), encode(&first), "as in the first message");
+            let acts = mask & mask::HEALTH_ACTIONS != 0;
+            let text = if acts { "All is lost" } else { "All is lost Mend: https://c.example/" };
+            assert!(told.contains(&format!("\"Text\":\"{text}\"")), "{mask}: {told}");
+            assert_eq!(told.contains("PrimaryAction"), acts, "{mask}: {told}");
+        }
     }
 
     #[test]
