@@ -15,7 +15,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// where they are not. A missing directory is made with 0755.
 ///
 /// # Errors
-/// When another daemon listens there, when something else than a socket is in the way, or when the system says no.
+/// When another daemon listens there, when something else is in the way than a socket or a link to one that is dead or
+/// gone, or when the system says no.
 pub async fn listen(path: &Path, mode: u32) -> Result<UnixListener, Error> {
     match tokio::time::timeout(PROBE_TIMEOUT, UnixStream::connect(path)).await {
         Ok(Err(error)) if is_free(&error) => {}
@@ -38,7 +39,7 @@ fn failed(path: &Path, error: &io::Error) -> Error {
 
 fn prepare(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
+        Ok(found) if found.file_type().is_socket() || left_behind(path, &found)? => fs::remove_file(path)?,
         Ok(_) => {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is not a socket"));
         }
@@ -50,4 +51,16 @@ fn prepare(path: &Path) -> io::Result<()> {
         fs::set_permissions(dir, Permissions::from_mode(0o755))?;
     }
     Ok(())
+}
+
+/// Whether this is a link that led to the socket of a daemon that is gone, as a container makes one.
+fn left_behind(path: &Path, found: &fs::Metadata) -> io::Result<bool> {
+    if !found.file_type().is_symlink() {
+        return Ok(false);
+    }
+    match fs::metadata(path) {
+        Ok(there) => Ok(there.file_type().is_socket()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use std::cell::RefCell;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -332,8 +332,15 @@ fn readers_cannot_shut_out_whoever_may_change_settings() {
             }
         }
         assert_eq!(served.len(), 24);
+        let mut silent = Vec::new();
+        for _ in 0..60 {
+            silent.push(bench.connect().await);
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
         bench.echo.may.set(Permissions { read: true, write: true });
-        assert_eq!(status(&bench.ask("GET /localapi/v0/status", "", b"").await), "200");
+        let asked = bench.ask("GET /localapi/v0/status", "", b"");
+        let answer = tokio::time::timeout(connection::TURN_AWAY_TIMEOUT / 2, asked).await;
+        assert_eq!(answer.as_deref().map(status), Ok("200"), "it does not wait behind the silent ones");
     });
 }
 
@@ -404,10 +411,24 @@ fn the_socket() {
         assert!(stale.exists());
         drop(listen(&stale, 0o600).await.expect("stale"));
         assert_eq!(mode(&stale), 0o600);
+        // So are links to one that is dead, gone, or in a folder that is.
+        let dead = bench.socket.with_file_name("dead.sock");
+        drop(UnixListener::bind(&dead).expect("bind"));
+        let link = bench.socket.with_file_name("link.sock");
+        for target in [&dead, &bench.socket.with_file_name("gone"), &dead.with_file_name("nowhere").join("gone")] {
+            std::os::unix::fs::symlink(target, &link).expect("link");
+            drop(listen(&link, 0o600).await.expect("a link"));
+            assert!(std::fs::symlink_metadata(&link).expect("meta").file_type().is_socket());
+            std::fs::remove_file(&link).expect("remove");
+        }
+        assert!(dead.exists());
         let file = bench.socket.with_file_name("file");
         std::fs::write(&file, "precious").expect("write");
-        let error = listen(&file, 0o600).await.expect_err("a file").to_string();
-        assert!(error.starts_with(&format!("cannot listen on {}: ", file.display())), "{error}");
-        assert!(file.exists());
+        std::os::unix::fs::symlink(&file, &link).expect("link");
+        for path in [&file, &link] {
+            let error = listen(path, 0o600).await.expect_err("a file").to_string();
+            assert!(error.starts_with(&format!("cannot listen on {}: ", path.display())), "{error}");
+            assert!(path.exists());
+        }
     });
 }
