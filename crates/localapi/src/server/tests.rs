@@ -415,7 +415,9 @@ fn the_socket() {
         let dead = bench.socket.with_file_name("dead.sock");
         drop(UnixListener::bind(&dead).expect("bind"));
         let link = bench.socket.with_file_name("link.sock");
-        for target in [&dead, &bench.socket.with_file_name("gone"), &dead.with_file_name("nowhere").join("gone")] {
+        for target in
+            [&dead, &bench.socket.with_file_name("gone"), &dead.with_file_name("nowhere").join("gone")]
+        {
             std::os::unix::fs::symlink(target, &link).expect("link");
             drop(listen(&link, 0o600).await.expect("a link"));
             assert!(std::fs::symlink_metadata(&link).expect("meta").file_type().is_socket());
