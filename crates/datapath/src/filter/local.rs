@@ -4,18 +4,20 @@ use super::set::{AddrSet, complement};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// What an advertised default route never covers: private, link-local, multicast and tailnet addresses. Somebody
-/// who wants peers to reach these behind the node advertises them by name.
-fn never_by_default() -> [IpNet; 9] {
+/// What an advertised default route never covers: private, loopback, link-local, multicast and tailnet addresses.
+/// Somebody who wants peers to reach these behind the node advertises them by name.
+fn never_by_default() -> [IpNet; 11] {
     let v4 = |a, b, len| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, 0, 0), len));
     let v6 = |a, b, c, len| IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0), len));
     [
         v4(10, 0, 8),
         v4(172, 16, 12),
         v4(192, 168, 16),
+        v4(127, 0, 8),
         v4(169, 254, 16),
         v4(224, 0, 4),
         v4(100, 64, 10),
+        IpNet::V6(Ipv6Addr::LOCALHOST.into()),
         v6(0xfe80, 0, 0, 10),
         v6(0xff00, 0, 0, 8),
         v6(0xfd7a, 0x115c, 0xa1e0, 48),
@@ -75,6 +77,7 @@ mod tests {
             ("10.9.0.1", true),
             ("172.31.255.255", false),
             ("172.32.0.0", true),
+            ("127.0.0.1", false),
             ("192.168.88.1", false),
             ("203.0.113.7", true),
             ("203.0.113.8", false),
@@ -85,6 +88,8 @@ mod tests {
             ("2001:db8:2::2", true),
             ("fd7a:115c:a1e0::1", false),
             ("fd7a:115c:a1e1::1", true),
+            ("::1", false),
+            ("::2", true),
             ("fe80::1", false),
             ("ff02::1", false),
         ] {

@@ -20,7 +20,7 @@ pub(crate) const CAPABILITY_HEADER: &str = "tailscale-cap";
 
 const CONTENT_POLICY: &str = "default-src 'none'; frame-ancestors 'none'; script-src 'none'; script-src-elem 'none'; script-src-attr 'none'";
 /// How long a client that is turned away may take to ask.
-const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves one connection; with `admitted` false it answers one request with 503.
 pub(super) async fn run(

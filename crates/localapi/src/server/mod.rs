@@ -58,7 +58,7 @@ pub trait Handler {
 /// How much a client may ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections served at a time; the next few get 503, more wait in the backlog.
+    /// Connections served at a time; the next few get 503, more are closed at once.
     pub connections: usize,
     /// Bytes of a request's line and headers; more is 431.
     pub head_bytes: usize,
@@ -102,14 +102,18 @@ pub async fn serve(listener: UnixListener, handler: Rc<dyn Handler>, limits: Lim
     let served = Rc::new(Cell::new(0));
     let mut tasks = JoinSet::new();
     loop {
-        let room = tasks.len() < limits.connections.saturating_add(TURNED_AWAY);
+        let full = limits.connections.saturating_add(TURNED_AWAY);
         tokio::select! {
             Some(_) = tasks.join_next() => {}
-            accepted = listener.accept(), if room => match accepted {
+            accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     let own = handler.permissions(&PeerCred::of(&stream)).write;
                     let kept = if own { 0 } else { KEPT_FOR_WRITERS.min(limits.connections / 2) };
                     let slot = Slot::take(&served, limits.connections.saturating_sub(kept));
+                    // Nobody waits behind those who connect and say nothing.
+                    if slot.is_none() && tasks.len() >= full {
+                        continue;
+                    }
                     let connection = connection::run(stream, handler.clone(), limits.clone(), slot.is_some());
                     // In a box: the runtime's code is made anew for each type of task.
                     let connection: LocalFuture<()> = Box::pin(async move {
