@@ -17,7 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 /// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a question may take to arrive and its answer to be taken.
+/// How long a question may take to arrive: those who connect and say nothing must not keep others out.
+const QUESTION: Duration = Duration::from_secs(1);
+
+/// How long a question and its answer may take in all.
 const TALK: Duration = Duration::from_secs(10);
 
 /// Who asks for health asks in one small packet.
@@ -115,8 +118,9 @@ async fn listen(at: SocketAddr) -> std::io::Result<TcpListener> {
 async fn answer(mut stream: TcpStream, client: &Client) -> std::io::Result<()> {
     let mut question = Vec::new();
     let mut room = [0; 512];
+    let until = tokio::time::Instant::now() + QUESTION;
     while !question.windows(4).any(|end| end == b"\r\n\r\n") && question.len() < LONGEST_QUESTION {
-        let read = stream.read(&mut room).await?;
+        let read = tokio::time::timeout_at(until, stream.read(&mut room)).await??;
         if read == 0 {
             break;
         }
@@ -208,6 +212,15 @@ mod tests {
         assert_eq!(status(b"GET /metrics HTTP/1.1"), Err("404"));
         assert_eq!(status(b"\x16\x03\x01"), Err("400"));
         assert_eq!(status(b""), Err("400"));
+    }
+
+    #[tokio::test]
+    async fn who_connects_and_says_nothing_is_gone_in_a_second() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let _silent = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let began = tokio::time::Instant::now();
+        let answered = answer(listener.accept().await.unwrap().0, &Client::new("/none".into())).await;
+        assert!(answered.is_err() && began.elapsed() < TALK / 2);
     }
 
     #[tokio::test]

@@ -158,14 +158,18 @@ fn copy_path(path: &Path) -> PathBuf {
 /// What the system said; then the file is as it was.
 pub fn replace(path: &Path, bytes: &[u8], time: Option<SystemTime>) -> io::Result<()> {
     let temp = with_suffix(path, &format!(".tmp{}", std::process::id()));
-    let mut options = OpenOptions::new();
-    let written =
-        options.write(true).create(true).truncate(true).mode(0o600).open(&temp).and_then(|mut file| {
-            file.write_all(bytes)?;
-            // Not every file system can; the stamp is only a hint for the next boot.
-            let _ = time.map(|time| file.set_modified(time));
-            file.sync_all()
-        });
+    // A file or link that lies there is somebody else's, or of a run that was killed: the keys do not go into it.
+    let fresh = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temp);
+    let opened = fresh().or_else(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => fs::remove_file(&temp).and_then(|()| fresh()),
+        _ => Err(error),
+    });
+    let written = opened.and_then(|mut file| {
+        file.write_all(bytes)?;
+        // Not every file system can; the stamp is only a hint for the next boot.
+        let _ = time.map(|time| file.set_modified(time));
+        file.sync_all()
+    });
     let placed = written.and_then(|()| fs::rename(&temp, path));
     if placed.is_err() {
         let _ = fs::remove_file(&temp);
@@ -238,6 +242,23 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).expect("read"), "{\n  \"_machinekey\": \"cHJpdmtleTowMA==\"\n}");
         let mode = |p: &Path| fs::metadata(p).expect("metadata").permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(parent(&path))), (0o600, 0o700));
+    }
+
+    #[test]
+    fn what_lies_where_the_new_file_is_to_be_gets_no_keys() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let (path, other) = (dir.path().join("s"), dir.path().join("other"));
+        let mut store = FileStore::open(&path).expect("open");
+        let temp = with_suffix(&path, &format!(".tmp{}", std::process::id()));
+        fs::write(&temp, "").expect("write");
+        fs::set_permissions(&temp, Permissions::from_mode(0o666)).expect("a mode");
+        store.write(set("a", "1")).expect("write");
+        assert_eq!(fs::metadata(&path).expect("metadata").permissions().mode() & 0o777, 0o600);
+        fs::write(&other, "precious").expect("write");
+        std::os::unix::fs::symlink(&other, &temp).expect("link");
+        store.write(set("a", "2")).expect("write");
+        assert_eq!(fs::read_to_string(&other).expect("read"), "precious");
+        assert!(fs::symlink_metadata(&path).expect("metadata").is_file());
     }
 
     #[test]
