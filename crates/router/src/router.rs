@@ -176,19 +176,19 @@ impl Router {
             ops = plan(&now, wanted);
         }
         self.changes = self.changes.wrapping_add(ops.len() as u32);
+        let mut added = Vec::new();
         for ops in ops.chunks(BATCH) {
-            let from = problems.len();
-            change(&mut self.netlink, self.found.index, ops, problems)?;
-            let refused = problems.get(from..).unwrap_or_default();
-            for op in ops {
+            let taken = change(&mut self.netlink, self.found.index, ops, problems)?;
+            for (op, taken) in ops.iter().zip(taken) {
                 match op {
-                    Op::AddAddress(net) if !refused.iter().any(|p| p.is_about(op)) => self.set.push(*net),
+                    Op::AddAddress(net) if taken => self.set.push(*net),
                     Op::DeleteAddress(net) => self.set.retain(|set| set != net),
+                    Op::AddRoute(route) if taken => added.push(*route),
                     _ => {}
                 }
             }
         }
-        self.verify(&ops, config, problems).map_err(Error::Netlink)
+        self.verify(&added, config, problems).map_err(Error::Netlink)
     }
 
     /// What of ours the kernel has; `None` if the interface is gone.
@@ -219,23 +219,15 @@ impl Router {
         })
     }
 
-    /// Reads new routes back: that they are there, and that packets take them, or none where there is to be no way.
-    fn verify(&mut self, ops: &[Op], config: &Config, problems: &mut Vec<Error>) -> Result<(), Errno> {
-        let added = |v6: bool| {
-            let read_back = |op: &Op| match op {
-                Op::AddRoute(route)
-                    if is_v6(&route.net) == v6
-                        && !route.throw
-                        && route.via.is_none()
-                        && !problems.iter().any(|p| p.is_about(op)) =>
-                {
-                    Some((*route, probe_of([&route.net].into_iter(), config)?))
-                }
-                _ => None,
-            };
-            ops.iter().filter_map(read_back).take(READ_BACK).collect::<Vec<(Route, IpAddr)>>()
+    /// Reads new routes back, which the kernel has taken: that they are there, and that packets take them, or none where
+    /// there is to be no way.
+    fn verify(&mut self, added: &[Route], config: &Config, problems: &mut Vec<Error>) -> Result<(), Errno> {
+        let of = |v6: bool| {
+            let own = added.iter().filter(|it| is_v6(&it.net) == v6 && !it.throw && it.via.is_none());
+            let probed = own.filter_map(|route| Some((*route, probe_of([&route.net].into_iter(), config)?)));
+            probed.take(READ_BACK).collect::<Vec<(Route, IpAddr)>>()
         };
-        let added = [added(false), added(true)].concat();
+        let added = [of(false), of(true)].concat();
         let mut there = None;
         for (route, addr) in added {
             let way = kernel::way_to(&mut self.netlink, addr, 0);
@@ -278,32 +270,31 @@ fn ours(netlink: &mut Netlink, index: u32) -> Result<State, Errno> {
     Ok(State { routes, rules: kernel::rules_there(netlink)?, ..State::default() })
 }
 
-/// Carries out at most [`BATCH`] changes.
-fn change(netlink: &mut Netlink, index: u32, ops: &[Op], problems: &mut Vec<Error>) -> Result<(), Error> {
+/// Carries out at most [`BATCH`] changes; which of them the kernel has taken.
+fn change(
+    netlink: &mut Netlink,
+    index: u32,
+    ops: &[Op],
+    problems: &mut Vec<Error>,
+) -> Result<[bool; BATCH], Error> {
+    let mut taken = [true; BATCH];
     let mut messages: Vec<Message> = ops.iter().map(|op| kernel::message(index, *op)).collect();
     let last = messages.len().saturating_sub(1);
     let sent = netlink.batch(&mut messages, last, &mut |at, errno| {
-        match ops.get(at) {
-            Some(op) if kernel::is_done(*op, errno) => {}
-            Some(Op::AddRoute(route)) if errno == Errno::EXIST => problems.push(Error::Taken(route.net)),
-            Some(op) => problems.push(Error::Refused { op: op.to_string(), errno }),
-            None => {}
+        let (Some(op), Some(taken)) = (ops.get(at), taken.get_mut(at)) else { return true };
+        if !kernel::is_done(*op, errno) {
+            *taken = false;
+            problems.push(match op {
+                Op::AddRoute(route) if errno == Errno::EXIST => Error::Taken(route.net),
+                op => Error::Refused { op: op.to_string(), errno },
+            });
         }
         true
     });
-    sent.map_err(Error::Netlink)
+    sent.map(|()| taken).map_err(Error::Netlink)
 }
 
 impl Error {
-    /// Whether the problem is that `op` was refused.
-    fn is_about(&self, op: &Op) -> bool {
-        match (self, op) {
-            (Self::Taken(net), Op::AddRoute(route)) => *net == route.net,
-            (Self::Refused { op: refused, .. }, op) => *refused == op.to_string(),
-            _ => false,
-        }
-    }
-
     /// Whether the kernel did not take a policy rule or a route that needs one.
     fn is_about_rules(&self) -> bool {
         matches!(self, Self::Refused { op, .. } if op.contains("rule") || op.contains("table"))

@@ -156,6 +156,27 @@ fn other_peoples_routes_and_rules_are_told() {
 }
 
 #[test]
+fn thousands_of_refusals_are_soon_told() {
+    in_host(|_| {
+        let tun = Tun::open("tailscale0").expect("tun");
+        let mut router = Router::open(tun.name(), &ranges()).expect("router");
+        let routes = (0..2000u32).map(|n| {
+            let [_, a, b, c] = (n << 8).to_be_bytes();
+            let net = std::net::Ipv4Addr::new(10, a, b, c);
+            ipnet::IpNet::new(net.into(), 24).expect("prefix")
+        });
+        // No way leads by an interface that is down.
+        let config = Config { up: false, addresses: Vec::new(), routes: routes.collect(), ..config() };
+        let began = std::time::Instant::now();
+        let told = router.apply(&config);
+        assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
+        assert_eq!(told.len(), 2000);
+        let refused = |error: &Error| matches!(error, Error::Refused { .. });
+        assert!(told.iter().all(refused), "{:?}", told.first());
+    });
+}
+
+#[test]
 fn without_ipv6_half_of_it_is_left_out() {
     in_host(|host| {
         host.run(&["sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1"]).expect("sysctl");
