@@ -39,6 +39,10 @@ fn ip() {
         -- status 0
     "#]],
     );
+    for name in ["alpha.tail12.ts.net.", "Alpha.tail12.ts.net"] {
+        let done = support::run(&recorded(), &format!("ip -1 {name}"));
+        assert_eq!((done.out.as_str(), done.status), ("100.64.0.3\n", 0), "{name}: {}", done.err);
+    }
     check(
         &recorded(),
         "ip -4 100.64.0.7",

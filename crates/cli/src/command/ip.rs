@@ -96,10 +96,15 @@ pub(super) fn resolve(status: &Status, word: &str) -> Result<(IpAddr, bool), Str
     if let Ok(ip) = word.parse() {
         return Ok((ip, false));
     }
+    // Names are shown with and without the dot at the end.
+    let whole = |name: &str| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let wanted = whole(word);
     let peers = status.peer.values().map(|peer| (peer, false));
     let own = status.self_.as_deref().map(|own| (own, true));
     for (node, own) in peers.chain(own) {
-        if word.eq_ignore_ascii_case(&display_name(status, node)) || word == node.dns_name {
+        if word.eq_ignore_ascii_case(&display_name(status, node))
+            || (!wanted.is_empty() && wanted == whole(&node.dns_name))
+        {
             match node.tailscale_ips.first() {
                 Some(ip) => return Ok((*ip, own)),
                 None if own => {}

@@ -35,13 +35,13 @@ fn tag_fault(tag: &str) -> Option<&'static str> {
     }
 }
 
-/// Checks a host name given by the user; the empty one means "the system's".
+/// Checks a host name given by the user and gives it without a dot at either end; the empty one means "the system's".
 ///
 /// # Errors
 /// One sentence naming the label that cannot be in a DNS name.
-pub fn check_hostname(name: &str) -> Result<(), String> {
+pub fn check_hostname(name: &str) -> Result<&str, String> {
     if name.is_empty() {
-        return Ok(());
+        return Ok(name);
     }
     let inner = name.strip_prefix('.').unwrap_or(name);
     let inner = inner.strip_suffix('.').unwrap_or(inner);
@@ -66,7 +66,7 @@ pub fn check_hostname(name: &str) -> Result<(), String> {
         };
         return Err(format!("{} is not a valid DNS label: {fault}", quote(label)));
     }
-    Ok(())
+    Ok(inner)
 }
 
 #[cfg(test)]
@@ -89,14 +89,16 @@ mod tests {
 
     #[test]
     fn hostname_table() {
-        for good in ["", "a", "router-1", "a.b.c", "a.b."] {
-            assert_eq!(check_hostname(good), Ok(()), "{good}");
+        for good in ["", "a", "router-1", "a.b.c", "a.b.", ".a.b", ".a."] {
+            assert_eq!(check_hostname(good), Ok(good.trim_matches('.')), "{good}");
         }
         for (bad, want) in [
             ("-bad", "\"-bad\" is not a valid DNS label: must start with a letter or number"),
             ("bad-", "\"bad-\" is not a valid DNS label: must end with a letter or number"),
             ("b_d", "\"b_d\" is not a valid DNS label: contains invalid character '_'"),
             ("a..b", "empty DNS label"),
+            ("a..", "empty DNS label"),
+            (".", "empty DNS label"),
         ] {
             assert_eq!(check_hostname(bad).unwrap_err(), want);
         }

@@ -17,8 +17,6 @@ pub(crate) fn from_flags(matches: &Matches, status: &Status) -> Result<(Prefs, V
         return Err("--exit-node-allow-lan-access can only be used with --exit-node".to_owned());
     }
     let tags = names::tags(matches.word("advertise-tags"))?;
-    let hostname = matches.word("hostname");
-    names::check_hostname(hostname)?;
 
     let mut prefs = Prefs::new_default();
     prefs.control_url = matches.word("login-server").to_owned();
@@ -48,7 +46,7 @@ pub(crate) fn shared(prefs: &mut Prefs, matches: &Matches) -> Result<Option<&'st
     prefs.exit_node_allow_lan_access = matches.on("exit-node-allow-lan-access");
     prefs.shields_up = matches.on("shields-up");
     prefs.run_ssh = matches.on("ssh");
-    prefs.hostname = matches.word("hostname").to_owned();
+    prefs.hostname = names::check_hostname(matches.word("hostname"))?.to_owned();
     prefs.operator_user = matches.word("operator").to_owned();
     prefs.no_snat = !matches.on("snat-subnet-routes");
     prefs.app_connector.advertise = matches.on("advertise-connector");
