@@ -2,6 +2,8 @@
 
 use std::io::{ErrorKind, Write};
 
+use crate::render::plain;
+
 /// Standard output for results, standard error for everything else.
 pub(crate) struct Console<'a> {
     out: &'a mut dyn Write,
@@ -14,12 +16,17 @@ impl<'a> Console<'a> {
         Self { out, err, failed: None }
     }
 
-    /// Writes `text` as it is to standard output, in one write.
+    /// Writes `text` to standard output, in one write, without what a terminal would obey.
     pub(crate) fn say(&mut self, text: &str) {
-        self.say_bytes(text.as_bytes());
+        self.say_bytes(plain::text(text).as_bytes());
     }
 
-    /// The same for bytes of any kind.
+    /// The same for JSON, as it is.
+    pub(crate) fn say_json(&mut self, json: &str) {
+        self.say_bytes(json.as_bytes());
+    }
+
+    /// The same for bytes of any kind, as they are.
     pub(crate) fn say_bytes(&mut self, bytes: &[u8]) {
         let written = self.out.write_all(bytes).and_then(|()| self.out.flush());
         if let Err(error) = written {
@@ -27,10 +34,10 @@ impl<'a> Console<'a> {
         }
     }
 
-    /// Writes `text` as it is to standard error, in one write.
+    /// Writes `text` to standard error, in one write, without what a terminal would obey.
     pub(crate) fn note(&mut self, text: &str) {
         // Nobody is left to tell when this fails.
-        let _ = self.err.write_all(text.as_bytes()).and_then(|()| self.err.flush());
+        let _ = self.err.write_all(plain::text(text).as_bytes()).and_then(|()| self.err.flush());
     }
 
     /// Whether the reader of standard output has gone away.

@@ -103,8 +103,11 @@ pub fn run(args: &[String], env: &Env, out: &mut dyn Write, err: &mut dyn Write)
         }
         Err(error) => {
             match asked_up_for_json(args) {
-                true => console.say(&render::json::error(&args::mask_keys(&error.message))),
-                false => console.note(&error.text()),
+                true => console.say_json(&render::json::error(&args::mask_given(args, &error.message))),
+                false => {
+                    let message = args::mask_given(args, &error.message);
+                    console.note(&format!("{message}\n{}", error.usage));
+                }
             }
             return console.finish(error.status);
         }
@@ -155,6 +158,6 @@ fn asked_up_for_json(args: &[String]) -> bool {
 fn sudo_hint(args: &[String]) -> String {
     format!(
         "\n\nUse 'sudo tailscale {}'.\nTo not require root, use 'sudo tailscale set --operator=$USER' once.",
-        args::mask_keys(&args.join(" "))
+        args::mask_given(args, &args.join(" "))
     )
 }

@@ -20,6 +20,23 @@ fn status_as_the_go_tool_prints_it() {
 }
 
 #[test]
+fn a_terminal_obeys_nobody_in_the_tailnet() {
+    let mut now = support::nodes::status("Running");
+    now["Health"] = json!(["all is well\u{1b}]0;owned\u{7}"]);
+    let peer = now["Peer"].as_object_mut().unwrap().values_mut().next().unwrap();
+    peer["OS"] = json!("li\u{9b}2Jnux\n100.64.0.9\tfalse\u{1b}[1m");
+    let script = Script::new(&now, &json!({}));
+    let done = run(&script, "status --self=false");
+    assert_eq!(done.status, 0);
+    assert!(done.out.chars().all(|c| c == '\n' || !c.is_control()), "{:?}", done.out);
+    assert!(done.out.contains("li\u{fffd}2Jnux\u{fffd}100.64.0.9\u{fffd}false\u{fffd}[1m"), "{:?}", done.out);
+    assert!(run(&script, "status --json").out.contains('\u{9b}'), "JSON is passed on as it is");
+    let who = r#"{"Node":{"Name":"a\u001b[2J.","Addresses":[]},"UserProfile":{"LoginName":"b\nUser:"}}"#;
+    let done = run(&script.answer("GET whois", 200, who), "whois 100.64.0.6");
+    assert!(done.out.contains("a\u{fffd}[2J\n") && done.out.contains("b\u{fffd}User:\n"), "{:?}", done.out);
+}
+
+#[test]
 fn status_keeps_what_it_does_not_know() {
     let script = Script::new(&json!({}), &json!({})).answer(
         "GET status",

@@ -175,7 +175,7 @@ fn machine_that_must_be_approved() {
         expect![[r#"
         > GET status
         > GET prefs
-        > GET watch-ipn-bus?mask=0
+        > GET watch-ipn-bus?mask=2
         > PATCH prefs WantRunning=true
         > GET status?peers=false
         -- err
@@ -249,6 +249,20 @@ fn login_makes_a_profile_first() {
         -- status 0
     "#]],
     );
-    let refused = run(&script, "login --advertise-routes=x");
-    assert_eq!((refused.status, refused.calls.len()), (1, 0));
+    for wrong in [
+        "--advertise-routes=x",
+        "--exit-node-allow-lan-access",
+        "--exit-node=exit",
+        "--auth-key=file:/nonexistent/key",
+        "--hostname=-",
+    ] {
+        let refused = run(&script, &format!("login {wrong}"));
+        assert_eq!((refused.status, refused.calls.len()), (1, 0), "{wrong}: {:?}", refused.calls);
+    }
+    let done = run(&script, "login --exit-node=100.64.0.6 --exit-node-allow-lan-access --hostname=r1.");
+    assert!(
+        done.status == 0 && done.calls.iter().any(|call| call.contains("Hostname=\"r1\"")),
+        "{:?}",
+        done.calls
+    );
 }

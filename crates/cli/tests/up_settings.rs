@@ -15,7 +15,7 @@ fn bare_up_only_switches_on() {
         expect![[r#"
         > GET status
         > GET prefs
-        > GET watch-ipn-bus?mask=0
+        > GET watch-ipn-bus?mask=2
         > PATCH prefs WantRunning=true
         > GET status?peers=false
         -- status 0

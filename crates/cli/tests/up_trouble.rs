@@ -219,6 +219,24 @@ fn a_user_without_rights_gets_the_hint() {
 }
 
 #[test]
+fn what_is_refused_is_shown_without_the_key() {
+    let script = Script::new(&status("Running"), &plain()).answer(
+        "POST check-prefs",
+        403,
+        "prefs write access denied\n",
+    );
+    for line in [
+        "up --auth-key=0123456789abcdef --auth-key=0123456789abcdef",
+        "up --authkey 0123456789abcdef --auth-key=k",
+        "up --auth-key 0123456789abcdef --auth-key=k --json",
+        "up --login-server=https://c.example --auth-key 0123456789abcdef",
+    ] {
+        let done = run(&script, line);
+        assert!(done.status != 0 && !done.transcript().contains("0123456789"), "{}", done.transcript());
+    }
+}
+
+#[test]
 fn wrong_flags_are_json_where_json_is_asked_for() {
     check(
         &recorded(),

@@ -40,11 +40,6 @@ impl ArgError {
         }
         Self { message, usage: String::new(), status: 1 }
     }
-
-    /// The whole text for stderr, keys masked, newline at the end.
-    pub(crate) fn text(&self) -> String {
-        mask_keys(&format!("{}\n{}", self.message, self.usage))
-    }
 }
 
 /// Commands for parts that are not here: never, or not in every build.
@@ -105,8 +100,31 @@ fn edits(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
+/// Overwrites in `text` the secret part of every `tskey-…`, and the auth key that `args` give, whatever it looks like.
+pub(crate) fn mask_given(args: &[String], text: &str) -> String {
+    let mut text = mask_keys(text);
+    let mut words = args.iter();
+    while let Some(word) = words.next() {
+        let body = word.strip_prefix("--").or_else(|| word.strip_prefix('-')).unwrap_or("");
+        let (name, value) = body.split_once('=').map_or((body, None), |(name, value)| (name, Some(value)));
+        if ["auth-key", "authkey"].contains(&name) {
+            text = hide(value.or_else(|| words.next().map(String::as_str)).unwrap_or(""), &text);
+        }
+    }
+    text
+}
+
+/// `text` without the auth key `key`. What is shorter than any key is none, nor is the name of a file.
+pub(crate) fn hide(key: &str, text: &str) -> String {
+    const SHORTEST: usize = 8;
+    if key.len() < SHORTEST || key.starts_with("file:") {
+        return text.to_owned();
+    }
+    text.replace(key, "...")
+}
+
 /// Overwrites the secret part of every `tskey-…` in `text`.
-pub(crate) fn mask_keys(text: &str) -> String {
+fn mask_keys(text: &str) -> String {
     const PREFIX: &str = "tskey-";
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

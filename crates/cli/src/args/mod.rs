@@ -11,7 +11,7 @@ mod spec;
 mod value;
 
 pub use error::nearest;
-pub(crate) use error::{ArgError, mask_keys};
+pub(crate) use error::{ArgError, hide, mask_given};
 pub(crate) use help::usage;
 pub(crate) use matches::Matches;
 pub use spec::Command;

@@ -58,7 +58,7 @@ fn typed(line: &str) -> String {
     let args: Vec<String> =
         line.split(' ').filter(|word| !word.is_empty()).map(|word| word.replace("%20", " ")).collect();
     match read(&ROOT, "", &args) {
-        Err(error) => format!("{}: {}", error.status, mask_keys(&error.message)),
+        Err(error) => format!("{}: {}", error.status, mask_given(&args, &error.message)),
         Ok(Typed::Help(text)) => format!("help {}", text.lines().nth(3).unwrap_or_default().trim()),
         Ok(Typed::Run(levels)) => {
             let mut out = Vec::new();
@@ -209,6 +209,12 @@ fn quoting() {
 
 #[test]
 fn keys_are_masked_wherever_they_stand() {
-    assert_eq!(mask_keys("a tskey-auth-k1_x tskey-"), "a tskey-XXXXXXX_x tskey-");
-    assert_eq!(mask_keys("tskey-äb"), "tskey-äb");
+    assert_eq!(mask_given(&[], "a tskey-auth-k1_x tskey-"), "a tskey-XXXXXXX_x tskey-");
+    assert_eq!(mask_given(&[], "tskey-äb"), "tskey-äb");
+    for line in ["--auth-key=0123456789", "-authkey 0123456789", "up --x --authkey=0123456789", "--auth-key"]
+    {
+        let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let masked = mask_given(&args, line);
+        assert_eq!(masked, line.replace("0123456789", "..."), "{line}");
+    }
 }

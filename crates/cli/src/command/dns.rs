@@ -69,11 +69,10 @@ fn status(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
             }
         }
     }
-    let text = match matches.on("json") {
-        true => to_go_json(&shown, Indent::TwoSpaces) + "\n",
-        false => dns::status(&shown, matches.on("all")),
-    };
-    run.console.say(&text);
+    match matches.on("json") {
+        true => run.console.say_json(&(to_go_json(&shown, Indent::TwoSpaces) + "\n")),
+        false => run.console.say(&dns::status(&shown, matches.on("all"))),
+    }
     Ok(())
 }
 
@@ -138,10 +137,9 @@ fn query(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
         code: message.code(),
         answers: message.answers.map(|all| all.into_iter().map(Answer::from).collect()),
     };
-    let text = match matches.on("json") {
-        true => to_go_json(&shown, Indent::TwoSpaces) + "\n",
-        false => dns::query(&shown),
-    };
-    run.console.say(&text);
+    match matches.on("json") {
+        true => run.console.say_json(&(to_go_json(&shown, Indent::TwoSpaces) + "\n")),
+        false => run.console.say(&dns::query(&shown)),
+    }
     Ok(())
 }

@@ -6,7 +6,7 @@ use localapi::types::{Location, PeerStatus, Time};
 
 use super::{Run, lacking, no_words};
 use crate::args::{Command, Flag, Matches, quote, shell_quote, text};
-use crate::render::{status, table::Table};
+use crate::render::{plain::cell, status, table::Table};
 use crate::stop::{Outcome, Stop};
 
 pub(super) static COMMAND: Command = Command {
@@ -117,8 +117,8 @@ fn listed(mut nodes: Vec<&PeerStatus>, short: bool, now: Time) -> String {
     let mut rows = "\n IP\tHOSTNAME\tCOUNTRY\tCITY\tSTATUS\t\n".to_owned();
     let mut row = |node: &PeerStatus, country: &str, city: &str| {
         let ip = node.tailscale_ips.first().map(ToString::to_string).unwrap_or_default();
-        let known = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
-        let name = node.dns_name.trim_matches('.');
+        let known = |text: &str| if text.is_empty() { "-".to_owned() } else { cell(text).into_owned() };
+        let name = cell(node.dns_name.trim_matches('.'));
         let state = status::exit_state(node, now);
         rows.push_str(&format!(" {ip}\t{name}\t{}\t{}\t{state}\t\n", known(country), known(city)));
     };

@@ -46,7 +46,8 @@ fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
                 Value::Text(text) => format!("  {}: {}", json::string(name), json::string(text)),
             })
             .collect();
-        format!("{{\n{}\n}}\n", rows.join(",\n"))
+        run.console.say_json(&format!("{{\n{}\n}}\n", rows.join(",\n")));
+        return Ok(());
     } else if matches.on("set-flags") {
         let flags: Vec<String> = settings.iter().map(|(name, value)| value.as_argument(name)).collect();
         format!("{}\n", flags.join(" "))

@@ -72,11 +72,11 @@ fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
         };
         let report = netcheck.report((run.waiter, &mut limit), &map, now, verbose, &mut note);
         let report = report.map_err(|_| "context canceled")?;
-        run.console.say(&match format {
-            Format::Text => report.text(&map, verbose),
-            Format::Json => report.json(true) + "\n",
-            Format::JsonLine => report.json(false) + "\n",
-        });
+        match format {
+            Format::Text => run.console.say(&report.text(&map, verbose)),
+            Format::Json => run.console.say_json(&(report.json(true) + "\n")),
+            Format::JsonLine => run.console.say_json(&(report.json(false) + "\n")),
+        }
         let every = matches.span("every");
         if every.limit().is_none() || run.waiter.pause(every, &mut limit) == Cut::Interrupted {
             break;

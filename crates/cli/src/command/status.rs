@@ -76,7 +76,7 @@ fn as_json(run: &mut Run<'_, '_>, peers: bool, active: bool) -> Outcome {
     if active {
         let body = run.wait(run.client.call(Method::GET, path, 200, Bytes::new())).map_err(connecting)?;
         let body = only_active(&String::from_utf8_lossy(&body))?;
-        run.console.say(&json::reindent(&body, "  "));
+        run.console.say_json(&json::reindent(&body, "  "));
         return Ok(());
     }
     let mut stream =

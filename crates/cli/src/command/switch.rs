@@ -8,6 +8,7 @@ use localapi::types::LoginProfile;
 
 use super::Run;
 use crate::args::{Command, Flag, Matches, quote, switch};
+use crate::render::plain::cell;
 use crate::render::{json, status, table::Table};
 use crate::stop::{Outcome, Stop};
 
@@ -36,8 +37,10 @@ static REMOVE: Command = Command {
 fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
     if matches.on("list") {
         let (current, all) = profiles(run)?;
-        let text = if matches.on("json") { list_json(&current, &all) } else { list(&current, &all) };
-        run.console.say(&text);
+        match matches.on("json") {
+            true => run.console.say_json(&list_json(&current, &all)),
+            false => run.console.say(&list(&current, &all)),
+        }
         return Ok(());
     }
     if matches.on("json") {
@@ -122,7 +125,8 @@ fn list(current: &LoginProfile, all: &[LoginProfile]) -> String {
     let mut rows = "ID\tTailnet\tAccount\n".to_owned();
     for profile in all {
         let star = if profile.id == current.id { "*" } else { "" };
-        rows.push_str(&format!("{}\t{}\t{}{star}\n", profile.id, tailnet(profile), profile.name));
+        let (id, tailnet, name) = (&profile.id, cell(tailnet(profile)), cell(&profile.name));
+        rows.push_str(&format!("{id}\t{tailnet}\t{name}{star}\n"));
     }
     Table { min_width: 2, padding: 2 }.layout(&rows)
 }

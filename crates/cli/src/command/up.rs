@@ -5,7 +5,7 @@
 
 use localapi::Error;
 use localapi::client::BusWatcher;
-use localapi::types::{MaskedPrefs, Options, Prefs, PrefsMask, Status};
+use localapi::types::{MaskedPrefs, Options, Prefs, PrefsMask, Status, mask};
 
 use super::risk::{ACCEPT_RISK, confirm, ssh_over_tailscale};
 use super::up_wait::{Expect, wait_until_running};
@@ -37,10 +37,10 @@ const FLAGS: &[Flag] = &[
 ];
 
 fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
-    match go(run, matches) {
+    match go(run, matches).map_err(|stop| up_kept::hushed(matches, stop)) {
         // With --json there is nothing but JSON on either stream.
         Err(Stop::Error(message) | Stop::Denied(message)) if matches.on("json") => {
-            run.console.say(&json::error(&message));
+            run.console.say_json(&json::error(&message));
             Err(Stop::Quiet(1))
         }
         done => done,
@@ -67,14 +67,15 @@ pub(super) fn go(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
             run.wait(run.client.edit_prefs(&edit)).map(drop)?;
         }
         Plan::SwitchOn => {
-            let bus = watch(run)?;
+            // It may have come to run since it was asked, and then tells no state any more.
+            let bus = watch(run, mask::INITIAL_STATE)?;
             run.wait(run.client.edit_prefs(&switch_on()))?;
             let expect = Expect { simple: true, ..expect(matches, &status, &current) };
             wait(run, bus, expect, quiet)?;
         }
         Plan::Start => {
             // The bus before anything happens, or the first messages would be missed.
-            let bus = watch(run)?;
+            let bus = watch(run, 0)?;
             let prefs = match run.wait(run.client.check_prefs(&prefs)) {
                 Err(Error::Refused(why)) if up_kept::asked(matches, &status) => {
                     up_kept::prefs(run, matches, &current, &why)?
@@ -126,9 +127,9 @@ fn wanted(run: &mut Run<'_, '_>, matches: &Matches, status: &Status) -> Result<(
     Ok((current, prefs, plan))
 }
 
-/// The bus; `None` if the daemon was built without one.
-fn watch(run: &Run<'_, '_>) -> Result<Option<BusWatcher>, Stop> {
-    match run.waiter.wait(run.client.watch_bus(0)) {
+/// The bus, which begins with what `mask` asks for; `None` if the daemon was built without one.
+fn watch(run: &Run<'_, '_>, mask: u64) -> Result<Option<BusWatcher>, Stop> {
+    match run.waiter.wait(run.client.watch_bus(mask)) {
         Ok(bus) => Ok(Some(bus)),
         Err(Error::NotFound(_)) => Ok(None),
         Err(error) => Err(error.into()),
@@ -246,7 +247,7 @@ fn expect<'a>(matches: &Matches, status: &'a Status, current: &'a Prefs) -> Expe
 }
 
 /// A secret given as it is or as `file:PATH`.
-fn from_file(word: &str) -> Result<String, Stop> {
+pub(super) fn from_file(word: &str) -> Result<String, Stop> {
     let Some(path) = word.strip_prefix("file:") else { return Ok(word.to_owned()) };
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(text.trim().to_owned()),

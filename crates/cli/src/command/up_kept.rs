@@ -7,7 +7,7 @@
 use localapi::types::{Prefs, State, Status};
 
 use super::Run;
-use crate::args::{Flag, Matches, switch};
+use crate::args::{Flag, Matches, hide, switch};
 use crate::prefs::revert;
 use crate::stop::Stop;
 
@@ -23,6 +23,16 @@ pub(crate) const FLAG: Flag = switch(
 pub(super) fn asked(matches: &Matches, status: &Status) -> bool {
     let must = status.backend_state == State::NeedsLogin.name() || !status.auth_url.is_empty();
     matches.on(FLAG.name) && must
+}
+
+/// Why `up` ended, without the auth key where that goes to a log.
+pub(super) fn hushed(matches: &Matches, stop: Stop) -> Stop {
+    let key = if matches.on(FLAG.name) { matches.word("auth-key") } else { "" };
+    match stop {
+        Stop::Error(text) => Stop::Error(hide(key, &text)),
+        Stop::Denied(text) => Stop::Denied(hide(key, &text)),
+        other => other,
+    }
 }
 
 /// The settings to log in with after the refusal `why`, which is shown: those in force, but for the control server that the
@@ -41,9 +51,7 @@ pub(super) fn prefs(
     if current.control_url.is_empty() || elsewhere {
         return Err(Stop::from(why));
     }
-    // What is shown goes to a log, where the key must not be.
-    let key = matches.word("auth-key");
-    let why = if key.is_empty() { why.to_owned() } else { why.replace(key, "...") };
+    let why = hide(matches.word("auth-key"), why);
     run.console.note(&format!("{}\n# The node logs in with the settings that it has.\n", why.trim_end()));
     let mut prefs = Prefs { want_running: true, logged_out: false, persist: None, ..current.clone() };
     if matches.given("login-server") {

@@ -94,7 +94,7 @@ impl Seen {
         }
         if self.running && self.new_key {
             if expect.json {
-                run.console.say("{\n  \"BackendState\": \"Running\"\n}\n");
+                run.console.say_json("{\n  \"BackendState\": \"Running\"\n}\n");
             } else if self.asked {
                 run.console.note("Success.\n");
             }
@@ -118,7 +118,7 @@ impl Seen {
                 } else {
                     format!(",\n\t\"BackendState\": {state}")
                 };
-                run.console.say(&format!("{{\n\t\"AuthURL\": {url}{state}\n}}\n"));
+                run.console.say_json(&format!("{{\n\t\"AuthURL\": {url}{state}\n}}\n"));
             } else {
                 run.console.note(&format!("\nTo authenticate, visit:\n\n\t{url}\n\n"));
             }
@@ -148,7 +148,7 @@ fn wanted_url<'n>(notify: &'n Notify, expect: Expect<'_>, shown: &str) -> Option
 
 fn show_approval(run: &mut Run<'_, '_>, expect: Expect<'_>, shown: &mut String) {
     if expect.json {
-        run.console.say("{\n  \"BackendState\": \"NeedsMachineAuth\"\n}\n");
+        run.console.say_json("{\n  \"BackendState\": \"NeedsMachineAuth\"\n}\n");
         return;
     }
     let control = expect.control;

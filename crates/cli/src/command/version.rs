@@ -37,12 +37,13 @@ fn run(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
         false => None,
     };
     let own = &run.env.version;
-    let text = match (matches.on("json"), daemon) {
-        (true, daemon) => version::as_json(own, daemon.as_deref()),
-        (false, Some(daemon)) => format!("Client: {}\nDaemon: {daemon}\n", version::text(own)),
-        (false, None) => format!("{}\n", version::text(own)),
-    };
-    run.console.say(&text);
+    match (matches.on("json"), daemon) {
+        (true, daemon) => run.console.say_json(&version::as_json(own, daemon.as_deref())),
+        (false, Some(daemon)) => {
+            run.console.say(&format!("Client: {}\nDaemon: {daemon}\n", version::text(own)));
+        }
+        (false, None) => run.console.say(&format!("{}\n", version::text(own))),
+    }
     Ok(())
 }
 
@@ -51,10 +52,9 @@ fn features(run: &mut Run<'_, '_>, daemon: bool, json: bool) -> Outcome {
         true => run.wait(run.client.features())?,
         false => run.env.version.features.clone(),
     };
-    let text = match json {
-        true => format!("{}\n", to_go_json(&features, Indent::Tab)),
-        false => version::features(&features),
-    };
-    run.console.say(&text);
+    match json {
+        true => run.console.say_json(&format!("{}\n", to_go_json(&features, Indent::Tab))),
+        false => run.console.say(&version::features(&features)),
+    }
     Ok(())
 }

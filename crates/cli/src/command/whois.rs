@@ -55,7 +55,7 @@ fn show(run: &mut Run<'_, '_>, as_json: bool, proto: &str, addr: &str) -> Outcom
         body => String::from_utf8_lossy(&body?).into_owned(),
     };
     if as_json {
-        run.console.say(&format!("{}\n", json::reindent(&body, "  ")));
+        run.console.say_json(&format!("{}\n", json::reindent(&body, "  ")));
         return Ok(());
     }
     let who: WhoIs = gojson::from_slice(body.as_bytes())

@@ -6,6 +6,7 @@ pub(crate) mod dns;
 pub(crate) mod dns_message;
 pub(crate) mod json;
 pub(crate) mod names;
+pub(crate) mod plain;
 pub(crate) mod status;
 pub(crate) mod table;
 pub(crate) mod version;

@@ -2,6 +2,7 @@
 
 use localapi::types::{PeerStatus, State, Status, Time};
 
+use super::plain::cell;
 use super::{names, table};
 use crate::args::quote;
 
@@ -99,10 +100,10 @@ fn row(rows: &mut String, status: &Status, node: &PeerStatus, now: Time) {
     let ip = node.tailscale_ips.first().map(ToString::to_string).unwrap_or_default();
     rows.push_str(&format!(
         "{ip}\t{}\t{}\t{}\t{}\t\n",
-        display_name(status, node),
-        owner(status, node),
-        node.os,
-        state(node, now)
+        cell(&display_name(status, node)),
+        cell(&owner(status, node)),
+        cell(&node.os),
+        cell(&state(node, now))
     ));
 }
 

@@ -122,5 +122,5 @@ pub(super) fn expire(run: &mut Run<'_, '_>, matches: &Matches) -> Outcome {
 }
 
 pub(super) fn print(run: &mut Run<'_, '_>, answer: &[u8], indent: &'static str) {
-    run.console.say(&format!("{}\n", json::reindent(&String::from_utf8_lossy(answer), indent)));
+    run.console.say_json(&format!("{}\n", json::reindent(&String::from_utf8_lossy(answer), indent)));
 }
