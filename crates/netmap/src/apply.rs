@@ -10,6 +10,10 @@ use crate::{
     PeerPatch, Set, Timestamp, UserId, UserProfile,
 };
 
+/// Whole peers of one message that are told as patches: more are no cheaper that way, and a patch takes more memory than
+/// a number.
+const MADE_PATCHES: usize = 128;
+
 /// What control decided, as of the last message.
 #[derive(Debug, Default)]
 pub struct NetMap {
@@ -91,11 +95,11 @@ pub struct Delta {
 pub struct Changes {
     /// Our own node.
     pub self_node: bool,
-    /// Peers that are new or replaced.
+    /// Peers that are new, or differ in more than a patch could tell.
     pub changed: Set<NodeId>,
     /// Peers that are gone.
     pub removed: Set<NodeId>,
-    /// Patches that were applied to other peers than those.
+    /// Patches that were applied to other peers than those: of control, or made of whole peers that differ in no more.
     pub patches: Vec<PeerPatch>,
     /// DERP map.
     pub derp_map: bool,
@@ -130,6 +134,11 @@ impl Changes {
     /// Peers that have some node capability, or their addresses, may be others now.
     pub fn concerns_capabilities(&self) -> bool {
         self.has_whole_peers() || self.patches.iter().any(|patch| patch.cap_map.is_some())
+    }
+
+    /// Names of peers, their addresses or what they can do may be others now.
+    pub fn concerns_names(&self) -> bool {
+        self.concerns_capabilities() || self.patches.iter().any(|patch| patch.cap.is_some())
     }
 }
 
@@ -169,7 +178,8 @@ impl NetMap {
         self.epoch = self.epoch.wrapping_add(1);
     }
 
-    /// Takes one peer of a message (of `Peers` or `PeersChanged`), noting it in `changes` if it differs.
+    /// Takes one peer of a message (of `Peers` or `PeersChanged`), noting it in `changes` if it differs: as a patch, if
+    /// one tells all of it.
     pub fn upsert_peer(&mut self, mut node: Node, changes: &mut Changes) {
         let (mark, id) = (self.epoch, node.id);
         self.systems.share(&mut node.hostinfo);
@@ -177,8 +187,13 @@ impl NetMap {
             Some(peer) => {
                 peer.mark = mark;
                 if peer.node != node {
+                    let few = changes.patches.len() < MADE_PATCHES && !changes.changed.contains(&id);
+                    let patch = few.then(|| PeerPatch::between(&peer.node, &node)).flatten();
                     peer.node = node;
-                    changes.changed.insert(id);
+                    match patch {
+                        Some(patch) => changes.patches.push(patch),
+                        None => drop(changes.changed.insert(id)),
+                    }
                 }
             }
             None => {
@@ -204,10 +219,18 @@ impl NetMap {
         }
         if !delta.full_peers {
             for id in delta.peers_removed {
-                if !changes.changed.contains(&id) && self.peers.remove(&id).is_some() {
+                // One that this very message brings is there.
+                let named = self.peers.get(&id).is_some_and(|peer| peer.mark == self.epoch);
+                if !named && self.peers.remove(&id).is_some() {
+                    changes.changed.remove(&id);
                     changes.removed.insert(id);
                 }
             }
+        }
+        // A message that was cut off may have patched what has been replaced or is gone now.
+        let (changed, removed) = (&changes.changed, &changes.removed);
+        changes.patches.retain(|patch| !changed.contains(&patch.id) && !removed.contains(&patch.id));
+        if !delta.full_peers {
             let seen = delta.seen_change.into_iter().map(|(id, seen)| PeerPatch {
                 id,
                 last_seen: Some(if seen { now } else { Timestamp::ZERO }),
@@ -239,11 +262,14 @@ impl NetMap {
             changes.messages = true;
         }
         self.apply_filters(delta.clear_packet_filters, delta.packet_filters, changes);
+        // In order, so that none has to make room for the next. Of two with one number the later one counts.
+        let mut users = delta.users;
+        users.sort_by_key(|user| user.id);
         if first {
-            let named: Set<UserId> = delta.users.iter().map(|user| user.id).collect();
+            let named: Set<UserId> = users.iter().map(|user| user.id).collect();
             self.users.retain(|id, _| named.contains(id));
         }
-        for user in delta.users {
+        for user in users {
             if self.users.get(&user.id) != Some(&user) {
                 changes.users.push(user.id);
                 self.users.insert(user.id, user);
@@ -305,17 +331,17 @@ impl NetMap {
         if !clear && chunks.is_empty() {
             return;
         }
-        changes.packet_filters = true;
+        changes.packet_filters |= self.packet_filters.is_none();
         let filters = self.packet_filters.get_or_insert_default();
-        if clear {
-            filters.clear();
-        }
+        let before = if clear { std::mem::take(filters) } else { Map::new() };
         for (name, rules) in chunks {
+            changes.packet_filters |= !clear && filters.get(&name) != rules.as_ref();
             match rules {
                 Some(rules) => drop(filters.insert(name, rules)),
                 None => drop(filters.remove(&name)),
             }
         }
+        changes.packet_filters |= clear && *filters != before;
     }
 }
 
@@ -406,6 +432,47 @@ mod tests {
     }
 
     #[test]
+    fn a_known_peer_whose_fields_a_patch_can_tell_is_patched() {
+        let mut map = NetMap::default();
+        message(&mut map, vec![node(1, "a"), node(2, "b")], Delta::default(), true);
+        let seen = |id, name, at| Node { last_seen: Timestamp::from_unix(at), ..node(id, name) };
+        let changes = message(&mut map, vec![seen(1, "a", 5), seen(2, "c", 5)], Delta::default(), false);
+        let last_seen = Some(Timestamp::from_unix(5));
+        assert_eq!(changes.patches, [PeerPatch { id: NodeId(1), last_seen, ..PeerPatch::default() }]);
+        assert_eq!(changes.changed, Set::from([NodeId(2)]));
+        // Brought, and gone by the same message: it is there. And patched besides: both are told.
+        let online_change = vec![(NodeId(1), true)];
+        let delta = Delta { peers_removed: vec![NodeId(1)], online_change, ..Delta::default() };
+        let changes = message(&mut map, vec![seen(1, "a", 6)], delta, false);
+        assert_eq!((ids(&map), changes.patches.len(), changes.has_whole_peers()), (vec![1, 2], 2, false));
+        assert_eq!(
+            map.peer(NodeId(1)).map(|peer| (peer.online, peer.last_seen.unix())),
+            Some((Some(true), 6))
+        );
+        // Many at once.
+        let many = |at| (1..=300).map(|id| seen(id, "x", at)).collect::<Vec<_>>();
+        message(&mut map, many(7), Delta::default(), false);
+        let changes = message(&mut map, many(8), Delta::default(), false);
+        assert_eq!((changes.patches.len(), changes.changed.len()), (MADE_PATCHES, 300 - MADE_PATCHES));
+    }
+
+    #[test]
+    fn patches_of_a_message_that_was_cut_off_do_not_outlive_their_peer() {
+        let seen = |id, name, at| Node { last_seen: Timestamp::from_unix(at), ..node(id, name) };
+        let mut map = NetMap::default();
+        message(&mut map, vec![node(1, "a"), node(2, "b"), node(3, "c")], Delta::default(), true);
+        let mut changes = Changes::default();
+        (1..=3).zip(["a", "b", "c"]).for_each(|(id, name)| map.upsert_peer(seen(id, name, 5), &mut changes));
+        assert_eq!(changes.patches.len(), 3);
+        map.begin_stream();
+        map.upsert_peer(seen(1, "a", 5), &mut changes);
+        map.upsert_peer(seen(2, "new", 5), &mut changes);
+        map.apply(Delta::default(), true, Timestamp::from_unix(7), &mut changes);
+        assert_eq!(changes.patches.iter().map(|patch| patch.id.0).collect::<Vec<_>>(), [1]);
+        assert_eq!((changes.changed, changes.removed), (Set::from([NodeId(2)]), Set::from([NodeId(3)])));
+    }
+
+    #[test]
     fn users_that_a_new_stream_leaves_out_are_forgotten() {
         let user = |id| UserProfile { id: UserId(id), ..UserProfile::default() };
         let users =
@@ -430,8 +497,13 @@ mod tests {
         assert_eq!(map.filter_rules().count(), 1);
         message(&mut map, vec![], set("b", None), false);
         assert_eq!(map.filter_rules().count(), 0);
-        let clear = Delta { clear_packet_filters: true, ..set("c", Some(vec![rule])) };
-        message(&mut map, vec![], clear, false);
+        let clear = || Delta { clear_packet_filters: true, ..set("c", Some(vec![rule.clone()])) };
+        assert!(message(&mut map, vec![], clear(), false).packet_filters);
         assert_eq!(map.packet_filters.as_ref().map(|f| f.len()), Some(1));
+        // What is in force already is no change.
+        assert!(!message(&mut map, vec![], clear(), true).packet_filters);
+        assert!(!message(&mut map, vec![], set("c", Some(vec![rule.clone()])), false).packet_filters);
+        assert!(!message(&mut map, vec![], set("gone", None), false).packet_filters);
+        assert!(message(&mut map, vec![], set("c", None), false).packet_filters);
     }
 }

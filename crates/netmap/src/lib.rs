@@ -17,6 +17,7 @@ mod host;
 mod ids;
 mod map;
 mod node;
+mod patch;
 mod timestamp;
 mod user;
 
@@ -29,6 +30,7 @@ pub use host::{HostRest, Hostinfo, Location, Service, System};
 pub use ids::{NodeId, StableId, UserId};
 pub use ipnet::IpNet;
 pub use map::{Map, Set};
-pub use node::{CapMap, Node, PeerPatch, Rare};
+pub use node::{CapMap, Node, Rare};
+pub use patch::PeerPatch;
 pub use timestamp::Timestamp;
 pub use user::{ClientVersion, DisplayMessage, UserProfile};

@@ -1,4 +1,4 @@
-//! A node of the tailnet as control describes it, ourselves included, and the patch that changes one.
+//! A node of the tailnet as control describes it, ourselves included.
 
 use crate::Map;
 use crate::{DnsResolver, Endpoints, Hostinfo, NodeId, RegionId, StableId, Timestamp, UserId};
@@ -115,54 +115,5 @@ impl Node {
     /// True once `now` is past a set key expiry, or control said so.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expired || self.key_expiry.has_come(now)
-    }
-}
-
-/// A change to a few fields of one peer (`PeersChangedPatch`); `None` leaves a field alone.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct PeerPatch {
-    /// Which peer.
-    pub id: NodeId,
-    /// New home region.
-    pub home_derp: Option<RegionId>,
-    /// New capability version.
-    pub cap: Option<i32>,
-    /// New capability map, whole.
-    pub cap_map: Option<CapMap>,
-    /// New endpoints, whole.
-    pub endpoints: Option<Endpoints>,
-    /// New node key: a new WireGuard peer.
-    pub key: Option<NodePublic>,
-    /// New disco key: the peer's process restarted.
-    pub disco_key: Option<DiscoPublic>,
-    /// Online or not.
-    pub online: Option<bool>,
-    /// Last seen at.
-    pub last_seen: Option<Timestamp>,
-    /// New key expiry.
-    pub key_expiry: Option<Timestamp>,
-}
-
-impl PeerPatch {
-    /// Writes the given fields into `node`.
-    pub fn apply(self, node: &mut Node) {
-        fn set<T>(field: &mut T, value: Option<T>) {
-            if let Some(value) = value {
-                *field = value;
-            }
-        }
-        set(&mut node.home_derp, self.home_derp);
-        set(&mut node.cap, self.cap);
-        if let Some(cap_map) = self.cap_map {
-            node.rare = Rare { cap_map, ..node.rare().clone() }.boxed();
-        }
-        set(&mut node.endpoints, self.endpoints);
-        set(&mut node.key, self.key);
-        set(&mut node.disco_key, self.disco_key);
-        set(&mut node.last_seen, self.last_seen);
-        set(&mut node.key_expiry, self.key_expiry);
-        if self.online.is_some() {
-            node.online = self.online;
-        }
     }
 }
