@@ -90,6 +90,11 @@ impl Client {
         self.url.is_tailscales_own()
     }
 
+    /// Whether control may send people to this page.
+    pub(crate) fn may_show(&self, page: &str) -> bool {
+        self.url.may_show(page)
+    }
+
     pub(crate) fn dialer(&self) -> &dyn Dial {
         &*self.dialer
     }

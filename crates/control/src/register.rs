@@ -112,7 +112,7 @@ pub(crate) async fn login(
         }
         // From here on control has judged the auth key: it is not used again.
         let had_auth_key = auth_key.take().is_some();
-        match judge(&answer) {
+        match judge(&answer, |page| context.client.may_show(page)) {
             Ok(None) => {
                 let rotated = fresh.is_some();
                 let node_key = fresh.unwrap_or_else(|| keys.node_key.clone());
@@ -150,8 +150,8 @@ pub(crate) async fn login(
     }
 }
 
-/// Yes (`None`), a URL to visit, or no.
-fn judge(answer: &RegisterResponse) -> Result<Option<String>, Error> {
+/// Yes (`None`), a URL to visit that control `may_show`, or no.
+fn judge(answer: &RegisterResponse, may_show: impl Fn(&str) -> bool) -> Result<Option<String>, Error> {
     if !answer.error.is_empty() {
         return Err(Error::Refused(printable(answer.error.as_bytes())));
     }
@@ -163,10 +163,11 @@ fn judge(answer: &RegisterResponse) -> Result<Option<String>, Error> {
     }
     match answer.auth_url.as_str() {
         "" => Ok(None),
-        url if url.len() > URL_LIMIT || url.chars().any(|c| c.is_control() || c.is_whitespace()) => {
-            Err(Error::Refused("control sent a login URL that cannot be shown".to_owned()))
-        }
-        url => Ok(Some(url.to_owned())),
+        url if url.len() <= URL_LIMIT && may_show(url) => Ok(Some(url.to_owned())),
+        url => Err(Error::Refused(format!(
+            "control sent a login URL that this node does not show: {}",
+            printable(url.as_bytes())
+        ))),
     }
 }
 
@@ -308,10 +309,13 @@ mod tests {
 
     #[test]
     fn judgements() {
-        let judge = |json: &str| judge(&gojson::from_str(json).expect("json"));
+        let judge =
+            |json: &str| judge(&gojson::from_str(json).expect("json"), |url| url.starts_with("https://"));
         assert_eq!(judge("{}"), Ok(None));
         assert_eq!(judge(r#"{"AuthURL":"https://x/y"}"#), Ok(Some("https://x/y".into())));
-        assert!(judge(r#"{"AuthURL":"https://x/\u001b[2J"}"#).is_err());
+        let Err(Error::Refused(text)) = judge(r#"{"AuthURL":"ftp://x/\u001b[2J"}"#) else { panic!() };
+        assert!(text.contains("ftp://x/") && !text.contains('\u{1b}'), "{text}");
+        assert!(judge(&format!(r#"{{"AuthURL":"https://{}"}}"#, "x".repeat(URL_LIMIT))).is_err());
         assert_eq!(judge(r#"{"Error":"no","AuthURL":"u"}"#), Err(Error::Refused("no".into())));
         assert_eq!(judge(r#"{"NodeKeyExpired":true}"#), Err(Error::KeyExpired));
         assert_eq!(judge(r#"{"NodeKeySignature":"AAAA"}"#), Err(Error::TailnetLock));

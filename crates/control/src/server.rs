@@ -57,6 +57,15 @@ impl Url {
         self.host.to_ascii_lowercase().ends_with(".tailscale.com")
     }
 
+    /// Whether people may be sent to the page `page` by this control server, as Go's `validPopBrowserURL` decides: `https`,
+    /// or `http` from a server that speaks that itself, and from Tailscale's own service to its own hosts only. Nothing
+    /// that a terminal would not show as it is.
+    pub(crate) fn may_show(&self, page: &str) -> bool {
+        let Ok(page) = Self::parse(page) else { return false };
+        let its_own = page.host == "tailscale.com" || page.host.ends_with(".tailscale.com");
+        (page.tls || !self.tls) && (its_own || !self.is_tailscales_own())
+    }
+
     /// Where to connect for this URL itself, with a verified certificate.
     pub(crate) fn target(&self) -> Target {
         let port = self.port.unwrap_or(if self.tls { 443 } else { 80 });
@@ -136,6 +145,32 @@ mod tests {
             "https://h/a\tb",
         ] {
             assert!(matches!(Url::parse(bad), Err(Error::ServerUrl { .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn pages_that_people_may_be_sent_to() {
+        let may = |server: &str, page: &str| Url::parse(server).expect("url").may_show(page);
+        let own = "https://controlplane.tailscale.com";
+        for good in ["https://login.tailscale.com/a/1", "https://tailscale.com?x"] {
+            assert!(may(own, good), "{good}");
+        }
+        for bad in [
+            "https://tailscale.com.example/a/1",
+            "https://nottailscale.com/",
+            "https://login.tailscale.com@evil.example/",
+            "http://login.tailscale.com/a/1",
+            "",
+        ] {
+            assert!(!may(own, bad), "{bad}");
+        }
+        // Others may have their pages anywhere.
+        assert!(may("https://hs.example", "https://sso.example/x?y=z#w"));
+        assert!(may("http://127.0.0.1:8080", "http://127.0.0.1:8080/register/x"));
+        for bad in
+            ["http://hs.example/", "file:///etc/passwd", "javascript:x", "ssh://h/", "https://h/\u{1b}[2J"]
+        {
+            assert!(!may("https://hs.example", bad), "{bad}");
         }
     }
 

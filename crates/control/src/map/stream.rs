@@ -7,6 +7,7 @@ use super::{MapItem, MapMessage};
 use crate::context::Context;
 use crate::h2::Answer;
 use crate::messages::{Activity, Event};
+use crate::text::printable;
 use crate::{Error, ping, update};
 use dial::LocalFuture;
 use keys::NodePublic;
@@ -150,6 +151,7 @@ async fn one_stream(context: &Rc<Context>, opening: Opening) -> Error {
     context.emit(Event::MapUp).await;
     context.stream_told.set(true);
     let mut reader = MapReader::new();
+    let mut shown = None;
     let mut peers = 0u32;
     loop {
         let chunk = match tokio::time::timeout(WATCHDOG, answer.next()).await {
@@ -180,15 +182,17 @@ async fn one_stream(context: &Rc<Context>, opening: Opening) -> Error {
                     context.map_backoff.borrow_mut().reset();
                     context.had_map.set(context.had_map.get() || message.first);
                     context.works(Activity::Map).await;
-                    end_of_message(context, message).await;
+                    end_of_message(context, message, &mut shown).await;
                 }
             }
         }
     }
 }
 
-/// Answers what is for this crate, hands on the rest, and sleeps if control says so.
-async fn end_of_message(context: &Rc<Context>, mut message: Box<MapMessage>) {
+/// Answers what is for this crate, hands on the rest, and sleeps if control says so. `shown` is the page that control had
+/// people sent to last on this stream.
+async fn end_of_message(context: &Rc<Context>, mut message: Box<MapMessage>, shown: &mut Option<String>) {
+    judge_pages(context, &mut message, shown);
     if let Some(request) = message.ping.take() {
         ping::answer(context, request);
     }
@@ -201,6 +205,26 @@ async fn end_of_message(context: &Rc<Context>, mut message: Box<MapMessage>) {
     if !sleep.is_zero() {
         log::info!("control: asked to pause for {sleep:?}");
         tokio::time::sleep(sleep).await;
+    }
+}
+
+/// Takes the pages out that people are not to be sent to, and the one that they have been sent to already.
+fn judge_pages(context: &Context, message: &mut MapMessage, shown: &mut Option<String>) {
+    if let Some(page) = message.pop_browser_url.take_if(|page| shown.as_ref() != Some(page)) {
+        match context.client.may_show(&page) {
+            true => message.pop_browser_url = Some(page.clone()),
+            false => {
+                log::warn!("control: a page that this node does not show: {}", printable(page.as_bytes()))
+            }
+        }
+        *shown = Some(page);
+    } else {
+        message.pop_browser_url = None;
+    }
+    for (_, display) in &mut message.delta.display_messages {
+        if let Some(display) = display {
+            display.action.take_if(|(page, _)| !context.client.may_show(page));
+        }
     }
 }
 

@@ -214,6 +214,30 @@ fn a_slow_daemon_is_no_silence() {
 }
 
 #[test]
+fn a_page_is_shown_once_and_only_if_it_may_be() {
+    in_virtual_time(async {
+        let (mut node, mut stream) = Node::following().await;
+        let mut first = r#"{"Node":{"ID":1},"#;
+        for (page, shown) in [
+            ("https://x/1", Some("https://x/1")),
+            ("https://x/1", None),
+            ("file:///etc/passwd", None),
+            ("https://x/2", Some("https://x/2")),
+        ] {
+            let action =
+                r#""DisplayMessages":{"m":{"Title":"t","PrimaryAction":{"URL":"ftp://x","Label":"l"}}}"#;
+            let message =
+                format!(r#"{}"PopBrowserURL":"{page}",{action}}}"#, std::mem::replace(&mut first, "{"));
+            stream.send_data(framed(&message)).await.expect("open");
+            let Event::MapItem(MapItem::End(message)) = node.event().await else { panic!() };
+            assert_eq!(message.pop_browser_url.as_deref(), shown, "{page}");
+            let display = message.delta.display_messages.first().and_then(|(_, display)| display.as_ref());
+            assert!(display.is_some_and(|display| display.action.is_none()));
+        }
+    });
+}
+
+#[test]
 fn pause_closes_the_stream() {
     in_virtual_time(async {
         let (mut node, mut stream) = Node::following().await;
