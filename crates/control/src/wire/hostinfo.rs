@@ -18,19 +18,14 @@ gojson::object! {
         pub container: Option<bool> => "Container" omit,
         pub distro: String => "Distro" omit,
         pub distro_version: String => "DistroVersion" omit,
-        pub app: String => "App" omit,
-        pub package: String => "Package" omit,
         /// First label only.
         pub hostname: String => "Hostname" omit,
         pub shields_up: bool => "ShieldsUp" omit,
         /// True here: this node sends no logs.
         pub no_logs_no_support: bool => "NoLogsNoSupport" omit,
-        pub allows_update: bool => "AllowsUpdate" omit,
         /// `uname -m`.
         pub machine: String => "Machine" omit,
         pub go_arch: String => "GoArch" omit,
-        pub go_arch_var: String => "GoArchVar" omit,
-        pub go_version: String => "GoVersion" omit,
         /// Prefixes.
         pub routable_ips: Vec<netmap::IpNet> => "RoutableIPs" omit,
         /// `tag:…`.
@@ -39,7 +34,6 @@ gojson::object! {
         pub net_info: Option<NetInfo> => "NetInfo" omit,
         pub userspace: Option<bool> => "Userspace" omit,
         pub userspace_router: Option<bool> => "UserspaceRouter" omit,
-        pub services_hash: String => "ServicesHash" omit,
         /// Stable id of the exit node in use.
         pub exit_node_id: String => "ExitNodeID" omit,
         pub state_encrypted: Option<bool> => "StateEncrypted" omit,
@@ -77,8 +71,6 @@ gojson::object! {
         pub pcp: Option<bool> => "PCP" omit,
         /// Home region; without it peers have no way to reach this node through a relay.
         pub preferred_derp: u16 => "PreferredDERP" omit,
-        /// `wired`, `wifi` or `mobile`.
-        pub link_type: String => "LinkType" omit,
         /// `<region>-v4` or `<region>-v6` to seconds.
         pub derp_latency: Map<String, f64> => "DERPLatency" omit,
         pub firewall_mode: String => "FirewallMode" omit,
