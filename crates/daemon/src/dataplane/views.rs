@@ -6,6 +6,7 @@ use engine::drop::DropReason;
 use engine::lines::Path;
 use localapi::types::Time;
 use netmap::NodeId;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// A peer counts as active this long after something was sent to it.
@@ -25,6 +26,11 @@ impl Dataplane {
         ];
         let relays = relays.map(|(text, count)| (text, u32::try_from(count).unwrap_or(u32::MAX)));
         counts.chain(relays).filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// The peer whose packets may come from `addr`, its own or one behind it.
+    pub fn peer_at(&self, addr: IpAddr) -> Option<NodeId> {
+        self.engine.borrow().peer_at(addr)
     }
 
     /// What the engine knows of a peer.

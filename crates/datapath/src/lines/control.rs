@@ -15,12 +15,14 @@ use super::seal::SendSession;
 use super::snapshot::{InForce, Snapshot};
 use super::staging::Queue;
 use crate::drop::{DropCounters, DropReason};
+use crate::routes::Routes;
 use crate::session::SessionKeys;
 use crate::slot::PeerSlot;
 use crate::source::Source;
 use keys::NodePublic;
 use netmap::Map;
 use rtrb::Consumer;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -89,6 +91,8 @@ pub struct Control {
     /// By place.
     sessions: Map<u16, Held>,
     session_places: usize,
+    /// As published last.
+    routes: Arc<Routes>,
     scratch: Vec<u8>,
     wake_tx: bool,
     wake_rx: bool,
@@ -102,6 +106,7 @@ impl Control {
             peer_places: 0,
             sessions: Map::new(),
             session_places: 0,
+            routes: Arc::default(),
             scratch: Vec::new(),
             wake_tx: false,
             wake_rx: false,
@@ -233,11 +238,17 @@ impl Control {
 
     /// Replaces routes, filter, own addresses and state in both lines.
     pub fn publish(&mut self, snapshot: Snapshot) {
+        self.routes = Arc::clone(&snapshot.routes);
         let tx = TxCommand::Snapshot(Box::new(InForce::new(snapshot.clone())));
         let rx = RxCommand::Snapshot(Box::new(InForce::new(snapshot)));
         self.ends.tx.replace(|last| matches!(last, TxCommand::Snapshot(_)), tx);
         self.ends.rx.replace(|last| matches!(last, RxCommand::Snapshot(_)), rx);
         (self.wake_tx, self.wake_rx) = (true, true);
+    }
+
+    /// The peer whose packets may come from `addr`, by the routes published last.
+    pub fn peer_at(&self, addr: IpAddr) -> Option<PeerSlot> {
+        self.routes.lookup(addr)
     }
 
     /// Gives tx a whole IP packet: to the peer named, or routed by its destination. `RingFull` is counted, too.

@@ -9,7 +9,7 @@ use crate::packet::Parsed;
 use crate::slot::PeerSlot;
 use crate::time::{Mono, Tick, Wall};
 use crate::wireguard::{Action, Source};
-use netmap::RegionId;
+use netmap::{NodeId, RegionId};
 use std::net::IpAddr;
 
 /// Packets from the lines handled in one call, so that a flood does not hold up the control thread.
@@ -79,6 +79,11 @@ impl Engine {
     /// Whether a peer at `src` may begin to speak `proto` with `port` of `dst`, by the filter in force.
     pub fn allows(&self, proto: u8, src: IpAddr, dst: IpAddr, port: u16) -> bool {
         self.config.filter.allows(proto, src, dst, port)
+    }
+
+    /// The peer whose packets may come from `addr`, its own or one behind it, by the routes in force.
+    pub fn peer_at(&self, addr: IpAddr) -> Option<NodeId> {
+        self.peers.by_slot(self.lines.peer_at(addr)?).map(|peer| peer.config.id)
     }
 
     /// Takes what the lines have told since the last call: wishes for sessions, proofs of sessions, handshake

@@ -4,6 +4,7 @@
 //! looks like one is refused. Leaves out: what names mean (`parts::dns`).
 
 use crate::backend::{Backend, Reply};
+use crate::dataplane::Dataplane;
 use crate::node::Shared;
 use crate::parts::{advertiseexitnode, dns};
 use base64::Engine as _;
@@ -34,18 +35,23 @@ pub(super) struct Visit {
     to: SocketAddr,
 }
 
-/// The peer that `from` is an address of.
-fn visitor(backend: &Backend, from: IpAddr) -> Option<&Node> {
-    let own = backend.netmap()?.self_node.id;
-    let (node, owns) = backend.node_by_ip(from)?;
-    (owns && node.id != own).then_some(node)
+/// The peer that `from` is an address of: packets of others, or for somebody behind a peer, do not count. Nobody looks at
+/// all peers for that: it is asked for each request.
+fn visitor<'a>(backend: &'a Backend, plane: &Dataplane, from: IpAddr) -> Option<&'a Node> {
+    let node = backend.netmap()?.peer(plane.peer_at(from)?)?;
+    node.ips().any(|own| own == from).then_some(node)
 }
 
 impl Visit {
     /// `None`: nobody we know.
     pub(super) fn new(shared: Rc<Shared>, from: IpAddr, to: SocketAddr) -> Option<Self> {
-        let id = visitor(&shared.backend.borrow(), from)?.id;
+        let id = visitor(&shared.backend.borrow(), &shared.plane, from)?.id;
         Some(Self { shared, id, from, to })
+    }
+
+    /// Whose it is, unless others have its address since the connection was made.
+    fn visitor<'a>(&self, backend: &'a Backend) -> Option<&'a Node> {
+        visitor(backend, &self.shared.plane, self.from).filter(|node| node.id == self.id)
     }
 
     /// Whose it is.
@@ -79,7 +85,7 @@ impl Visit {
 
     fn greeting(&self) -> Answer {
         let backend = self.shared.backend.borrow();
-        let node = visitor(&backend, self.from);
+        let node = self.visitor(&backend);
         let user = node.and_then(|node| backend.netmap()?.user(node.user));
         let name = user.map(|user| escaped(&user.display_name)).unwrap_or_default();
         let ours = backend.netmap().map(|map| escaped(&map.self_node.name)).unwrap_or_default();
@@ -151,8 +157,7 @@ gojson::object! {
 impl Service for Visit {
     fn admit(&self, request: &Request) -> Result<usize, Answer> {
         let backend = self.shared.backend.borrow();
-        // Others may have its address since the connection was made.
-        let node = visitor(&backend, self.from).filter(|node| node.id == self.id);
+        let node = self.visitor(&backend);
         let headers = &request.headers;
         let host = request.authority().unwrap_or_else(|| headers.text("host"));
         let browser =
@@ -207,3 +212,7 @@ fn escaped(text: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+#[path = "visit_tests.rs"]
+mod tests;
