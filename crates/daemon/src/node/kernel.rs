@@ -7,6 +7,9 @@ use crate::backend::{Input, PeerSet};
 use crate::parts::advertiseroutes;
 use crate::parts::osrouter::{Bind, Interface};
 
+/// Problems with the kernel that are told one by one.
+const TOLD: usize = 10;
+
 /// Peers given to the engine before others have their turn.
 const PEERS_A_TURN: usize = 64;
 
@@ -16,6 +19,10 @@ impl Node {
         let shared = self.shared.clone();
         let mut config = shared.backend.borrow().router_config();
         config.firewall.port = shared.plane.port();
+        if let Some(interface) = self.interface.as_mut().filter(|_| self.monitor.is_none()) {
+            // Nobody else would say so.
+            interface.network_moved();
+        }
         if let Some(input) = self.with_interface(&mut |interface, bind| interface.apply(&config, bind)) {
             shared.backend.borrow_mut().handle(input, &self.store, shared.now());
         }
@@ -28,7 +35,7 @@ impl Node {
     fn look_at_peerapi(&mut self) -> Option<Input> {
         let shared = self.shared.clone();
         let interface = self.interface.as_ref()?;
-        let all = shared.backend.borrow().router_config().addresses;
+        let all = shared.backend.borrow().own_addresses();
         let all = if interface.forwards_own_address() { Vec::new() } else { all };
         let own = all.iter().map(netmap::IpNet::addr);
         let own: Vec<_> = own.filter(|ip| ip.is_ipv4() || interface.has_ipv6()).collect();
@@ -43,7 +50,7 @@ impl Node {
         let shared = self.shared.clone();
         let interface = self.interface.as_mut()?;
         let mut rebound = false;
-        let problems = work(interface, &mut |names| {
+        let mut problems = work(interface, &mut |names| {
             if dial::set_uplinks(names) {
                 rebound = true;
                 shared.plane.mark_sockets();
@@ -51,6 +58,7 @@ impl Node {
         });
         let firewall = interface.firewall();
         self.mending.tried(shared.now().mono, problems.is_empty());
+        shorten(&mut problems);
         if problems != self.problems {
             for problem in &problems {
                 log::error!(target: crate::logging::UNLIMITED, "{problem}");
@@ -111,7 +119,7 @@ impl Node {
         let shared = &self.shared;
         let mut routes = shared.backend.borrow().advertised();
         if self.interface.as_ref().is_some_and(Interface::forwards_own_address) {
-            routes.extend(shared.backend.borrow().router_config().addresses);
+            routes.extend(shared.backend.borrow().own_addresses());
         }
         let problem = self.interface.as_ref().and_then(|_| advertiseroutes::forwarding_problem(&routes));
         if problem == self.not_forwarding {
@@ -119,5 +127,32 @@ impl Node {
         }
         self.not_forwarding.clone_from(&problem);
         Some(Input::Forwarding(problem))
+    }
+}
+
+/// Leaves the first problems and says how many there are besides: where a kernel refuses one route it may refuse thousands.
+fn shorten(problems: &mut Vec<String>) {
+    let more = problems.len().saturating_sub(TOLD);
+    if more > 0 {
+        problems.truncate(TOLD);
+        problems.push(format!("… and {more} more"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_of_problems_are_told_in_a_few_lines() {
+        let problems = |count: u32| (0..count).map(|n| format!("cannot add route {n}")).collect::<Vec<_>>();
+        for few in [0, 1, 10] {
+            let mut told = problems(few);
+            shorten(&mut told);
+            assert_eq!(told, problems(few));
+        }
+        let mut told = problems(2000);
+        shorten(&mut told);
+        assert_eq!((told.len(), &told[..10], told[10].as_str()), (11, &problems(10)[..], "… and 1990 more"));
     }
 }

@@ -20,6 +20,9 @@ impl Node {
         };
         // Where one thing was changed another may have been: a firewall is loaded anew when a link comes up.
         self.mending.hear();
+        if let Some(interface) = self.interface.as_mut().filter(|_| heard.network) {
+            interface.network_moved();
+        }
         let forwarding = if heard.forwarding { self.look_at_forwarding() } else { None };
         let network = if heard.network { self.look_at_network() } else { None };
         for input in [forwarding, network].into_iter().flatten() {

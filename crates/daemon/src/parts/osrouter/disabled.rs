@@ -53,6 +53,11 @@ impl Interface {
     }
 
     /// Cannot be called.
+    pub const fn network_moved(&mut self) {
+        match *self {}
+    }
+
+    /// Cannot be called.
     pub fn firewall(&self) -> &'static str {
         match *self {}
     }

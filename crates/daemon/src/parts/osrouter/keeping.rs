@@ -29,6 +29,8 @@ pub struct Interface {
     owner: Owner,
     /// What is wanted, and what followed from it.
     wanted: Option<Wanted>,
+    /// The ways out of this machine may be others than when they were read.
+    moved: bool,
 }
 
 /// What is wanted.
@@ -37,6 +39,22 @@ struct Wanted {
     uplinks: Uplinks,
     /// It was applied without a problem.
     applied: bool,
+}
+
+/// The ways out with which `config` is to be applied; `None`: it is in force. They are read only where they may differ from
+/// those of `last`: where there are many routes that takes long, and a map message in ten asks.
+fn due(
+    last: Option<&Wanted>,
+    config: &RouterConfig,
+    moved: bool,
+    read: &mut dyn FnMut() -> Uplinks,
+) -> Option<Uplinks> {
+    let last = last.filter(|last| last.applied && last.config == *config);
+    if last.is_some() && !moved {
+        return None;
+    }
+    let uplinks = read();
+    last.is_none_or(|last| last.uplinks != uplinks).then_some(uplinks)
 }
 
 /// The main table, which every kernel follows, as long as nothing but tailnets' addresses leads here. Of everything else the
@@ -54,7 +72,7 @@ fn layout(wanted: Option<&str>, config: &RouterConfig) -> Layout {
 impl Interface {
     pub(super) fn new(tun: Arc<Tun>, router: Router, mtu: u32, owner: Owner) -> Self {
         let (rules, switches) = (iptables::Rules::default(), Switches::default());
-        let mut interface = Self { tun, router, rules, switches, mtu, owner, wanted: None };
+        let mut interface = Self { tun, router, rules, switches, mtu, owner, wanted: None, moved: false };
         // Away with what a killed run may have left on an interface that outlived it.
         for problem in interface.apply(&RouterConfig::default(), &mut |_| {}) {
             log::warn!(target: crate::logging::UNLIMITED, "{problem}");
@@ -90,22 +108,18 @@ impl Interface {
     /// Brings addresses, routes and rules to `config`; what does not work is tried again next time, and returned.
     pub fn apply(&mut self, config: &RouterConfig, bind: Bind<'_>) -> Vec<String> {
         let needed = config.leads_beyond() || self.forwards_own_address();
-        let uplinks = if needed { self.uplinks() } else { Uplinks::default() };
-        let same = |wanted: &Wanted| wanted.applied && wanted.config == *config && wanted.uplinks == uplinks;
-        if self.wanted.as_ref().is_some_and(same) {
-            return Vec::new();
-        }
+        let moved = std::mem::take(&mut self.moved);
+        let (router, name) = (&mut self.router, self.tun.name());
+        let mut read = || if needed { uplinks(router, name) } else { Uplinks::default() };
+        let Some(uplinks) = due(self.wanted.as_ref(), config, moved, &mut read) else { return Vec::new() };
         let problems = self.bring_to(config, &uplinks, bind);
         self.wanted = Some(Wanted { config: config.clone(), uplinks, applied: problems.is_empty() });
         problems
     }
 
-    fn uplinks(&mut self) -> Uplinks {
-        let v6 = self.router.way_out_v6().unwrap_or_else(|error| {
-            log::warn!("cannot read the default route of IPv6: {error}");
-            None
-        });
-        Uplinks::read(self.tun.name(), v6)
+    /// The ways out of this machine may have become others: [`Self::apply`] is to look.
+    pub const fn network_moved(&mut self) {
+        self.moved = true;
     }
 
     /// Looks whether everything is there still and puts back what others have removed, or what could not be set the last
@@ -210,6 +224,15 @@ impl Interface {
     }
 }
 
+/// The ways out of this machine that do not lead to the interface `own`.
+fn uplinks(router: &mut Router, own: &str) -> Uplinks {
+    let v6 = router.way_out_v6().unwrap_or_else(|error| {
+        log::warn!("cannot read the default route of IPv6: {error}");
+        None
+    });
+    Uplinks::read(own, v6)
+}
+
 /// The addresses of this node go to the router in front instead of the interface, as far as there is one.
 fn hand_over(wanted: &mut Config, texts: &mut Vec<String>) {
     for address in std::mem::take(&mut wanted.addresses) {
@@ -257,6 +280,32 @@ mod tests {
             assert_eq!(got, layouts, "{text}");
         }
         assert_eq!(layout(None, &out), Layout::Auto);
+    }
+
+    #[test]
+    fn ways_out_are_read_only_where_they_may_be_others() {
+        let [one, other] = ["10.0.0.0/8", "10.0.0.0/9"]
+            .map(|net| RouterConfig { routes: vec![net.parse().expect("net")], ..RouterConfig::default() });
+        let uplinks = |name: &str| {
+            let v4 = Some(crate::network::Uplink { name: name.to_owned(), index: 1, router: None });
+            Uplinks { v4, v6: None }
+        };
+        let mut read = 0;
+        let mut due = |last: Option<&Wanted>, config: &RouterConfig, moved: bool, now: &str| {
+            let due = due(last, config, moved, &mut || {
+                read += 1;
+                uplinks(now)
+            });
+            (due.is_some(), std::mem::take(&mut read))
+        };
+        assert_eq!(due(None, &one, false, "a"), (true, 1));
+        let mut last = Wanted { config: one.clone(), uplinks: uplinks("a"), applied: true };
+        assert_eq!(due(Some(&last), &one, false, "b"), (false, 0), "nobody has told of a change");
+        assert_eq!(due(Some(&last), &one, true, "a"), (false, 1));
+        assert_eq!(due(Some(&last), &one, true, "b"), (true, 1));
+        assert_eq!(due(Some(&last), &other, false, "a"), (true, 1));
+        last.applied = false;
+        assert_eq!(due(Some(&last), &one, false, "a"), (true, 1), "what was refused is tried again");
     }
 
     #[test]
