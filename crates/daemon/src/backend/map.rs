@@ -102,7 +102,7 @@ impl Backend {
         self.netmap.apply(delta, first, now.wall, &mut changes);
         let is_new = replaces || !self.have_netmap;
         self.have_netmap = true;
-        self.cached.changed();
+        self.cached.heard(&changes, first);
         if first || changes.self_node {
             self.learn_self(now);
         }
@@ -251,7 +251,7 @@ impl Backend {
             // Both were said of the former one.
             self.home_error.clear();
             self.health.clear(Warnable::DerpRegionError);
-            self.cached.changed();
+            self.cached.moved();
             self.effects.push_back(Effect::Relays);
             self.report();
         }

@@ -5,6 +5,7 @@ use crate::flags::StatePlace;
 use crate::node::Shared;
 use crate::state::Store;
 use keys::DiscoPrivate;
+use netmap::Changes;
 use std::rc::Rc;
 
 /// The name of the feature, if it is in this build.
@@ -29,7 +30,10 @@ impl Mark {
     pub const fn recalled(&mut self) {}
 
     /// Nobody wants to know.
-    pub const fn changed(&mut self) {}
+    pub const fn heard(&mut self, _changes: &Changes, _first: bool) {}
+
+    /// Nobody wants to know.
+    pub const fn moved(&mut self) {}
 
     /// There is nothing.
     pub const fn forget(&mut self) {}

@@ -4,6 +4,8 @@
 //! it stands in until control's first map, which replaces it whole. With it comes the disco key that the peers know from
 //! the last run: while control cannot tell them of another one, no direct path could be found with a new one.
 
+pub use super::mark::Mark;
+
 use super::file::{self, Draft, Found, Owner, Sum};
 use super::schedule::Schedule;
 use crate::backend::{Backend, Moment, Profiles, control_url};
@@ -12,13 +14,14 @@ use crate::flags::StatePlace;
 use crate::node::Shared;
 use crate::state::{self, Store};
 use engine::host::PingKind;
+use engine::time::Mono;
 use keys::DiscoPrivate;
-use netmap::Timestamp;
+use netmap::{NetMap, Timestamp};
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The name of the feature, if it is in this build.
 pub const FEATURE: Option<&str> = Some("cachenetmap");
@@ -38,48 +41,6 @@ const GREETED: usize = 64;
 /// How long they may take to answer.
 const GREETING: Duration = Duration::from_secs(5);
 
-/// What the backend knows of it.
-#[derive(Debug, Default)]
-pub struct Mark {
-    /// The map in force is that of the last run.
-    holds: bool,
-    /// What is on flash is not to be used any more.
-    forgotten: bool,
-    /// It was in force a moment ago.
-    ended: bool,
-    /// The map may have changed so many times.
-    changes: u32,
-}
-
-impl Mark {
-    /// The map in force is that of the last run.
-    pub const fn holds(&self) -> bool {
-        self.holds
-    }
-
-    /// It is not in force any more; whether it was.
-    pub const fn replaced(&mut self) -> bool {
-        let held = std::mem::replace(&mut self.holds, false);
-        self.ended |= held;
-        held
-    }
-
-    /// The map, or our home, may be another one now.
-    pub const fn changed(&mut self) {
-        self.changes = self.changes.wrapping_add(1);
-    }
-
-    /// What is on flash was decided for another login, or for a key that control refuses.
-    pub const fn forget(&mut self) {
-        self.forgotten = true;
-    }
-
-    /// The map of the last run is in force.
-    pub const fn recalled(&mut self) {
-        self.holds = true;
-    }
-}
-
 /// The file, and what is in it.
 pub struct Cache {
     kept: Rc<RefCell<Kept>>,
@@ -97,6 +58,26 @@ struct Kept {
     /// What is in the file; none = there is none.
     substance: Option<Sum>,
     schedule: Schedule,
+}
+
+/// A map that is being put into bytes, a few peers at a time. Each peer is whole in itself, so that others may change
+/// meanwhile: in a large tailnet some do all the time.
+struct Drafting {
+    draft: Draft,
+    /// How [`Mark`] stood when it was begun.
+    changes: u32,
+    heads: u32,
+}
+
+impl Drafting {
+    fn new(draft: Draft, mark: Mark) -> Self {
+        Self { draft, changes: mark.changes, heads: mark.heads }
+    }
+
+    /// Takes some more peers; false when there are none left, or when what stands before them is out of date.
+    fn step(&mut self, mark: Mark, map: Option<&NetMap>) -> bool {
+        mark.heads == self.heads && map.is_some_and(|map| self.draft.step(map))
+    }
 }
 
 impl Cache {
@@ -184,10 +165,11 @@ impl Cache {
     /// The end: writes what has changed since the last time.
     pub fn close(&mut self, shared: &Shared) {
         let mut kept = self.kept.borrow_mut();
-        let Some(mut draft) = kept.begin(shared, &self.disco) else { return };
-        let backend = shared.backend.borrow();
-        while backend.netmap().is_some_and(|map| draft.step(map)) {}
-        kept.end(draft, shared);
+        let Some(mut drafting) = kept.begin(shared, &self.disco) else { return };
+        let mut backend = shared.backend.borrow_mut();
+        let mark = *backend.cache_mark();
+        while drafting.step(mark, backend.netmap()) {}
+        kept.end(drafting, mark, shared.now().mono, shared.clock.system_time());
     }
 }
 
@@ -200,20 +182,13 @@ async fn wait(shared: Rc<Shared>, kept: Rc<RefCell<Kept>>, waits: Rc<Cell<bool>>
             tokio::time::sleep_until(shared.clock.instant(due).into()).await;
             continue;
         }
-        let changes = || shared.backend.borrow_mut().cache_mark().changes;
-        let before = changes();
         let begun = kept.borrow_mut().begin(&shared, &disco);
-        let Some(mut draft) = begun else { continue };
-        // What changes in between is news, and the next look's.
-        while changes() == before && shared.backend.borrow().netmap().is_some_and(|map| draft.step(map)) {
+        let Some(mut drafting) = begun else { continue };
+        let mark = || *shared.backend.borrow_mut().cache_mark();
+        while drafting.step(mark(), shared.backend.borrow().netmap()) {
             tokio::task::yield_now().await;
         }
-        if changes() == before {
-            kept.borrow_mut().end(draft, &shared);
-        } else {
-            kept.borrow_mut().schedule.looked(shared.now().mono);
-            kept.borrow_mut().schedule.news(shared.now().mono);
-        }
+        kept.borrow_mut().end(drafting, mark(), shared.now().mono, shared.clock.system_time());
     }
     waits.set(false);
 }
@@ -252,10 +227,10 @@ impl Kept {
     }
 
     /// Begins to put the map in force into bytes; none if there is nothing that may be kept.
-    fn begin(&mut self, shared: &Shared, disco: &DiscoPrivate) -> Option<Draft> {
+    fn begin(&mut self, shared: &Shared, disco: &DiscoPrivate) -> Option<Drafting> {
         let mut backend = shared.backend.borrow_mut();
-        let holds = backend.cache_mark().holds();
-        let map = backend.netmap().filter(|_| backend.is_active() && !holds);
+        let mark = *backend.cache_mark();
+        let map = backend.netmap().filter(|_| backend.is_active() && !mark.holds());
         let forbidden = map.is_some_and(|map| map.self_node.has_cap(FORBIDDEN));
         if forbidden {
             self.remove();
@@ -264,21 +239,29 @@ impl Kept {
             self.schedule.clear();
             return None;
         };
-        Some(Draft::new(&owner(&backend), disco, backend.home(), shared.now().wall, map))
+        let draft = Draft::new(&owner(&backend), disco, backend.home(), shared.now().wall, map);
+        Some(Drafting::new(draft, mark))
     }
 
-    /// The map is in bytes: they are written if they differ in something that counts.
-    fn end(&mut self, draft: Draft, shared: &Shared) {
-        let now = shared.now().mono;
-        let (bytes, substance) = draft.finish();
+    /// The map is in bytes, unless it is another one now: they are written if they differ in something that counts. `time`
+    /// is when the machine's clock says that this was.
+    fn end(&mut self, drafting: Drafting, mark: Mark, now: Mono, time: SystemTime) {
         self.schedule.looked(now);
+        if drafting.changes != mark.changes {
+            // The next look's.
+            self.schedule.news(now);
+        }
+        if drafting.heads != mark.heads {
+            return;
+        }
+        let (bytes, substance) = drafting.draft.finish();
         let Some(path) = self.path.as_deref().filter(|_| self.substance != Some(substance)) else { return };
         self.schedule.wrote(now);
         let Some(bytes) = bytes else {
             log::warn!("the network map is too large to be kept for the next start");
             return;
         };
-        match state::replace(path, &bytes, Some(shared.clock.system_time())) {
+        match state::replace(path, &bytes, Some(time)) {
             Ok(()) => self.substance = Some(substance),
             Err(error) => {
                 log::warn!("cannot keep the network map in {}: {error}", path.display());
@@ -299,3 +282,7 @@ impl Kept {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "busy_tests.rs"]
+mod tests;

@@ -12,6 +12,8 @@ mod imp;
 #[path = "disabled.rs"]
 mod imp;
 #[cfg(feature = "cachenetmap")]
+mod mark;
+#[cfg(feature = "cachenetmap")]
 mod mirror;
 #[cfg(feature = "cachenetmap")]
 mod schedule;
