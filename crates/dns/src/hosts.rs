@@ -2,7 +2,8 @@
 //!
 //! A tailnet may have ten thousand nodes and the machine few megabytes: a name and its two addresses take some eighty
 //! bytes here. It never changes; a new netmap makes a new table, and a login makes one while everybody waits: so rows are
-//! sorted by a number and not by text, and whoever asks for an address's name has all addresses looked at.
+//! sorted by a number and not by text, and whoever asks for the name of an address between the least and the greatest has
+//! all of them looked at.
 
 use crate::name;
 use std::net::IpAddr;
@@ -16,6 +17,8 @@ pub struct Hosts {
     rows: Box<[Row]>,
     /// All addresses, in the order of the rows.
     addresses: Box<[IpAddr]>,
+    /// The least and the greatest of IPv4 and of IPv6: most addresses that are asked for lie elsewhere.
+    ends: [Option<(IpAddr, IpAddr)>; 2],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +90,11 @@ impl Builder {
             }
             all.extend_from_slice(own);
         }
-        Hosts { text, rows: merged.into_boxed_slice(), addresses: all.into_boxed_slice() }
+        let ends = [IpAddr::is_ipv4, IpAddr::is_ipv6].map(|family: fn(&IpAddr) -> bool| {
+            let least = all.iter().copied().filter(family).min()?;
+            Some((least, all.iter().copied().filter(family).max()?))
+        });
+        Hosts { text, rows: merged.into_boxed_slice(), addresses: all.into_boxed_slice(), ends }
     }
 }
 
@@ -119,6 +126,7 @@ impl Hosts {
 
     /// The name that has an address; of several the first by alphabet.
     pub fn name_of(&self, address: IpAddr) -> Option<&str> {
+        self.ends.iter().flatten().find(|(least, greatest)| (least..=greatest).contains(&&address))?;
         let all = self.addresses.iter().zip(0u32..).filter(|(one, _)| **one == address);
         let row =
             |at: u32| self.rows.get(self.rows.partition_point(|row| row.first + u32::from(row.count) <= at));
@@ -163,6 +171,9 @@ mod tests {
         assert_eq!(table.name_of(ip("100.64.0.1")), Some("alpha.tail1.ts.net"));
         assert_eq!([table.name_of(ip("100.64.0.9")), table.name_of(ip("::1"))], [None, None]);
         assert_eq!(table.names().count(), 3);
+        let [first, last] = ["100.64.0.1", "100.64.0.2"].map(ip);
+        let alone = ip("fd7a:115c:a1e0::2");
+        assert_eq!(table.ends, [Some((first, last)), Some((alone, alone))]);
         assert!(Hosts::default().is_empty() && Hosts::default().find(b"").is_none());
     }
 
@@ -191,5 +202,22 @@ mod tests {
             assert_eq!(table.find(name.as_bytes()).expect("found").addresses, [address(n)]);
             assert_eq!(table.name_of(address(n)), Some(name.as_str()));
         }
+    }
+
+    #[test]
+    fn addresses_of_elsewhere_cost_nothing() {
+        let mut table = Builder::default();
+        let addresses = (0..100_000u32).map(|n| IpAddr::from((0x6440_0000 + n).to_be_bytes()));
+        for (n, address) in addresses.enumerate() {
+            table.add(&format!("n{n}.tail1.ts.net"), false, [address].into_iter());
+        }
+        let table = table.finish();
+        let began = std::time::Instant::now();
+        for n in 0..100_000u32 {
+            for elsewhere in [0xc0a8_0000 + n, 0x0a00_0000 + n] {
+                assert_eq!(table.name_of(IpAddr::from(elsewhere.to_be_bytes())), None);
+            }
+        }
+        assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
     }
 }

@@ -256,6 +256,35 @@ fn what_does_not_fit_is_marked() {
 }
 
 #[test]
+fn whom_the_default_resolvers_are_not_for() {
+    let [default, corp] = ["9.9.9.9", "10.0.0.53"].map(|address| Box::from([dns::Upstream::parse(address)]));
+    let mut config = Config { default, ..config() };
+    config.routes = [("corp3".into(), corp)].into_iter().chain(config.routes).collect();
+    let resolver = resolver(config);
+    for (name, kind, covered) in [
+        ("self.tail1.ts.net.", RecordType::A, true),
+        ("missing.tail1.ts.net.", RecordType::A, true),
+        ("1.0.64.100.in-addr.arpa.", RecordType::PTR, true),
+        ("9.9.64.100.in-addr.arpa.", RecordType::PTR, true),
+        ("x.corp3.", RecordType::A, true),
+        ("example.com.", RecordType::A, false),
+        (".", RecordType::NS, false),
+        ("1.0.168.192.in-addr.arpa.", RecordType::PTR, false),
+        ("b._dns-sd._udp.0.168.192.in-addr.arpa.", RecordType::PTR, false),
+    ] {
+        let query = Asked::new(name, kind).bytes();
+        let to_all = resolver.answer(&query, Transport::Udp, 7);
+        match resolver.answer_covered(&query, Transport::Udp, 7) {
+            Ok(answer) => {
+                assert_eq!((covered, format!("{answer:?}")), (true, format!("{to_all:?}")), "{name}")
+            }
+            Err(back) => assert_eq!((covered, back.bytes), (false, &query[..]), "{name}"),
+        }
+    }
+    assert!(matches!(resolver.answer_covered(b"", Transport::Udp, 7), Ok(Answer::Silence)));
+}
+
+#[test]
 fn questions_of_ours() {
     for (name, kind) in [("node.tail1.ts.net", "aaaa"), ("", "NS"), ("example.com", "srv"), ("x", "all")] {
         let number = dns::message::kind::by_name(kind).expect("known");

@@ -140,12 +140,15 @@ enum Verdict {
 
 impl Inner {
     fn answer(&self, resolver: &Resolver, query: &[u8], transport: Transport, asker: Asker) -> Verdict {
-        if asker != Asker::Machine
-            && let Some(verdict) = self.answer_stranger(resolver, query, asker)
-        {
-            return verdict;
-        }
-        match resolver.answer(query, transport, self.seconds()) {
+        let answer = match asker {
+            Asker::Machine => resolver.answer(query, transport, self.seconds()),
+            Asker::Lan => match resolver.answer_covered(query, transport, self.seconds()) {
+                Ok(answer) => answer,
+                Err(query) => return Verdict::Reply(local::failure(&query, Code::Refused)),
+            },
+            Asker::ExitClient => return self.answer_exit_client(resolver, query),
+        };
+        match answer {
             Answer::Reply(bytes) => {
                 // The only failure of our own.
                 let failed = message::code(&bytes) == Code::ServFail as u8;
@@ -159,31 +162,24 @@ impl Inner {
         }
     }
 
-    /// What becomes of a query that this machine does not ask itself, where that differs.
-    fn answer_stranger(&self, resolver: &Resolver, query: &[u8], asker: Asker) -> Option<Verdict> {
-        let refused = |query: &Query<'_>| Some(Verdict::Reply(local::failure(query, Code::Refused)));
-        match (asker, Query::parse(query)) {
-            (Asker::Lan, Ok(query)) if !resolver.covers(&query) => refused(&query),
-            (Asker::ExitClient, Ok(query)) => {
-                if wanted::is_filtered(&self.excepted.borrow(), query.name.bytes()) {
-                    return refused(&query);
-                }
-                if let Some(reply) = local::browsing(&query) {
-                    return Some(Verdict::Reply(reply));
-                }
-                // Names of our tailnet are none of theirs: what they ask goes to whom this machine asks.
-                let steps = match self.machine.borrow().own_server() {
-                    Some(server) => Some(plan(&[Upstream::Plain(server.at())])),
-                    None => resolver.steps(query.name.bytes()).cloned(),
-                };
-                Some(match steps.filter(|steps| !steps.is_empty()) {
-                    Some(steps) => Verdict::Ask(steps),
-                    None => Verdict::Reply(local::failure(&query, Code::ServFail)),
-                })
-            }
-            // Go's clients are told by HTTP.
-            (Asker::ExitClient, Err(_)) => Some(Verdict::Silence),
-            _ => None,
+    /// What becomes of a query of an exit-node client. Names of our tailnet are none of theirs: what they ask goes to whom
+    /// this machine asks.
+    fn answer_exit_client(&self, resolver: &Resolver, query: &[u8]) -> Verdict {
+        // Go's clients are told by HTTP.
+        let Ok(query) = Query::parse(query) else { return Verdict::Silence };
+        if wanted::is_filtered(&self.excepted.borrow(), query.name.bytes()) {
+            return Verdict::Reply(local::failure(&query, Code::Refused));
+        }
+        if let Some(reply) = local::browsing(&query) {
+            return Verdict::Reply(reply);
+        }
+        let steps = match self.machine.borrow().own_server() {
+            Some(server) => Some(plan(&[Upstream::Plain(server.at())])),
+            None => resolver.steps(query.name.bytes()).cloned(),
+        };
+        match steps.filter(|steps| !steps.is_empty()) {
+            Some(steps) => Verdict::Ask(steps),
+            None => Verdict::Reply(local::failure(&query, Code::ServFail)),
         }
     }
 
