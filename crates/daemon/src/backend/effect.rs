@@ -140,6 +140,8 @@ pub struct RelayConfig<'a> {
     pub upnp: bool,
     /// UDP is to listen on any port rather than on that of the command line; control can wish so.
     pub random_port: bool,
+    /// The network is looked at from time to time without traffic, too; control can wish so.
+    pub always_look: bool,
     /// Stay disconnected.
     pub paused: bool,
 }

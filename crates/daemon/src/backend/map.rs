@@ -14,6 +14,8 @@ use std::sync::Arc;
 const ONLY_TCP_443: &str = "only-tcp-443";
 /// And UPnP with this one.
 const NO_UPNP: &str = "debug-disable-upnp";
+/// It wants our endpoints to be looked at whether there is traffic or not.
+const ALWAYS_STUN: &str = "debug-always-stun";
 /// It wants no heartbeats with this one.
 const SILENT_DISCO: &str = "silent-disco";
 
@@ -291,13 +293,13 @@ impl Backend {
     }
 
     /// What control wants of our sockets.
-    fn socket_wishes(&self) -> [bool; 3] {
-        [ONLY_TCP_443, NO_UPNP, RANDOM_PORT].map(|name| self.netmap.self_node.has_cap(name))
+    fn socket_wishes(&self) -> [bool; 4] {
+        [ONLY_TCP_443, NO_UPNP, RANDOM_PORT, ALWAYS_STUN].map(|name| self.netmap.self_node.has_cap(name))
     }
 
     /// What the relays are to be connected as and to.
     pub fn relay_config(&self) -> RelayConfig<'_> {
-        let [no_udp, no_upnp, random_port] = self.socket_wishes();
+        let [no_udp, no_upnp, random_port, always_look] = self.socket_wishes();
         RelayConfig {
             key: self.node_key(),
             map: &self.netmap.derp_map,
@@ -305,6 +307,7 @@ impl Backend {
             udp: !no_udp,
             upnp: !no_upnp,
             random_port,
+            always_look,
             paused: !self.engine_active,
         }
     }

@@ -6,6 +6,7 @@
 
 use super::endpoints::Found;
 use super::{Dataplane, News};
+use crate::backend::RelayConfig;
 use engine::netcheck::{ENOUGH, Names, Netcheck, Report, Request, Step, Tracker, unknown_names};
 use engine::time::Mono;
 use netmap::{RegionId, Set};
@@ -43,6 +44,8 @@ pub(super) struct Looks {
 struct Known {
     paused: bool,
     udp: bool,
+    /// Without traffic, too.
+    always: bool,
     home: RegionId,
     tracker: Tracker,
     report: Option<Arc<Report>>,
@@ -131,12 +134,13 @@ impl Dataplane {
     }
 
     /// What the looks are to go by: our home, whether UDP may be used, whether to look at all.
-    pub(super) fn set_looks(&self, home: RegionId, udp: bool, paused: bool) {
+    pub(super) fn set_looks(&self, config: &RelayConfig<'_>) {
         {
             let mut known = self.looks.facts.borrow_mut();
-            (known.home, known.udp, known.paused) = (home, udp, paused);
+            (known.home, known.udp, known.paused) = (config.home, config.udp, config.paused);
+            known.always = config.always_look;
         }
-        if paused {
+        if config.paused {
             self.looks.check.borrow_mut().stop();
         }
     }
@@ -144,7 +148,7 @@ impl Dataplane {
     /// Runs the timers of the looks.
     pub(super) fn time_looks(&self, now: Mono) {
         if self.looks.poll_timeout().is_some_and(|at| at <= now) {
-            let traffic = self.engine.borrow().has_traffic(now);
+            let traffic = self.looks.facts.borrow().always || self.engine.borrow().has_traffic(now);
             self.looks.check.borrow_mut().handle_timeout(now, traffic);
         }
     }

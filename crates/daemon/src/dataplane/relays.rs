@@ -44,7 +44,7 @@ impl Dataplane {
     /// Connects to the relays as configured.
     pub fn relays(&self, config: &RelayConfig<'_>) {
         self.rebind(if config.random_port { 0 } else { self.wanted_port.0 });
-        self.set_looks(config.home, config.udp, config.paused);
+        self.set_looks(config);
         // The map is shared with the connections, so it is copied only when it has changed.
         if **self.map.borrow() != *config.map {
             *self.map.borrow_mut() = Rc::new(config.map.clone());
