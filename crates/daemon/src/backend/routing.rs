@@ -39,6 +39,12 @@ impl Backend {
         nets
     }
 
+    /// Our addresses, if packets may pass.
+    pub fn own_addresses(&self) -> Vec<IpNet> {
+        let known = self.engine_active && self.have_netmap;
+        if known { self.netmap.self_node.ips().map(IpNet::from).collect() } else { Vec::new() }
+    }
+
     /// What the system must know of us: nothing unless packets may pass.
     pub fn router_config(&self) -> RouterConfig {
         if !self.engine_active || !self.have_netmap {
@@ -46,7 +52,7 @@ impl Backend {
         }
         let prefs = self.prefs();
         let node = &self.netmap.self_node;
-        let addresses: Vec<_> = node.ips().map(IpNet::from).collect();
+        let addresses = self.own_addresses();
         // The whole of the tailnet, whoever is in it: a route less to change with every peer that comes.
         let tailnet = TAILNET.iter().filter_map(|range| range.parse::<IpNet>().ok());
         let ours = |range: &IpNet| addresses.iter().any(|own| own.addr().is_ipv4() == range.addr().is_ipv4());
