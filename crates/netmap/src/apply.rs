@@ -478,7 +478,8 @@ mod tests {
         let users =
             |ids: &[i64]| Delta { users: ids.iter().map(|id| user(*id)).collect(), ..Delta::default() };
         let mut map = NetMap::default();
-        message(&mut map, vec![], users(&[1, 2]), true);
+        let changes = message(&mut map, vec![], users(&[2, 1]), true);
+        assert_eq!(changes.users, [1, 2].map(UserId), "in order, so that none makes room for the next");
         message(&mut map, vec![], users(&[3]), false);
         let changes = message(&mut map, vec![], users(&[2, 3]), true);
         assert!(changes.users.is_empty(), "they are as they were");
