@@ -1,6 +1,7 @@
 //! What there is to say about the machine we run on.
 
 use crate::backend::HostFacts;
+use std::net::{Ipv6Addr, UdpSocket};
 use std::path::Path;
 
 /// Asks the system once.
@@ -21,6 +22,7 @@ pub fn facts() -> HostFacts {
         container: in_container(),
         distro: field("ID"),
         distro_version: field("VERSION_ID"),
+        has_ipv6: UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok(),
     }
 }
 

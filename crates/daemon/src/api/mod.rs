@@ -114,7 +114,10 @@ async fn answer(shared: &Rc<Shared>, request: Request) -> Response {
             Response::json(&domains.filter(|list| !list.is_empty()), Indent::None)
         }
         "peer-by-id" => match request.query.text("id").parse() {
-            Ok(id) => found(shared.backend.borrow().node_by_id(NodeId(id)), "no peer with that NodeID"),
+            Ok(id) => {
+                let node = shared.backend.borrow().node_by_id(NodeId(id), shared.now());
+                found(node, "no peer with that NodeID")
+            }
             Err(_) => Response::error(400, "invalid 'id' parameter"),
         },
         "user-profile" => match request.query.text("id").parse() {
@@ -249,7 +252,7 @@ fn whois(shared: &Shared, request: &Request) -> Response {
     if addr.is_empty() {
         return Response::error(400, "missing 'addr' parameter");
     }
-    match shared.backend.borrow().whois(addr) {
+    match shared.backend.borrow().whois(addr, shared.now()) {
         Err(error) => Response::error(400, &error),
         Ok(None) => Response::error(404, "no match for IP:port"),
         Ok(Some(whois)) => Response::json(&whois, Indent::Tab),

@@ -81,11 +81,11 @@ async fn peers(
 ) -> Option<()> {
     let mut after = NodeId(i64::MIN);
     loop {
-        let before = after;
+        let (before, now) = (after, shared.now().wall);
         for node in
             shared.backend.borrow().netmap().into_iter().flat_map(|map| map.peers_after(before)).take(CHUNK)
         {
-            writer.peer(&convert::node(node), &mut out);
+            writer.peer(&convert::peer(node, now), &mut out);
             after = node.id;
         }
         if after == before {

@@ -88,9 +88,9 @@ async fn each_peer(
         {
             let backend = shared.backend.borrow();
             let Some(map) = backend.netmap() else { return Some(()) };
-            let before = after;
+            let (before, now) = (after, shared.now());
             for node in map.peers_after(after).take(CHUNK) {
-                writer.peer(&backend.peer_status(node, &shared.plane.peer_view(node.id)), out);
+                writer.peer(&backend.peer_status(node, &shared.plane.peer_view(node.id), now), out);
                 after = node.id;
             }
             if after == before {

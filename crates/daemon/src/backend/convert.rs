@@ -95,6 +95,11 @@ pub fn node(node: &netmap::Node) -> api::Node {
     }
 }
 
+/// A peer, likewise: expired also if the clock says so before control does.
+pub fn peer(peer: &netmap::Node, now: Timestamp) -> api::Node {
+    api::Node { expired: peer.is_expired(now), ..node(peer) }
+}
+
 fn hostinfo(host: &netmap::Hostinfo) -> api::Hostinfo {
     let service = |s: &netmap::Service| api::Service {
         proto: s.proto().to_owned(),

@@ -37,6 +37,9 @@ impl Backend {
                 // The changes of a message that was cut off stay: its peers are in the map.
                 self.netmap.begin_stream();
                 self.in_map_poll = true;
+                if self.forget_withheld_home() {
+                    self.effects.push_back(Effect::Look);
+                }
                 self.answered();
                 self.settle(now);
             }
@@ -124,8 +127,8 @@ impl Backend {
         {
             self.effects.push_back(Effect::Configure);
         }
-        self.dns_stale |= changes.has_whole_peers() || changes.dns || first;
-        self.tell_peers(&changes, first);
+        self.dns_stale |= changes.concerns_names() || changes.dns || first;
+        self.tell_peers(&changes, first, now);
         self.follow_peers(&changes, first, now);
         self.settle(now);
         let peers = if is_new { PeerSet::All } else { PeerSet::Some(changes.touched().collect()) };
@@ -156,8 +159,9 @@ impl Backend {
         self.next_expiry = soonest.unwrap_or(Timestamp::ZERO);
     }
 
-    /// The keys of some peers have run out: the engine forgets them.
+    /// The keys of some peers have run out: the engine forgets them, and the bus shows them as expired.
     pub(super) fn peers_expire(&mut self, now: Moment) {
+        let since = self.next_expiry;
         let (past, ahead): (Vec<_>, Vec<_>) = self
             .netmap
             .peers()
@@ -165,6 +169,10 @@ impl Backend {
             .map(|peer| (peer.key_expiry, peer.id))
             .partition(|(at, _)| *at <= now.wall);
         self.next_expiry = ahead.into_iter().map(|(at, _)| at).min().unwrap_or(Timestamp::ZERO);
+        if self.peers_watched && !since.is_zero() {
+            let news: Vec<_> = past.iter().filter(|(at, _)| *at >= since).map(|(_, id)| *id).collect();
+            self.tell_whole_peers(&news, Notify::default(), now);
+        }
         self.effects
             .push_back(Effect::SyncPeers(PeerSet::Some(past.into_iter().map(|(_, id)| id).collect())));
     }
@@ -188,7 +196,7 @@ impl Backend {
         }
     }
 
-    fn tell_peers(&mut self, changes: &netmap::Changes, first: bool) {
+    fn tell_peers(&mut self, changes: &netmap::Changes, first: bool, now: Moment) {
         let own = first || changes.self_node;
         let self_change = own.then(|| Box::new(convert::node(&self.netmap.self_node)));
         let version = self.netmap.client_version.as_ref().filter(|_| changes.messages);
@@ -197,22 +205,32 @@ impl Backend {
             self.notify(Notify { self_change, client_version, ..Notify::default() });
         }
         if self.peers_watched {
-            self.tell_changed_peers(changes);
+            self.tell_changed_peers(changes, now);
         }
     }
 
-    /// Tells of peers, a few in each message: a whole map of ten thousand must not be in memory twice.
-    fn tell_changed_peers(&mut self, changes: &netmap::Changes) {
+    fn tell_changed_peers(&mut self, changes: &netmap::Changes, now: Moment) {
+        // Another expiry may end or undo what no patch has a word for: that the peer is expired.
+        let (dated, patches): (Vec<_>, Vec<_>) =
+            changes.patches.iter().partition(|patch| patch.key_expiry.is_some());
         let mut notify = Notify {
-            peer_changed_patch: changes.patches.iter().map(convert::patch).collect(),
+            peer_changed_patch: patches.into_iter().map(convert::patch).collect(),
             peers_removed: changes.removed.iter().map(|id| id.0).collect(),
             ..Notify::default()
         };
         let users = changes.users.iter().filter_map(|id| self.netmap.user(*id));
         notify.user_profiles = users.map(|user| (user.id.0, convert::user(user))).collect();
-        let whole: Vec<NodeId> = changes.changed.iter().copied().collect();
-        for ids in whole.chunks(PEERS_A_MESSAGE) {
-            let nodes = ids.iter().filter_map(|id| self.netmap.peer(*id)).map(convert::node);
+        let whole: Vec<NodeId> =
+            changes.changed.iter().copied().chain(dated.into_iter().map(|patch| patch.id)).collect();
+        self.tell_whole_peers(&whole, notify, now);
+    }
+
+    /// Tells of peers besides what is in `notify`, a few in each message: a whole map of ten thousand must not be in memory
+    /// twice.
+    fn tell_whole_peers(&mut self, peers: &[NodeId], mut notify: Notify, now: Moment) {
+        for ids in peers.chunks(PEERS_A_MESSAGE) {
+            let nodes = ids.iter().filter_map(|id| self.netmap.peer(*id));
+            let nodes = nodes.map(|node| convert::peer(node, now.wall));
             notify.peers_changed = nodes.collect();
             self.notify(std::mem::take(&mut notify));
         }
@@ -227,8 +245,8 @@ impl Backend {
     }
 
     /// What peers see in the node of this number, in full: for watchers that do not take patches.
-    pub fn whole_node(&self, id: NodeId) -> Option<localapi::types::Node> {
-        self.netmap()?.peer(id).map(convert::node)
+    pub fn whole_node(&self, id: NodeId, now: Moment) -> Option<localapi::types::Node> {
+        self.netmap()?.peer(id).map(|node| convert::peer(node, now.wall))
     }
 
     fn relays_changed(&mut self) {

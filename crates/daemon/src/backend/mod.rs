@@ -40,7 +40,7 @@ use crate::parts::health::{Tracker, Unhealthy, Warnable};
 use crate::state::Store;
 use engine::time::Mono;
 use keys::{DiscoPublic, MachinePrivate, NodePrivate};
-use localapi::types::{Empty, Notify, Prefs, Time};
+use localapi::types::{Empty, Notify, OptBool, Prefs, Time};
 use login::Login;
 use netmap::{NetMap, RegionId, Set, Timestamp};
 use rand_core::CryptoRngCore;
@@ -120,6 +120,8 @@ pub struct Backend {
     no_udp4: bool,
     /// What keeps this machine from forwarding packets.
     not_forwarding: Option<String>,
+    /// Routes or packet filter could not be set.
+    router_failed: bool,
     /// Where our PeerAPI listens.
     peerapi: Vec<SocketAddr>,
     live_peers: usize,
@@ -196,6 +198,7 @@ impl Backend {
             network_down: false,
             no_udp4: false,
             not_forwarding: None,
+            router_failed: false,
             peerapi: Vec::new(),
             live_peers: 0,
             connected_relays: Set::new(),
@@ -255,6 +258,9 @@ impl Backend {
                     self.health.clear(Warnable::Router);
                 } else {
                     self.health.set(Warnable::Router, problems.join("; "), now.mono, now.wall);
+                }
+                if std::mem::replace(&mut self.router_failed, !problems.is_empty()) == problems.is_empty() {
+                    self.report();
                 }
                 self.firewall_chosen(firewall);
             }
@@ -421,7 +427,15 @@ impl Backend {
             self.enter(next);
         }
         // A node that starts stopped asks for one map first, so that it can say who it is.
-        self.paused = self.control_running && self.state == State::Stopped && self.have_netmap;
+        let stopped = self.state == State::Stopped && self.have_netmap;
+        let unsynced = self.prefs().sync == OptBool::False;
+        if unsynced {
+            let text = "Nothing is taken from the coordination server: run `tailscale set --sync` to go on.";
+            self.health.set(Warnable::SyncDisabled, text, now.mono, now.wall);
+        } else {
+            self.health.clear(Warnable::SyncDisabled);
+        }
+        self.paused = self.control_running && (stopped || unsynced);
         if self.paused != had_pause {
             self.in_map_poll &= !self.paused;
             self.heard = health::Heard::default();

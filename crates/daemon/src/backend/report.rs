@@ -1,5 +1,6 @@
 //! What we tell control about ourselves.
 
+use super::routing::AUTO;
 use super::{Backend, Effect, Moment};
 use crate::parts::{dns, portmapper};
 use control::{Command, Hostinfo, NetInfo, SelfReport, Service};
@@ -27,6 +28,8 @@ pub struct HostFacts {
     pub distro: String,
     /// Its version, may be empty.
     pub distro_version: String,
+    /// A socket can be bound to `::1`.
+    pub has_ipv6: bool,
 }
 
 impl Backend {
@@ -62,14 +65,22 @@ impl Backend {
             net_info: (!self.home.is_none()).then(|| self.net_info()),
             userspace: Some(!self.tun),
             userspace_router: Some(!self.tun),
+            // As long as it waits for one it uses none.
+            exit_node_id: Some(&prefs.exit_node_id)
+                .filter(|id| !id.starts_with(AUTO))
+                .cloned()
+                .unwrap_or_default(),
             state_encrypted: Some(false),
-            ..Hostinfo::default()
         };
+        let flags = [
+            (self.router_failed, "warn-router-unhealthy"),
+            (self.not_forwarding.is_some(), "warn-ip-forwarding-off"),
+        ];
         SelfReport {
             hostinfo,
             endpoints: self.endpoints.clone(),
             disco_key: self.disco,
-            debug_flags: self.not_forwarding.iter().map(|_| "warn-ip-forwarding-off".to_owned()).collect(),
+            debug_flags: flags.iter().filter(|(up, _)| *up).map(|(_, flag)| (*flag).to_owned()).collect(),
             ephemeral: self.ephemeral,
         }
     }
@@ -114,13 +125,17 @@ impl Backend {
             working_udp: Some(report.udp),
             working_ipv6: Some(report.ipv6),
             working_icmpv4: Some(false),
-            os_has_ipv6: Some(report.ipv6_can_send || report.ipv6),
+            os_has_ipv6: Some(self.host.has_ipv6),
             // How far the relays are changes all the time and is told with the rest only.
             derp_latency: old.derp_latency.clone(),
             ..NetInfo::default()
         };
         let same = *old == new;
-        let home = Some(report.preferred_derp).filter(usable);
+        // Peers learn of another home from control alone: without it they would go on to look for us at the old one.
+        let chosen = Some(report.preferred_derp).filter(usable);
+        let may_move = self.in_map_poll || self.home.is_none();
+        self.looked.home_withheld = !may_move && chosen.is_some_and(|home| home != self.home);
+        let home = chosen.filter(|_| may_move);
         let home = home.or_else(|| {
             // Nothing answered: any region is better than none, and the same one each time.
             self.home.is_none().then(|| self.netmap.derp_map.regions.keys().find(|id| usable(id)).copied())?
@@ -140,6 +155,11 @@ impl Backend {
             // Which one is near could not be said before there was a home.
             self.follow_exit_node(now);
         }
+    }
+
+    /// Control hears us again: whether a home was withheld while it did not.
+    pub(super) fn forget_withheld_home(&mut self) -> bool {
+        std::mem::take(&mut self.looked.home_withheld)
     }
 
     /// The system's packet filter is spoken to in this way.
@@ -184,8 +204,17 @@ pub(super) struct Looked {
     /// Seconds to the relay regions as last measured, by the names that they have in [`NetInfo`].
     latencies: Map<String, f64>,
     mapping: portmapper::Mapping,
+    /// Another home has been chosen while control did not hear us.
+    home_withheld: bool,
     /// How the system's packet filter is spoken to.
     firewall: &'static str,
+}
+
+#[cfg(test)]
+impl Looked {
+    pub(super) fn os_has_ipv6(&self) -> Option<bool> {
+        self.net_info.os_has_ipv6
+    }
 }
 
 /// By length of the prefix, then address, each once.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 const NO_CGNAT_DROP: &str = "disable-linux-cgnat-drop-rule";
 
 /// What stands before an automatic choice that was switched off.
-const AUTO: &str = "auto:";
+pub(super) const AUTO: &str = "auto:";
 
 /// How the system's packet filter is spoken to, unless the settings say.
 const FILTER_KINDS: [(&str, &str); 2] =

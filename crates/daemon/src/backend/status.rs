@@ -2,7 +2,7 @@
 //!
 //! Owns: which fact goes into which field. Leaves out: writing the JSON (`localapi`), counting packets (`engine`).
 
-use super::{Backend, convert, machine};
+use super::{Backend, Moment, convert, machine};
 use ipnet::IpNet;
 use localapi::types::{ExitNodeStatus, Map, PeerStatus, Status, TailnetStatus, Time};
 use netmap::{Node, RegionId};
@@ -107,8 +107,9 @@ impl Backend {
     }
 
     /// One peer.
-    pub fn peer_status(&self, node: &Node, view: &PeerView) -> PeerStatus {
+    pub fn peer_status(&self, node: &Node, view: &PeerView, now: Moment) -> PeerStatus {
         let mut status = self.node_status(node);
+        status.expired = node.is_expired(now.wall);
         status.relay = self.region_code(node.home_derp);
         status.rx_bytes = i64::try_from(view.rx_bytes).unwrap_or(i64::MAX);
         status.tx_bytes = i64::try_from(view.tx_bytes).unwrap_or(i64::MAX);

@@ -1,6 +1,6 @@
 //! Who is behind an address.
 
-use super::{Backend, convert};
+use super::{Backend, Moment, convert};
 use engine::filter::{FilterInput, Grants};
 use keys::NodePublic;
 use localapi::types::{Node, UserProfile, WhoIs};
@@ -12,7 +12,7 @@ impl Backend {
     ///
     /// # Errors
     /// When `addr` is none of these.
-    pub fn whois(&self, addr: &str) -> Result<Option<WhoIs>, String> {
+    pub fn whois(&self, addr: &str, now: Moment) -> Result<Option<WhoIs>, String> {
         let node = if addr.starts_with(NodePublic::PREFIX) {
             let key: NodePublic =
                 addr.parse().map_err(|error| format!("invalid nodekey in 'addr' parameter: {error}"))?;
@@ -27,7 +27,7 @@ impl Backend {
         let (Some(node), Some(map)) = (node, self.netmap()) else { return Ok(None) };
         let profile = map.user(node.user).map(convert::user).unwrap_or_default();
         Ok(Some(WhoIs {
-            node: Some(Box::new(convert::node(node))),
+            node: Some(Box::new(convert::peer(node, now.wall))),
             user_profile: Some(profile),
             cap_map: self.grants(node),
         }))
@@ -55,10 +55,10 @@ impl Backend {
     }
 
     /// The node with this number, ourselves included.
-    pub fn node_by_id(&self, id: NodeId) -> Option<Node> {
+    pub fn node_by_id(&self, id: NodeId, now: Moment) -> Option<Node> {
         let map = self.netmap()?;
         let ours = Some(&map.self_node).filter(|node| node.id == id);
-        ours.or_else(|| map.peer(id)).map(convert::node)
+        ours.or_else(|| map.peer(id)).map(|node| convert::peer(node, now.wall))
     }
 
     /// The user with this number.

@@ -112,8 +112,9 @@ fn publish(shared: &Shared, mut notify: Notify) {
     }
     notify.version = crate::version::LONG.to_owned();
     let backend = shared.backend.borrow();
+    let now = shared.now();
     shared.bus.borrow_mut().publish(notify, &|patches| {
         let nodes: netmap::Set<_> = patches.iter().map(|patch| netmap::NodeId(patch.node_id)).collect();
-        nodes.into_iter().filter_map(|id| backend.whole_node(id)).collect()
+        nodes.into_iter().filter_map(|id| backend.whole_node(id, now)).collect()
     });
 }

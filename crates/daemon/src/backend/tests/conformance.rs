@@ -84,7 +84,7 @@ fn peers_show_what_they_are_capable_of() {
     node.control(Event::MapItem(MapItem::Peer(Box::new(peer))));
     node.map(MapMessage::default(), &[]);
     let peer = node.backend.netmap().and_then(|map| map.peer(NodeId(2))).expect("the peer");
-    let shown = node.backend.peer_status(peer, &PeerView::default());
+    let shown = node.backend.peer_status(peer, &PeerView::default(), node.now);
     assert_eq!(shown.cap_map.keys().collect::<Vec<_>>(), ["example:custom", "example:plain"]);
     assert!(shown.cap_map["example:custom"].is_some());
 }

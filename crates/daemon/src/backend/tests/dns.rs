@@ -31,6 +31,13 @@ fn it_looks_when_names_settings_or_nodes_have_changed() {
     assert!(!message(&mut node, keep_alive));
     let patch = PeerPatch { id: NodeId(2), online: Some(false), ..PeerPatch::default() };
     assert!(!message(&mut node, delta(Delta { patches: vec![patch], ..Delta::default() })), "no name in it");
+    let last_seen = Timestamp::from_unix(WALL);
+    let again = Node { online: Some(false), last_seen, ..super::node(2) };
+    node.control(Event::MapItem(MapItem::Peer(Box::new(again))));
+    assert!(!message(&mut node, delta(Delta::default())), "nor in a node that was there");
+    let cap_map = Some([("dns-subdomain-resolve".into(), Box::default())].into());
+    let patch = PeerPatch { id: NodeId(2), cap_map, ..PeerPatch::default() };
+    assert!(message(&mut node, delta(Delta { patches: vec![patch], ..Delta::default() })), "names below it");
     assert!(!message(&mut node, delta(Delta::default())));
     let edit = MaskedPrefs {
         prefs: Prefs { corp_dns: false, ..Prefs::default() },

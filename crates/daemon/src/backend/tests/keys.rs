@@ -85,10 +85,25 @@ fn a_peer_whose_key_runs_out_is_given_up_at_that_time() {
     let mut node = Fixture::running();
     node.map(peers_expiring(&[(2, 3600), (3, 7200)]), &[]);
     assert!(node.backend.peer_config(NodeId(2), node.now).is_some());
-    assert_eq!(node.pass(3700), ["sync [2]"]);
+    let shown = |node: &Fixture, id| {
+        let peer = node.backend.netmap().and_then(|map| map.peer(NodeId(id))).expect("a peer");
+        let whois = node.backend.whois(&format!("100.64.0.{id}"), node.now);
+        let whois = whois.ok().flatten().and_then(|whois| whois.node).expect("a node");
+        let status = node.backend.peer_status(peer, &PeerView::default(), node.now);
+        assert_eq!(status.expired, whois.expired);
+        status.expired
+    };
+    assert!(!shown(&node, 2));
+    assert_eq!(node.pass(3700), ["> peers [2]", "sync [2]"]);
+    assert!(shown(&node, 2) && !shown(&node, 3), "control does not say so");
     assert!(node.backend.peer_config(NodeId(2), node.now).is_none());
     assert!(node.backend.peer_config(NodeId(3), node.now).is_some());
-    assert!(node.pass(3600).iter().any(|word| word.contains('3')), "the next one, too");
+    let told = node.pass(3600);
+    assert!(told.contains(&"> peers [3]".to_owned()), "the next one, and no other: {told:?}");
+    // Extended: that it is not expired any more is told with the whole node.
+    let told = node.map(peers_expiring(&[(2, 10_000)]), &[]);
+    assert_eq!(told, ["> peers [2]", "sync [2]"]);
+    assert!(!shown(&node, 2));
 }
 
 #[test]

@@ -318,3 +318,30 @@ fn profiles_are_kept_apart() {
     let (_, told) = node.ask(|reply| Command::SwitchProfile(first, reply));
     assert_eq!(told, [""; 0], "already in use");
 }
+
+#[test]
+fn a_node_that_is_not_to_synchronize_leaves_control_alone_and_says_so() {
+    let mut node = Fixture::running();
+    let sync = |node: &mut Fixture, on: bool| {
+        let edit = MaskedPrefs {
+            prefs: Prefs { sync: OptBool::from(on), ..Prefs::default() },
+            mask: PrefsMask { sync: true, ..PrefsMask::default() },
+        };
+        node.ask(|reply| Command::EditPrefs(Box::new(edit), reply)).1
+    };
+    let told = sync(&mut node, false);
+    assert!(told.contains(&"pause true".to_owned()), "{told:?}");
+    assert!(seen(&told).contains(&"> health [\"sync-disabled\"]"), "{told:?}");
+    assert_eq!(node.backend.state(), State::Running, "what is known goes on working");
+    assert!(node.backend.peer_config(NodeId(2), node.now).is_some() && !node.backend.in_map_poll());
+    // Up and down do not change that, nor does a start.
+    assert!(
+        ![false, true].iter().any(|up| node.want_running(*up).iter().any(|word| word.starts_with("pause")))
+    );
+    let told = sync(&mut node, true);
+    assert!(told.contains(&"pause false".to_owned()), "{told:?}");
+    sync(&mut node, false);
+    let mut node = node.restarted();
+    let told = node.input(Input::Start);
+    assert_eq!(told.iter().filter(|word| *word == "pause true").count(), 1, "{told:?}");
+}

@@ -30,6 +30,26 @@ fn deltas_concern_whom_they_name() {
 }
 
 #[test]
+fn a_known_peer_in_whom_little_differs_costs_no_more_than_a_patch() {
+    let mut node = Fixture::running();
+    node.backend.tun = true;
+    let endpoint = "192.0.2.1:41641".parse().expect("an address");
+    let again = Node {
+        endpoints: [endpoint].into(),
+        last_seen: Timestamp::from_unix(WALL),
+        home_derp: RegionId(2),
+        ..super::node(2)
+    };
+    node.control(Event::MapItem(MapItem::Peer(Box::new(again))));
+    assert_eq!(node.map(delta(Delta::default()), &[]), ["> patches [2]", "sync [2]"]);
+    let config = node.backend.peer_config(NodeId(2), node.now).expect("a peer");
+    assert_eq!((config.endpoints.first(), config.home_derp), (Some(endpoint), RegionId(2)));
+    let renamed = Node { name: "other.tail.example.".into(), ..super::node(2) };
+    node.control(Event::MapItem(MapItem::Peer(Box::new(renamed))));
+    assert_eq!(node.map(delta(Delta::default()), &[]), ["> peers [2]", "sync [2]"]);
+}
+
+#[test]
 fn a_peer_that_is_patched_by_the_message_that_brings_it_is_new_all_the_same() {
     let mut node = Fixture::running();
     node.start("", |prefs| prefs.exit_node_ip = localapi::types::Addr("100.64.0.4".parse().ok()));

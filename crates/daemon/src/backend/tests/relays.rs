@@ -37,6 +37,23 @@ fn home_is_where_the_report_says() {
 }
 
 #[test]
+fn home_stays_while_control_is_away() {
+    let mut node = three();
+    node.input(looked(2));
+    node.control(Event::MapDown { error: ::control::Error::StreamEnded });
+    assert_eq!(node.input(looked(3)), [""; 0], "peers could not be told");
+    assert_eq!(node.backend.home(), RegionId(2));
+    assert!(node.control(Event::MapUp).contains(&"look".to_owned()));
+    node.input(looked(3));
+    assert_eq!(node.backend.home(), RegionId(3));
+    // Nothing was withheld this time: what it found last still stands.
+    node.control(Event::MapDown { error: ::control::Error::StreamEnded });
+    node.input(looked(2));
+    node.input(looked(3));
+    assert!(!node.control(Event::MapUp).contains(&"look".to_owned()));
+}
+
+#[test]
 fn control_is_told_what_is_new_but_not_how_far_relays_are() {
     let mut node = three();
     node.input(looked(2));
@@ -51,6 +68,11 @@ fn control_is_told_what_is_new_but_not_how_far_relays_are() {
     assert_eq!(node.input(report(Some(true), 90)), [""; 0]);
     assert_eq!(node.input(report(None, 10)), [""; 0], "one server alone cannot tell");
     assert_eq!(node.input(report(Some(false), 10)), ["report"]);
+    // Whether the system has IPv6 is not what the network lets through.
+    assert_eq!(node.backend.looked.os_has_ipv6(), Some(false));
+    node.backend.host.has_ipv6 = true;
+    node.input(report(Some(true), 10));
+    assert_eq!(node.backend.looked.os_has_ipv6(), Some(true));
 }
 
 /// A report that chose `home` and found it so many milliseconds away.

@@ -221,15 +221,18 @@ fn who_advertises_must_forward() {
     });
     let exit = advertiseexitnode::FEATURE.is_some();
     assert_eq!(node.backend.advertised().len(), if exit { 3 } else { 1 });
-    let flags = |node: &mut Fixture, problem: Option<&str>| {
-        node.backend.handle(Input::Forwarding(problem.map(str::to_owned)), &node.store, node.now);
+    let flags_after = |node: &mut Fixture, input| {
+        node.backend.handle(input, &node.store, node.now);
         let mut flags = None;
         while let Some(effect) = node.backend.poll_effect() {
             if let Effect::Control(Told::Report(report)) = effect {
                 flags = Some(report.debug_flags.clone());
             }
         }
-        flags.expect("a report")
+        flags
+    };
+    let flags = |node: &mut Fixture, problem: Option<&str>| {
+        flags_after(node, Input::Forwarding(problem.map(str::to_owned))).expect("a report")
     };
     assert_eq!(flags(&mut node, Some("IP forwarding is disabled.")), ["warn-ip-forwarding-off"]);
     assert_eq!(node.health(), ["IP forwarding is disabled."]);
@@ -243,9 +246,12 @@ fn who_advertises_must_forward() {
         problems: problems.iter().map(|text| (*text).to_owned()).collect(),
         firewall: "ipt",
     };
-    node.input(router(&["a", "b"]));
-    assert!(node.health().contains(&"a; b".to_owned()), "{:?}", node.health());
+    let unhealthy = Some(vec!["warn-router-unhealthy".to_owned()]);
     node.input(router(&[]));
+    assert_eq!(flags_after(&mut node, router(&["a", "b"])), unhealthy);
+    assert!(node.health().contains(&"a; b".to_owned()), "{:?}", node.health());
+    assert_eq!(flags_after(&mut node, router(&["a"])), None, "control knows that");
+    assert_eq!(flags_after(&mut node, router(&[])), Some(Vec::new()));
     assert!(!node.health().contains(&"a; b".to_owned()));
 }
 
@@ -289,4 +295,29 @@ fn a_machine_without_network_or_udp_says_so() {
     node.input(Input::Interfaces(nets(&["192.168.7.2/24"])));
     node.input(Input::Udp4(true));
     assert_eq!(node.health(), [""; 0]);
+}
+
+#[test]
+fn control_hears_which_exit_node_is_used() {
+    if useexitnode::FEATURE.is_none() {
+        return;
+    }
+    let mut node = Fixture::running();
+    put(&mut node, router(2, &["0.0.0.0/0", "::/0"]));
+    let told = |node: &mut Fixture, id: &str| {
+        let mask = PrefsMask { exit_node_id: true, ..PrefsMask::default() };
+        let prefs = Prefs { exit_node_id: id.to_owned(), ..Prefs::default() };
+        let change = Box::new(MaskedPrefs { prefs, mask });
+        let command = Input::Command(Command::EditPrefs(change, Reply::new(|_| {})));
+        node.backend.handle(command, &node.store, node.now);
+        let mut told = None;
+        while let Some(effect) = node.backend.poll_effect() {
+            if let Effect::Control(Told::Report(report)) = effect {
+                told = Some(report.hostinfo.exit_node_id.clone());
+            }
+        }
+        told
+    };
+    assert_eq!(told(&mut node, "n2TEST").as_deref(), Some("n2TEST"));
+    assert_eq!(told(&mut node, "auto:any").as_deref(), Some(""), "it waits for one");
 }

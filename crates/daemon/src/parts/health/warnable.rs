@@ -44,6 +44,8 @@ pub enum Warnable {
     NoUdp4Bind,
     /// Control has not been reached for long.
     NotInMapPoll,
+    /// The settings say that nothing is taken from control.
+    SyncDisabled,
     /// Nothing comes by the map stream any more.
     MapResponseTimeout,
     /// No home DERP region.
@@ -127,6 +129,9 @@ impl Warnable {
                 spec!("no-udp4-bind", "NAT traversal setup failure", Medium, true, OFFLINE, 0)
             }
             Self::NotInMapPoll => spec!("not-in-map-poll", "Out of sync", Medium, false, OFFLINE, 480),
+            Self::SyncDisabled => {
+                spec!("sync-disabled", "Synchronization is off", High, false, &[], 0)
+            }
             Self::MapResponseTimeout => {
                 spec!("mapresponse-timeout", "Network map response timeout", Medium, false, OFFLINE, 0)
             }
