@@ -152,11 +152,6 @@ impl Pool {
         false
     }
 
-    /// True if a connection to `region` is up: the test of the return-path rule.
-    pub fn is_connected(&self, region: RegionId) -> bool {
-        self.link(region).is_some_and(|link| link.connected.get())
-    }
-
     /// After a change of the network: pings every relay and reconnects those that do not answer in 3 s.
     pub fn check(&self) {
         for link in self.shared.links.borrow().values() {

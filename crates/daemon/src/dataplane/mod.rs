@@ -13,6 +13,8 @@ mod port;
 mod pump;
 mod raw;
 mod reached;
+#[cfg(test)]
+mod relay_tests;
 mod relays;
 mod serve;
 mod sockets;

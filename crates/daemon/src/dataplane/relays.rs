@@ -30,10 +30,18 @@ impl derp::Sink for RelaySink {
         if let Some(plane) = self.0.upgrade() {
             match &event {
                 derp::Event::FrameAt { region } => plane.looks.heard_relay(*region, plane.clock.mono()),
-                derp::Event::Disconnected { home: true, error, .. } if !error.is_empty() => {
-                    plane.looks.home_lost(plane.clock.mono());
+                derp::Event::Connected { region, .. } => plane.engine.borrow_mut().relay_up(*region),
+                derp::Event::Disconnected { region, home, error } => {
+                    plane.engine.borrow_mut().relay_down(*region);
+                    if *home && !error.is_empty() {
+                        plane.looks.home_lost(plane.clock.mono());
+                    }
                 }
-                _ => {}
+                derp::Event::PeerGone { region, peer, .. } => {
+                    // Nobody else cares.
+                    return plane.engine.borrow_mut().peer_gone(*region, peer);
+                }
+                derp::Event::Health { .. } => {}
             }
             plane.tell(News::Relay(event));
         }

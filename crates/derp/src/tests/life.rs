@@ -52,7 +52,7 @@ async fn another_region_on_demand_until_idle() {
     local(async {
         let (mut world, mut home) = World::at_home().await;
         assert!(world.pool.send(AWAY, &PEER, b"first"));
-        assert!(!world.pool.is_connected(AWAY));
+        assert_eq!(world.pool.stats().connected, [HOME]);
         let mut away = world.relays.accept().await;
         away.welcome("{}").await;
         assert_eq!(away.frame().await.1[32..], *b"first", "packets wait for the connection; no home note");

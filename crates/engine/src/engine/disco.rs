@@ -422,7 +422,7 @@ impl Engine {
         if before != after {
             self.lines.set_path(slot, after.0, after.1);
         }
-        let relay = Source::Derp { region: peer.relay().0, peer: peer.config.key };
+        let relay = Source::Derp { region: self.relays.to(peer).0, peer: peer.config.key };
         for act in acts.drain(..) {
             match act {
                 Act::Ping { to, tx, padding } => {
@@ -450,8 +450,8 @@ impl Engine {
         if self.direct_families() == Families::default() {
             return;
         }
-        let Some(relay) = self.peers.by_slot(slot).filter(|peer| !peer.relay().is_none()) else { return };
-        let to = Source::Derp { region: relay.relay().0, peer: relay.config.key };
+        let Some(peer) = self.peers.by_slot(slot).filter(|peer| !peer.relay().is_none()) else { return };
+        let to = Source::Derp { region: self.relays.to(peer).0, peer: peer.config.key };
         self.look_if_older(slot, FRESH);
         let message = Message::CallMeMaybe(self.disco.endpoints.clone());
         self.send_disco(slot, to, &message);

@@ -6,23 +6,29 @@
 //! outputs, wakes the packet threads if [`Engine::take_wakes`] says so, and sleeps until [`Engine::poll_timeout`].
 //! Leaves out: sockets, relays' connections, STUN, and the decisions of control.
 
+mod counters;
 mod disco;
 #[cfg(test)]
 mod path_tests;
 mod peers;
 mod ping;
 #[cfg(test)]
+mod relay_tests;
+mod relays;
+#[cfg(test)]
 mod tests;
 mod traffic;
 
+pub use counters::PeerView;
 pub use disco::{DiscoPong, PathPingError};
-pub use peers::{PeerConfig, PeerView, SelfConfig};
+pub use peers::{PeerConfig, SelfConfig};
 pub use ping::{PingOutcome, PingRequest, StartError};
 
 use crate::drop::DropCounters;
 use crate::host::Responder;
 use crate::lines::{self, Control, Limits, RxLine, TxLine};
 use crate::magicsock::Families;
+use crate::routes::Routes;
 use crate::slot::PeerSlot;
 use crate::time::{Mono, Wall};
 use crate::wireguard::{Source, Tunnel};
@@ -32,8 +38,10 @@ use netmap::Map;
 use peers::Peers;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
+use relays::Relays;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Something the owner must do or may want to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,11 +84,19 @@ pub struct Engine {
     /// Whether there is UDP over IPv4 and over IPv6.
     families: Families,
     disco: Disco,
+    /// By which relays packets go back.
+    relays: Relays,
     outputs: VecDeque<Output>,
     /// Routes or filter differ from what the lines have.
     unpublished: bool,
+    /// The routes that the lines have, unless an address has come or gone since.
+    routes: Option<Arc<Routes>>,
     /// How many sessions each peer has that has any.
     sessions: Map<PeerSlot, u32>,
+    /// Bytes of all peers, received and sent, as far as the lines' counters have been taken over.
+    passed: (u64, u64),
+    /// When those of peers without a session were last taken over.
+    swept: Mono,
     /// How many peers had a session when that was last told.
     told_live: usize,
     /// Packets from the lines are copied here while they are handled.
@@ -108,9 +124,13 @@ impl Engine {
             public: NodePublic::ZERO,
             families: Families::default(),
             disco: Disco::new(&mut rng),
+            relays: Relays::default(),
             outputs: VecDeque::new(),
             unpublished: false,
+            routes: None,
             sessions: Map::new(),
+            passed: (0, 0),
+            swept: Mono::ZERO,
             told_live: 0,
             scratch: Vec::new(),
             now: Mono::ZERO,
@@ -149,11 +169,6 @@ impl Engine {
     /// Which packet lines have been given something since this was last asked: (tx, rx).
     pub fn take_wakes(&mut self) -> (bool, bool) {
         (self.lines.wants_wake_tx(), self.lines.wants_wake_rx())
-    }
-
-    /// The next sealed datagram for a relay: its region, the node it is for, the bytes.
-    pub fn next_derp(&mut self) -> Option<(u16, NodePublic, &[u8])> {
-        self.lines.next_derp()
     }
 
     /// Dropped packets by reason.

@@ -11,18 +11,18 @@ use crate::slot::PeerSlot;
 use crate::time::{Mono, Wall};
 use crate::wireguard::Source;
 use keys::{DiscoPrivate, DiscoPublic, NodePrivate};
-use netmap::{Endpoints, NodeId, RegionId};
+use netmap::{Endpoints, NodeId, RegionId, Set};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A node with its lines; what they send by UDP is collected.
-struct Node {
-    engine: Engine,
+pub(super) struct Node {
+    pub(super) engine: Engine,
     tx: TxLine,
     rx: RxLine,
-    key: NodePrivate,
+    pub(super) key: NodePrivate,
     disco: DiscoPrivate,
     addr: SocketAddr,
     sent: Sink,
@@ -49,15 +49,17 @@ impl UdpSink for Sink {
 }
 
 /// Two nodes and the network between them.
-struct Pair {
-    nodes: [Node; 2],
-    now: Mono,
+pub(super) struct Pair {
+    pub(super) nodes: [Node; 2],
+    pub(super) now: Mono,
     /// Whether UDP passes, from the first to the second and back.
-    udp: [bool; 2],
+    pub(super) udp: [bool; 2],
     /// Messages on their way: when, to whom, from whom.
     flying: Vec<(Mono, usize, Source, Vec<u8>)>,
     /// Datagrams by UDP and by the relay so far.
     counts: (u32, u32),
+    /// The relays that each has used.
+    pub(super) used: [Set<u16>; 2],
 }
 
 const UNDERWAY: Duration = Duration::from_millis(5);
@@ -79,7 +81,7 @@ fn node(n: u8) -> Node {
 }
 
 impl Node {
-    fn config(&self, n: u8, endpoints: bool) -> PeerConfig {
+    pub(super) fn config(&self, n: u8, endpoints: bool) -> PeerConfig {
         PeerConfig {
             id: NodeId(n.into()),
             key: self.key.public(),
@@ -118,7 +120,7 @@ impl Node {
 
 impl Pair {
     /// Both know each other, by the map also where, if `endpoints` says so.
-    fn new(endpoints: [bool; 2]) -> Self {
+    pub(super) fn new(endpoints: [bool; 2]) -> Self {
         let mut nodes = [node(1), node(2)];
         let now = Mono::from_millis(50_000);
         let configs = [nodes[1].config(2, endpoints[1]), nodes[0].config(1, endpoints[0])];
@@ -127,10 +129,10 @@ impl Pair {
             node.engine.commit();
             node.pump(now);
         }
-        Self { nodes, now, udp: [true; 2], flying: Vec::new(), counts: (0, 0) }
+        Self { nodes, now, udp: [true; 2], flying: Vec::new(), counts: (0, 0), used: Default::default() }
     }
 
-    fn say(&mut self, from: usize) {
+    pub(super) fn say(&mut self, from: usize) {
         let (src, dst) = (from as u8 + 1, 2 - from as u8);
         let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 100, 64, 0, src, 100, 64, 0, dst];
         packet.extend([0, 9, 0, 9, 0, 8, 0, 0]);
@@ -155,6 +157,7 @@ impl Pair {
                     }
                     Source::Derp { region, .. } => {
                         self.counts.1 += 1;
+                        self.used[from].insert(region);
                         let source = Source::Derp { region, peer: key };
                         self.flying.push((self.now + UNDERWAY * 4, other, source, bytes));
                     }
@@ -164,7 +167,7 @@ impl Pair {
         self.flying.sort();
     }
 
-    fn run(&mut self, millis: u64) {
+    pub(super) fn run(&mut self, millis: u64) {
         let end = self.now + Duration::from_millis(millis);
         for turns in 0.. {
             assert!(turns < 100_000, "no end");
@@ -433,9 +436,9 @@ fn a_peer_that_floods_us_is_bounded() {
     let mut pair = Pair::new([true; 2]);
     let theirs = pair.nodes[1].disco.clone();
     let node = pair.nodes[1].key.public();
-    let flood = |pair: &mut Pair, rounds: u32| {
+    let flood = |pair: &mut Pair, rounds: std::ops::Range<u32>| {
         let mut answers = 0;
-        for n in 0..rounds {
+        for n in rounds {
             let [_, b, c, d] = n.to_be_bytes();
             let tx = TxId([b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
             let everywhere = (0..64).map(|port| SocketAddr::from(([203, b, c, d], 1 + port))).collect();
@@ -452,17 +455,21 @@ fn a_peer_that_floods_us_is_bounded() {
         }
         answers
     };
-    flood(&mut pair, 300);
-    let before = resident();
-    let answers = flood(&mut pair, 1200);
-    let grown = resident().saturating_sub(before);
-    println!("1200 rounds: {answers} datagrams out, {grown} KiB more");
+    flood(&mut pair, 0..300);
+    let mut answers = 0;
+    // Other tests share this process; what a flood takes, each part of it takes.
+    let parts = [300, 600, 900, 1200].map(|first| {
+        let before = resident();
+        answers += flood(&mut pair, first..first + 300);
+        resident().saturating_sub(before)
+    });
+    let grown = parts.into_iter().min().unwrap_or_default();
+    println!("1200 rounds: {answers} datagrams out, {parts:?} KiB more");
     // In two seconds: calls that are followed, to as many addresses as are tried, and pings that are answered and returned.
     let most = 3 * (CALLS_TAKEN as usize * CANDIDATES + 3 * PINGS_TAKEN as usize);
     assert!(answers <= most, "{answers} of {most}");
     assert!(pair.dropped(0, DropReason::Pong) == 1500 && pair.dropped(0, DropReason::DiscoLimit) > 2000);
-    // Other tests share this process.
-    assert!(grown < 8192, "{grown} KiB");
+    assert!(grown < 2048, "{parts:?} KiB");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::traffic::HANDSHAKE_BUDGET;
 use super::{Engine, Output, PeerConfig, SelfConfig};
+use crate::filter::Filter;
 use crate::lines::Limits;
 use crate::packet::build;
 use crate::time::{Mono, Wall};
@@ -9,6 +10,8 @@ use crate::wireguard::Source;
 use keys::{DiscoPublic, NodePrivate, NodePublic};
 use netmap::{NodeId, RegionId};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 fn peer(n: u8) -> PeerConfig {
     PeerConfig {
@@ -51,8 +54,58 @@ fn patches_leave_the_tables_alone() {
 }
 
 #[test]
+fn another_filter_leaves_the_routes_alone() {
+    let (mut engine, mut tx, mut rx) = Engine::new([7; 32], &Limits::default());
+    let key = NodePrivate::from_bytes([9; 32]);
+    let mut config = SelfConfig { key, running: true, ..SelfConfig::default() };
+    engine.configure(config.clone());
+    engine.set_peer(peer(2), Mono::ZERO, Wall::default());
+    let mut published = |engine: &mut Engine| {
+        engine.commit();
+        for _ in 0..2 {
+            tx.turn(Mono::ZERO.tick(), 64);
+            rx.turn(Mono::ZERO.tick(), 64);
+            engine.lines.collect();
+        }
+        engine.routes.clone().expect("published")
+    };
+    let routes = published(&mut engine);
+    let holders = Arc::strong_count(&routes);
+    config.filter = Arc::new(Filter::deny_all());
+    engine.configure(config.clone());
+    assert!(engine.unpublished, "the filter is to be told");
+    let same = published(&mut engine);
+    assert!(Arc::ptr_eq(&routes, &same));
+    drop(same);
+    assert_eq!(Arc::strong_count(&routes), holders, "the lines have them, too");
+
+    config.services = vec!["100.100.100.100".parse().expect("an address")];
+    engine.configure(config);
+    assert!(!Arc::ptr_eq(&routes, &published(&mut engine)));
+}
+
+#[test]
+fn only_peers_with_a_session_are_looked_at() {
+    let (mut engine, _tx, _rx) = Engine::new([7; 32], &Limits::default());
+    for n in 1..=200_u32 {
+        let mut key = [1; 32];
+        key[..4].copy_from_slice(&n.to_be_bytes());
+        let config = PeerConfig { id: NodeId(n.into()), key: NodePublic::from_bytes(key), ..peer(1) };
+        engine.set_peer(config, Mono::ZERO, Wall::default());
+    }
+    let slot = engine.peers.slot(NodeId(77)).expect("known");
+    engine.sessions.insert(slot, 1);
+    let hour = Duration::from_secs(3600);
+    let looks: Vec<_> = (0..=24).map(|n| engine.gather_counters(Mono::ZERO + hour * n)).collect();
+    assert_eq!((&looks[..24], looks[24]), (&[1; 24][..], 200), "all of them once a day");
+    assert_eq!(engine.gather_counters(Mono::ZERO + hour * 25), 1);
+    let live = engine.live_views(Mono::ZERO);
+    assert_eq!(live.iter().map(|(key, _)| &key.as_bytes()[..4]).collect::<Vec<_>>(), [[0, 0, 0, 77]]);
+}
+
+#[test]
 fn counts_go_on_where_the_lines_begin_anew() {
-    let mut total = super::peers::Total::default();
+    let mut total = super::counters::Total::default();
     assert_eq!(total.advance(u32::MAX - 1), u64::from(u32::MAX - 1));
     assert_eq!(total.advance(3), (1 << 32) + 3);
     assert_eq!(total.advance(3), (1 << 32) + 3);

@@ -30,13 +30,15 @@ impl Engine {
     /// [`Output::Stun`], anything else is dropped.
     pub fn handle_datagram(&mut self, from: Source, datagram: &[u8], now: Mono) {
         self.now = now;
-        match demux::kind(datagram) {
+        let kind = demux::kind(datagram);
+        if matches!(kind, Kind::Data | Kind::Handshake)
+            && let Source::Derp { region, peer } = from
+            && let Some(slot) = self.tunnel.slot_of(&peer)
+        {
+            self.note_heard(slot, RegionId(region));
+        }
+        match kind {
             Kind::Data => {
-                if let Source::Derp { region, peer } = from
-                    && let Some(slot) = self.tunnel.slot_of(&peer)
-                {
-                    self.note_heard(slot, RegionId(region));
-                }
                 // A full ring is counted there.
                 let _ = self.lines.inject_rx(&from, datagram);
             }
@@ -234,12 +236,12 @@ impl Engine {
     /// Directly and through a relay, as packets to this peer go.
     fn ways_to(&self, slot: PeerSlot) -> (Option<Source>, Option<Source>) {
         let Some(peer) = self.peers.by_slot(slot) else { return (None, None) };
-        let relay = |region| Source::Derp { region, peer: peer.config.key };
+        let relay = Source::Derp { region: self.relays.to(peer).0, peer: peer.config.key };
         match peer.path() {
             Path::None => (None, None),
-            Path::Derp { region } => (None, Some(relay(region))),
+            Path::Derp { .. } => (None, Some(relay)),
             Path::Udp(addr) => (Some(Source::Udp(addr)), None),
-            Path::Both { addr, region } => (Some(Source::Udp(addr)), Some(relay(region))),
+            Path::Both { addr, .. } => (Some(Source::Udp(addr)), Some(relay)),
         }
     }
 }
