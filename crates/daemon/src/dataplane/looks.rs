@@ -135,21 +135,29 @@ impl Dataplane {
 
     /// What the looks are to go by: our home, whether UDP may be used, whether to look at all.
     pub(super) fn set_looks(&self, config: &RelayConfig<'_>) {
-        {
+        let begins = {
             let mut known = self.looks.facts.borrow_mut();
             (known.home, known.udp, known.paused) = (config.home, config.udp, config.paused);
-            known.always = config.always_look;
-        }
+            !std::mem::replace(&mut known.always, config.always_look) && config.always_look
+        };
         if config.paused {
             self.looks.check.borrow_mut().stop();
+        } else if begins {
+            // Nobody may have looked for long.
+            self.look();
         }
+    }
+
+    /// Whether there is to be another look after the last.
+    pub(super) fn goes_on_looking(&self, now: Mono) -> bool {
+        self.looks.facts.borrow().always || self.engine.borrow().has_traffic(now)
     }
 
     /// Runs the timers of the looks.
     pub(super) fn time_looks(&self, now: Mono) {
         if self.looks.poll_timeout().is_some_and(|at| at <= now) {
-            let traffic = self.looks.facts.borrow().always || self.engine.borrow().has_traffic(now);
-            self.looks.check.borrow_mut().handle_timeout(now, traffic);
+            let goes_on = self.goes_on_looking(now);
+            self.looks.check.borrow_mut().handle_timeout(now, goes_on);
         }
     }
 

@@ -380,3 +380,24 @@ fn two_nodes_find_each_other_without_a_relay() {
         assert_eq!(one.ping_paths(NodeId(9), 0, Duration::ZERO).await, Err("no matching peer".to_owned()));
     });
 }
+
+#[test]
+fn control_may_wish_for_looks_without_traffic() {
+    on_control_thread(async {
+        let (plane, map) = (node(1, false), netmap::DerpMap::default());
+        let now = plane.clock.mono();
+        for always_look in [false, true, false] {
+            plane.relays(&crate::backend::RelayConfig {
+                key: key(1),
+                map: &map,
+                home: netmap::RegionId::NONE,
+                udp: true,
+                upnp: true,
+                random_port: false,
+                always_look,
+                paused: false,
+            });
+            assert_eq!(plane.goes_on_looking(now), always_look);
+        }
+    });
+}
