@@ -169,18 +169,24 @@ impl Container {
     /// # Errors
     /// When it cannot be run or does not end; another status than 0 is no error.
     pub fn run(&self, words: &[&str]) -> Result<Outcome> {
+        self.run_with(&[], words)
+    }
+
+    fn run_with(&self, environment: &[(String, String)], words: &[&str]) -> Result<Outcome> {
         let mut command = self.host.command("env");
-        command.arg("-i").arg("/usr/bin/nsenter").arg(format!("--target={}", self.init()?));
+        command.arg("-i").args(environment.iter().map(|(name, value)| format!("{name}={value}")));
+        command.arg("/usr/bin/nsenter").arg(format!("--target={}", self.init()?));
         command.args(["--mount", "--pid", "--root", "--wd=/", "--"]).args(words);
         self.host.outcome(command, COMMAND)
     }
 
-    /// `containerboot healthcheck`: whether it says healthy, and its line.
+    /// `containerboot healthcheck` with the container's environment, as engines run it: whether it says healthy, and its
+    /// line.
     ///
     /// # Errors
     /// When it says more or less than one line, or contradicts its status.
     pub fn health(&self) -> Result<(bool, String)> {
-        let outcome = self.run(&["/usr/bin/containerboot", "healthcheck"])?;
+        let outcome = self.run_with(&self.environment, &["/usr/bin/containerboot", "healthcheck"])?;
         let (code, said) = (outcome.code(), outcome.stdout.trim_end().to_owned());
         ensure!(said.lines().count() == 1 && outcome.stderr.is_empty(), "no single line: {outcome}");
         ensure!((code == 0) == said.starts_with("healthy: ") && code < 2, "status {code} for {said:?}");

@@ -69,6 +69,10 @@ fn a_router_joins_by_its_environment_and_outlives_its_daemon() {
         let mut router = container(lab, &headscale, "router", &headscale.auth_key()?)?;
         router.set("TS_ROUTES", "192.168.88.0/24,fd00:88::/64");
         router.set("TS_DEST_IP", "10.0.0.1");
+        // As a file of variables with lines of Windows gives them.
+        router.set("TS_SOCKET", "/var/run/tailscale/tailscaled.sock\r");
+        router.set("TS_STATE_DIR", "/var/lib/tailscale\r");
+        router.set("PORT", "41641\r");
         let started = lab::now();
         router.start()?;
         let said = router.wait_health(true, "running at 100.64.", SOON)?;

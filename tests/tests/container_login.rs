@@ -3,8 +3,9 @@
 
 use anyhow::{Context, Result, ensure};
 use blackbox::container::Container;
+use blackbox::traffic::tunnelled;
 use blackbox::{EVERYTHING, scenario};
-use lab::{Headscale, Lab};
+use lab::{Flavour, Headscale, Lab};
 use std::time::Duration;
 
 /// For what takes seconds on a busy machine.
@@ -17,6 +18,47 @@ fn container(lab: &Lab, headscale: &Headscale, name: &str, key: &str) -> Result<
     container.set("TS_HOSTNAME", name);
     container.start()?;
     Ok(container)
+}
+
+#[test]
+fn a_wrong_key_takes_nothing_from_a_node_that_runs() {
+    const WRONG: &str = "hskey-auth-0123456789ab-0123456789abcdef0123456789abcdef";
+    scenario(EVERYTHING, |lab| {
+        let headscale = lab.headscale()?;
+        let key = headscale.auth_key()?;
+        let server = format!("--login-server={}", headscale.url());
+        let mut router = Container::new(lab, "router")?;
+        router.set("TS_HOSTNAME", "router");
+        router.set("TS_EXTRA_ARGS", &format!("{server} --auth-key {key}"));
+        router.start()?;
+        router.wait_health(true, "running", SOON)?;
+        ensure!(!router.log()?.contains(&key), "the auth key is in the log");
+        router.stop()?;
+
+        // Among the flags of `up` as well a key is for logins only.
+        router.set("TS_AUTHKEY", &key);
+        router.set("TS_EXTRA_ARGS", &format!("{server} --auth-key={WRONG}"));
+        router.set("TS_HOSTNAME", "again");
+        router.start()?;
+        router.wait_health(true, "running", SOON)?;
+        lab::until("the new name", SOON, || Ok(headscale.node("again").ok()))?;
+        let log = router.log()?;
+        ensure!(!log.contains("error") && !log.contains(WRONG), "{log}");
+
+        let by_key = format!("--auth-key={WRONG}");
+        let up = ["/usr/bin/tailscale", "up", "--accept-dns=false", "--hostname=again", &server, &by_key];
+        let refused = router.run(&up)?;
+        ensure!(refused.code() == 1 && refused.stderr.contains("backend error"), "{refused}");
+        // It still hears control.
+        tunnelled(lab, &headscale, "go", Flavour::Go)?;
+        lab::until("the new peer", SOON, || {
+            let said = router.run(&["/usr/bin/tailscale", "status"])?.ok()?.stdout;
+            Ok(said.contains(" go ").then_some(()))
+        })?;
+        let said = router.wait_health(true, "running", SOON)?;
+        ensure!(!said.contains("login error"), "{said}");
+        Ok(())
+    });
 }
 
 fn id(headscale: &Headscale, name: &str) -> Result<String> {

@@ -60,8 +60,7 @@ fn command_line(args: &[String]) -> ExitCode {
 
 /// Opens connections for the command line, which trusts whom the daemon trusts.
 fn dialer() -> Result<Rc<dyn dial::Dial>, String> {
-    let ca = std::env::var("SSL_CERT_FILE").ok().filter(|path| !path.is_empty());
-    let extra_ca_file = ca.into_iter().map(PathBuf::from).collect();
+    let extra_ca_file = flags::variable("SSL_CERT_FILE").into_iter().map(PathBuf::from).collect();
     let options =
         dial::Options { extra_ca_file, roots: allroots::roots(), wall: Arc::new(clock::Clock::new(None)) };
     Ok(Rc::new(dial::Dialer::new(options).map_err(|error| error.to_string())?))

@@ -264,9 +264,8 @@ impl Raw {
             return Ok(Parsed::Print(features()));
         }
         let number = |name: &str, var: &str| {
-            let text =
-                self.value(name).map(str::to_owned).or_else(|| (around.var)(var)).filter(|s| !s.is_empty());
-            text.map_or(Ok(0), |text| {
+            let text = self.value(name).map(str::to_owned).or_else(|| (around.var)(var));
+            text.as_deref().and_then(meant).map_or(Ok(0), |text| {
                 text.parse().map_err(|_| {
                     misuse(format!("invalid value {text:?} for -{name}: give a number from 0 to 65535"))
                 })
@@ -291,7 +290,7 @@ impl Raw {
         }
         let files = self.values.iter().filter(|(name, _)| *name == "ca-file").map(|(_, path)| path.clone());
         let ca_files =
-            files.chain((around.var)("SSL_CERT_FILE")).filter(|p| !p.is_empty()).map(PathBuf::from);
+            files.chain((around.var)("SSL_CERT_FILE")).filter_map(|p| meant(&p).map(PathBuf::from));
         let tun = self.value("tun").unwrap_or("tailscale0").split(',').map(str::to_owned);
         Ok(Parsed::Run(Box::new(Flags {
             state,
@@ -357,9 +356,19 @@ fn default_state_dir(around: &Surroundings<'_>) -> Option<PathBuf> {
     data.or_else(home).map(|d| d.join("tailscale"))
 }
 
+/// An environment variable without the white space around it, which files with lines of Windows and web forms leave there.
+/// `None` if nothing else is in it, and if it is no text.
+pub fn variable(name: &str) -> Option<String> {
+    meant(&std::env::var(name).ok()?).map(str::to_owned)
+}
+
+fn meant(value: &str) -> Option<&str> {
+    Some(value.trim()).filter(|value| !value.is_empty())
+}
+
 /// Whether an environment variable says yes, as Go's switches do.
-pub fn switched_on(variable: &str) -> bool {
-    std::env::var(variable).is_ok_and(|value| parse_bool(&value) == Ok(true))
+pub fn switched_on(name: &str) -> bool {
+    variable(name).is_some_and(|value| parse_bool(&value) == Ok(true))
 }
 
 /// A name a line, as `tailscale version --features` prints them.
@@ -429,6 +438,13 @@ mod tests {
     fn environment_is_the_default() {
         assert_eq!(flags(&[], &[("PORT", "7"), ("TS_LOG_VERBOSITY", "1")]).port, 7);
         assert_eq!(flags(&["--port=8"], &[("PORT", "7")]).port, 8);
+        let spaced =
+            flags(&[], &[("PORT", "7 "), ("TS_LOG_VERBOSITY", "1\r"), ("SSL_CERT_FILE", " /c.pem\r\n")]);
+        assert_eq!((spaced.port, spaced.verbose, spaced.ca_files.as_slice()), (7, 1, &["/c.pem".into()][..]));
+        assert_eq!(
+            flags(&[], &[("PORT", " "), ("SSL_CERT_FILE", "\r")]).ca_files,
+            [""; 0].map(PathBuf::from)
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod settings;
 mod variables;
 
 use crate::clock::Clock;
+use crate::flags::variable;
 use crate::{logging, version};
 use init::Become;
 use std::net::SocketAddr;
@@ -97,8 +98,9 @@ pub(crate) fn start(args: &[String]) -> Role {
 
 fn boot() -> Role {
     let clock = Clock::new(None);
+    // What is no text is kept as what it looks like, so that it is refused by its name.
     let vars: Vec<(String, String)> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
         .collect();
     let uid = rustix::process::geteuid().as_raw();
     let mut plan = match settings::read(&vars, &|path| path.is_dir(), uid) {
@@ -126,10 +128,9 @@ fn boot() -> Role {
 
 /// Where the daemon of this container listens.
 fn socket() -> PathBuf {
-    let told = std::env::var("TS_SOCKET").ok().filter(|path| !path.is_empty());
-    let found = told.map_or_else(|| health::find_socket(PathBuf::from(settings::SOCKET)), PathBuf::from);
-    let state = std::env::var("TS_STATE_DIR").ok().filter(|dir| !dir.is_empty());
-    let beside = state.map(|dir| machine::beside(&PathBuf::from(dir)));
+    let found = variable("TS_SOCKET")
+        .map_or_else(|| health::find_socket(PathBuf::from(settings::SOCKET)), PathBuf::from);
+    let beside = variable("TS_STATE_DIR").map(|dir| machine::beside(&PathBuf::from(dir)));
     beside.filter(|path| !found.exists() && path.exists()).unwrap_or(found)
 }
 

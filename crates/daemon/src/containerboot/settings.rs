@@ -95,10 +95,14 @@ pub(super) fn read(
     is_dir: &dyn Fn(&Path) -> bool,
     uid: u32,
 ) -> Result<Plan, Vec<String>> {
-    let mut reading = Reading { vars, notes: variables::remarks(vars), refusals: Vec::new() };
+    let (notes, refusals) = (variables::remarks(vars), variables::refusals(vars));
+    if !refusals.is_empty() {
+        return Err(notes.into_iter().chain(refusals).collect());
+    }
+    let mut reading = Reading { vars, notes, refusals };
     let mut extra = reading.words("TS_EXTRA_ARGS");
     let accept_dns = reading.accept_dns(&mut extra);
-    let key = ["TS_AUTHKEY", "TS_AUTH_KEY"].into_iter().find_map(|name| reading.set(name));
+    let key = reading.auth_key(&mut extra);
     let mut settings = vec![format!("--accept-dns={accept_dns}")];
     settings.extend(reading.routes().map(|routes| format!("--advertise-routes={routes}")));
     settings.extend(reading.hostname().map(|name| format!("--hostname={name}")));
@@ -116,16 +120,9 @@ pub(super) fn read(
     let socket_given = reading.set("TS_SOCKET").is_some();
     let Reading { notes, refusals, .. } = reading;
     match flags {
-        Some(flags) if refusals.is_empty() => Ok(Plan {
-            daemon,
-            flags,
-            socket_given,
-            up,
-            set: once.then_some(settings),
-            key: key.map(|key| Key(key.to_owned())),
-            health,
-            notes,
-        }),
+        Some(flags) if refusals.is_empty() => {
+            Ok(Plan { daemon, flags, socket_given, up, set: once.then_some(settings), key, health, notes })
+        }
         _ => Err(notes.into_iter().chain(refusals).collect()),
     }
 }
@@ -172,6 +169,35 @@ impl<'a> Reading<'a> {
         })
     }
 
+    /// `TS_AUTHKEY`, or what `TS_EXTRA_ARGS` says of it, which is cut out there: it is for logins alone.
+    fn auth_key(&mut self, extra: &mut Vec<String>) -> Option<Key> {
+        let own = ["TS_AUTHKEY", "TS_AUTH_KEY"].into_iter().find_map(|name| self.set(name));
+        let mut typed: Option<String> = None;
+        while let Some(at) =
+            extra.iter().position(|word| matches!(flag(word).0, Some("auth-key" | "authkey")))
+        {
+            let word = extra.remove(at);
+            let value = match flag(&word).1 {
+                Some(value) => Some(value.to_owned()),
+                None => (at < extra.len()).then(|| extra.remove(at)),
+            };
+            match value {
+                Some(_) if typed.is_some() => {
+                    self.refuse(
+                        "TS_EXTRA_ARGS has --auth-key twice: write it once, or set TS_AUTHKEY".to_owned(),
+                    );
+                }
+                Some(value) => typed = Some(value),
+                None => self.refuse("TS_EXTRA_ARGS: --auth-key needs a value, or set TS_AUTHKEY".to_owned()),
+            }
+        }
+        let typed = typed.filter(|key| !key.is_empty());
+        if typed.is_some() && own.is_some() {
+            self.notes.push("TS_EXTRA_ARGS has --auth-key, so TS_AUTHKEY is not used".to_owned());
+        }
+        typed.or_else(|| own.map(str::to_owned)).map(Key)
+    }
+
     /// The daemon reads it itself, and would be started in vain again and again.
     fn owner(&mut self) {
         if let Err(why) = Owner::of(self.set(Owner::VARIABLE)) {
@@ -191,10 +217,11 @@ impl<'a> Reading<'a> {
 
     fn hostname(&mut self) -> Option<&'a str> {
         let name = self.set("TS_HOSTNAME")?;
-        if let Err(fault) = cli::check_hostname(name) {
-            self.refuse(format!("TS_HOSTNAME: {fault}; write a name of letters, digits and dashes"));
-        }
-        Some(name)
+        cli::check_hostname(name)
+            .map_err(|fault| {
+                self.refuse(format!("TS_HOSTNAME: {fault}; write a name of letters, digits and dashes"));
+            })
+            .ok()
     }
 
     fn login_server(&mut self, extra: &[String]) -> Option<&'a str> {
@@ -249,7 +276,7 @@ impl<'a> Reading<'a> {
             format!("--tun={tun}"),
         ];
         // A container has its ports to itself, and one that is always the same can be forwarded to it.
-        if (around.var)("PORT").is_none_or(|port| port.is_empty()) {
+        if self.set("PORT").is_none() {
             args.push(format!("--port={PORT}"));
         }
         for (name, flag) in [("TS_DNS_LISTEN", "dns-listen"), ("TS_DNS_ALLOW", "dns-allow")] {

@@ -11,6 +11,8 @@ enum Use {
     Read,
     /// Daemon or command line read it, or would in a build with more features.
     Passed,
+    /// The same for one that is true or false.
+    Switch,
     /// It asks for what is so anyway.
     Needless,
     /// Nobody reads it, and this is what to do.
@@ -25,29 +27,33 @@ const SERVE: &str = "this build has no serve";
 const LOGS: &str = "this build sends its log nowhere and writes no file of it; it is the container's log";
 const KEEPALIVE: &str = "this build carries no TCP connections in user space";
 
-/// Every variable of the official container and of its daemon, sorted. All of `TS_DEBUG_*` but one is the daemon's.
+/// Every variable of the official container and of its daemon, sorted. Others of `TS_DEBUG_*` are the daemon's.
 const KNOWN: &[(&str, Use)] = &[
     ("TS_ACCEPT_DNS", Use::Read),
     ("TS_AUDIENCE", Use::Lacking(OAUTH)),
     ("TS_AUTHKEY", Use::Read),
     ("TS_AUTH_KEY", Use::Read),
     ("TS_AUTH_ONCE", Use::Read),
-    ("TS_BE_CLI", Use::Passed),
+    ("TS_BE_CLI", Use::Switch),
     ("TS_BOOT_TIMEOUT", Use::Lacking("this container never gives up; leave it out")),
     ("TS_CLIENT_ID", Use::Lacking(OAUTH)),
     ("TS_CLIENT_SECRET", Use::Lacking(OAUTH)),
     ("TS_DEBUG_ADDR_PORT", Use::Lacking("this build has no debug server")),
+    ("TS_DEBUG_DISABLE_UDP_GRO", Use::Switch),
+    ("TS_DEBUG_DISABLE_UDP_GSO", Use::Switch),
+    ("TS_DEBUG_NEVER_DIRECT_UDP", Use::Switch),
+    ("TS_DEBUG_USE_DERP_HTTP", Use::Switch),
     ("TS_DEST_IP", Use::Lacking(NAT)),
-    ("TS_DISABLE_PORTMAPPER", Use::Passed),
+    ("TS_DISABLE_PORTMAPPER", Use::Switch),
     ("TS_DISABLE_SSH_SERVER", Use::Needless),
     ("TS_DISABLE_TAILDROP", Use::Needless),
-    ("TS_DISABLE_UPNP", Use::Passed),
+    ("TS_DISABLE_UPNP", Use::Switch),
     ("TS_DNS_ALLOW", Use::Read),
     ("TS_DNS_LISTEN", Use::Read),
     ("TS_EGRESS_PROXIES_CONFIG_PATH", Use::Lacking(KUBERNETES)),
     ("TS_ENABLE_HEALTH_CHECK", Use::Read),
     ("TS_ENABLE_METRICS", Use::Lacking("this build serves no metrics")),
-    ("TS_ENABLE_RAW_DISCO", Use::Passed),
+    ("TS_ENABLE_RAW_DISCO", Use::Switch),
     ("TS_EXPERIMENTAL_CERT_SHARE", Use::Lacking(KUBERNETES)),
     ("TS_EXPERIMENTAL_DEST_DNS_NAME", Use::Lacking(NAT)),
     (
@@ -64,7 +70,7 @@ const KNOWN: &[(&str, Use)] = &[
         "TS_FORCE_LINUX_BIND_TO_DEVICE",
         Use::Lacking("this build finds out by itself how its own packets leave the machine"),
     ),
-    ("TS_FORCE_NOISE_443", Use::Passed),
+    ("TS_FORCE_NOISE_443", Use::Switch),
     ("TS_HEALTHCHECK_ADDR_PORT", Use::Read),
     ("TS_HOSTNAME", Use::Read),
     ("TS_HOST_ENV", Use::Lacking("this build does not tell control where it runs")),
@@ -93,13 +99,24 @@ const KNOWN: &[(&str, Use)] = &[
     ("TS_TAILNET_TARGET_FQDN", Use::Lacking(NAT)),
     ("TS_TAILNET_TARGET_IP", Use::Lacking(NAT)),
     ("TS_TAILSCALED_EXTRA_ARGS", Use::Read),
-    ("TS_TUN_DISABLE_TCP_GRO", Use::Passed),
-    ("TS_TUN_DISABLE_TSO", Use::Passed),
-    ("TS_TUN_DISABLE_UDP_GRO", Use::Passed),
+    ("TS_TUN_DISABLE_TCP_GRO", Use::Switch),
+    ("TS_TUN_DISABLE_TSO", Use::Switch),
+    ("TS_TUN_DISABLE_UDP_GRO", Use::Switch),
     ("TS_USERSPACE", Use::Read),
-    ("TS_USE_CACHED_NETMAP", Use::Passed),
+    ("TS_USE_CACHED_NETMAP", Use::Switch),
     ("TS_USE_CONTROL_DIAL_PLAN", Use::Lacking("this build dials the control server by its name")),
 ];
+
+/// One line for each variable that is read and is no text. What it holds is not shown: it may be a key.
+pub(super) fn refusals(vars: &[(String, String)]) -> Vec<String> {
+    let read = |name: &str| match KNOWN.iter().find(|(known, _)| *known == name) {
+        Some((_, of)) => matches!(of, Use::Read | Use::Passed | Use::Switch),
+        None => name == "PORT",
+    };
+    let broken =
+        vars.iter().filter(|(name, value)| value.contains(char::REPLACEMENT_CHARACTER) && read(name));
+    broken.map(|(name, _)| format!("{name} has characters that are not UTF-8: write it anew")).collect()
+}
 
 /// One line for each variable that is set and has no effect.
 pub(super) fn remarks(vars: &[(String, String)]) -> Vec<String> {
@@ -113,6 +130,9 @@ fn remark(name: &str, value: &str) -> Option<String> {
         return None;
     }
     match KNOWN.iter().find(|(known, _)| *known == name) {
+        Some((_, Use::Switch)) if parse_bool(value.trim()).is_err() => {
+            Some(format!("{name}={:?} has no effect: write true or false", value.trim()))
+        }
         Some((_, Use::Lacking(why))) => Some(format!("{name} has no effect: {why}")),
         Some(_) => None,
         None if name.starts_with("TS_DEBUG_") => None,
@@ -176,7 +196,7 @@ mod tests {
         for (name, of) in KNOWN {
             let is_read = read.contains(name);
             match of {
-                Use::Read | Use::Passed => assert!(is_read, "nobody reads {name}"),
+                Use::Read | Use::Passed | Use::Switch => assert!(is_read, "nobody reads {name}"),
                 Use::Needless | Use::Lacking(_) => assert!(!is_read, "{name} is read"),
             }
         }
@@ -210,5 +230,20 @@ mod tests {
         }
         assert_eq!(remark("TS_ENABLE_METRICS", "false"), None);
         assert_eq!(remark("TS_KUBE_SECRET", ""), None);
+    }
+
+    #[test]
+    fn a_switch_that_is_neither_on_nor_off_is_told() {
+        let told = |value| remark("TS_DISABLE_UPNP", value);
+        assert_eq!(
+            told("yes\r").as_deref(),
+            Some("TS_DISABLE_UPNP=\"yes\" has no effect: write true or false")
+        );
+        for fine in ["true\r", " 1", "False", "", " "] {
+            assert_eq!(told(fine), None, "{fine:?}");
+        }
+        for name in ["TS_FORCE_NOISE_443", "TS_USE_CACHED_NETMAP", "TS_DEBUG_USE_DERP_HTTP"] {
+            assert!(remark(name, "on").is_some(), "{name}");
+        }
     }
 }

@@ -66,10 +66,10 @@ impl Node {
             .map_err(|error| anyhow::anyhow!("no randomness from the system: {error}"))?;
         let relays = derp::Options { use_http: crate::flags::switched_on("TS_DEBUG_USE_DERP_HTTP") };
         let (interface, packets) = interface.unzip();
-        let threads = std::env::var("TS_PACKET_THREADS").ok();
+        let threads = crate::flags::variable("TS_PACKET_THREADS");
         let mut cache = Cache::open(&flags.state, &store, &clock);
         let disco = cache.disco(|| DiscoPrivate::generate(&mut rand_core::OsRng));
-        let pretended = std::env::var("TS_DEBUG_PRETENDPOINT").unwrap_or_default();
+        let pretended = crate::flags::variable("TS_DEBUG_PRETENDPOINT").unwrap_or_default();
         let ways = Ways {
             packets,
             port: flags.port,

@@ -100,6 +100,69 @@ fn two_names_of_the_key_and_a_file() {
 }
 
 #[test]
+fn a_key_in_the_extra_arguments_is_for_logins_as_well() {
+    for words in ["--auth-key=hskey-a", "--auth-key hskey-a", "-authkey hskey-a", "--authkey=hskey-a"] {
+        check(
+            &[("TS_EXTRA_ARGS", &format!("--accept-routes {words} --shields-up"))],
+            expect![[r#"
+                tailscaled --socket=/var/run/tailscale/tailscaled.sock --statedir=/var/lib/tailscale --tun=tailscale0 --port=41641
+                up --accept-dns=false --accept-routes --shields-up + Key(…)
+            "#]],
+        );
+    }
+    let both = [("TS_AUTHKEY", "own"), ("TS_EXTRA_ARGS", "--auth-key=file:/run/key")];
+    check(
+        &both,
+        expect![[r#"
+            tailscaled --socket=/var/run/tailscale/tailscaled.sock --statedir=/var/lib/tailscale --tun=tailscale0 --port=41641
+            up --accept-dns=false + Key(in a file)
+            note: TS_EXTRA_ARGS has --auth-key, so TS_AUTHKEY is not used
+        "#]],
+    );
+    assert_eq!(plan(&both).unwrap().key, Some(Key("file:/run/key".to_owned())));
+    let empty = plan(&[("TS_AUTHKEY", "own"), ("TS_EXTRA_ARGS", "--auth-key=")]).unwrap();
+    assert_eq!((empty.key, empty.notes.len()), (Some(Key("own".to_owned())), 0));
+    for (words, want) in
+        [("--auth-key=a --authkey b", "twice"), ("--accept-routes --auth-key", "needs a value")]
+    {
+        let refusals = plan(&[("TS_EXTRA_ARGS", words)]).unwrap_err();
+        assert!(refusals.len() == 1 && refusals[0].contains(want), "{words}: {refusals:?}");
+    }
+}
+
+#[test]
+fn white_space_around_a_value_means_nothing() {
+    check(
+        &[
+            ("PORT", "41000 \r"),
+            ("TS_LOG_VERBOSITY", "1\r"),
+            ("TS_HOSTNAME", "router.\r"),
+            ("TS_DISABLE_UPNP", "true\r"),
+            ("TS_USERSPACE", "true "),
+        ],
+        expect![[r#"
+            tailscaled --socket=/var/run/tailscale/tailscaled.sock --statedir=/var/lib/tailscale --tun=userspace-networking
+            up --accept-dns=false --hostname=router
+        "#]],
+    );
+    let own = plan(&[("PORT", " \r")]).unwrap();
+    assert_eq!(own.flags.port, PORT);
+}
+
+#[test]
+fn what_is_no_text_is_refused_by_its_name() {
+    check(
+        &[("TS_AUTHKEY", "hskey-\u{fffd}a"), ("TS_STATE_DIR", "/fl\u{fffd}sh"), ("PORT", "\u{fffd}")],
+        expect![[r#"
+            refused: TS_AUTHKEY has characters that are not UTF-8: write it anew
+            refused: TS_STATE_DIR has characters that are not UTF-8: write it anew
+            refused: PORT has characters that are not UTF-8: write it anew
+        "#]],
+    );
+    assert!(plan(&[("TS_WEATHER", "\u{fffd}"), ("HOME", "/\u{fffd}")]).unwrap().notes.len() == 1);
+}
+
+#[test]
 fn dns_in_the_extra_arguments_wins_and_is_cut_out() {
     check(
         &[

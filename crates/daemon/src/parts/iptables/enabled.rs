@@ -20,14 +20,14 @@ impl Rules {
     /// Brings the rules to `config`; what is not as it should be is returned.
     pub fn apply(&mut self, interface: &str, ipv6: bool, config: &RouterConfig) -> Vec<String> {
         let wish = &config.firewall;
-        let forced = std::env::var(KIND).ok();
+        let forced = crate::flags::variable(KIND);
         let firewall = Firewall {
             mode: match wish.mode {
                 NetfilterMode::Off => Mode::Off,
                 NetfilterMode::NoDivert => Mode::NoDivert,
                 NetfilterMode::On => Mode::On,
             },
-            kind: kind(forced.as_deref().filter(|kind| !kind.is_empty()).unwrap_or(&wish.kind)),
+            kind: kind(forced.as_deref().unwrap_or(&wish.kind)),
             interface: interface.to_owned(),
             addresses: config.addresses.iter().map(ipnet::IpNet::addr).collect(),
             ports: [wish.port; 2],

@@ -67,7 +67,7 @@ pub fn open(names: &[String]) -> Result<Option<(Interface, Packets)>, String> {
 }
 
 fn open_one(name: &str, owner: Owner) -> Result<(Interface, Packets), Error> {
-    let mtu = mtu(std::env::var("TS_DEBUG_MTU").ok().as_deref());
+    let mtu = mtu(crate::flags::variable("TS_DEBUG_MTU").as_deref());
     let tun = Arc::new(Tun::open(name)?);
     let mut router = Router::open(tun.name(), &ranges())?;
     if !router.has_ipv6() {
