@@ -88,7 +88,7 @@ impl Cache {
             _ => None,
         };
         let mut kept = Kept { path, substance: None, schedule: Schedule::default() };
-        if std::env::var(SWITCH).is_ok_and(|value| cli::parse_bool(&value) == Ok(false)) {
+        if crate::flags::variable(SWITCH).is_some_and(|value| cli::parse_bool(&value) == Ok(false)) {
             kept.remove();
             kept.path = None;
         }
