@@ -49,6 +49,7 @@ pub(crate) async fn login(
     let context = &context;
     let mut auth_key = login.auth_key;
     let mut fresh = (login.new_key || keys.node_key.is_zero()).then(|| new_key(context));
+    let mut expired = false;
     let mut followup = String::new();
     let mut backoff = Backoff::default();
     let mut refused = None;
@@ -107,6 +108,7 @@ pub(crate) async fn login(
 
         if answer.node_key_expired && answer.error.is_empty() && fresh.is_none() {
             context.emit(Event::KeyExpired).await;
+            expired = true;
             fresh = Some(new_key(context));
             continue;
         }
@@ -129,7 +131,7 @@ pub(crate) async fn login(
             }
             Err(error) => {
                 // A wrong auth key takes nothing from a node that control knows: it goes on with its own key.
-                let own_key = had_auth_key && fresh.is_none();
+                let own_key = had_auth_key && !keys.node_key.is_zero() && !expired;
                 let retrying = own_key || (!had_auth_key && error != Error::TailnetLock);
                 let news = (error, retrying);
                 if refused.as_ref() != Some(&news) {
@@ -141,7 +143,9 @@ pub(crate) async fn login(
                 if !retrying {
                     return None;
                 }
-                if !own_key {
+                if own_key {
+                    fresh = None;
+                } else {
                     followup.clear();
                     context.back_off(&mut backoff).await;
                 }

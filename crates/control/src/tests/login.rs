@@ -149,8 +149,9 @@ fn an_expired_key_is_replaced_once() {
         assert_eq!(request.json["Auth"]["AuthKey"], "k");
         assert_eq!(request.headers.get_all("ts-lb").iter().count(), 2);
         request.answer(r#"{"NodeKeyExpired":true}"#).await;
-        let Event::LoginFailed { error, .. } = node.event().await else { panic!() };
-        assert_eq!(error, Error::KeyExpired);
+        let Event::LoginFailed { error, retrying } = node.event().await else { panic!() };
+        assert_eq!((error, retrying), (Error::KeyExpired, false));
+        node.quiet_for(LONG).await;
     });
 }
 
@@ -170,18 +171,23 @@ fn a_refused_auth_key_is_not_tried_again() {
 #[test]
 fn a_node_whose_new_auth_key_is_refused_stays_registered_with_its_own() {
     in_virtual_time(async {
-        let mut node = Node::logging_in(persisted(1), with_auth_key("deleted")).await;
-        let request = node.request("/machine/register").await;
-        assert_eq!(request.json["Auth"]["AuthKey"], "deleted");
-        request.answer(r#"{"Error":"invalid key"}"#).await;
-        let Event::LoginFailed { error, retrying } = node.event().await else { panic!() };
-        assert_eq!((error.to_string().as_str(), retrying), ("invalid key", true));
-        let request = node.request("/machine/register").await;
-        assert_eq!(request.json["Auth"], serde_json::Value::Null);
-        assert_eq!(request.json["NodeKey"], key(1).public().to_text());
-        request.answer(OK).await;
-        assert!(matches!(node.event().await, Event::LoggedIn(done) if !done.rotated));
-        node.map_stream().await;
+        // Also if it was to have another, as by `up --force-reauth`.
+        for new_key in [false, true] {
+            let login = Login { new_key, ..with_auth_key("deleted") };
+            let mut node = Node::logging_in(persisted(1), login).await;
+            let request = node.request("/machine/register").await;
+            assert_eq!(request.json["Auth"]["AuthKey"], "deleted");
+            assert_eq!(request.json["NodeKey"] == key(1).public().to_text(), !new_key);
+            request.answer(r#"{"Error":"invalid key"}"#).await;
+            let Event::LoginFailed { error, retrying } = node.event().await else { panic!() };
+            assert_eq!((error.to_string().as_str(), retrying), ("invalid key", true));
+            let request = node.request("/machine/register").await;
+            assert_eq!(request.json["Auth"], serde_json::Value::Null);
+            assert_eq!(request.json["NodeKey"], key(1).public().to_text());
+            request.answer(OK).await;
+            assert!(matches!(node.event().await, Event::LoggedIn(done) if !done.rotated));
+            node.map_stream().await;
+        }
     });
 }
 
