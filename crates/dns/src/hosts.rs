@@ -213,7 +213,7 @@ mod tests {
         }
         let table = table.finish();
         let began = std::time::Instant::now();
-        for n in 0..20_000u32 {
+        for n in 0..4_000u32 {
             for elsewhere in [0xc0a8_0000 + n, 0x0a00_0000 + n] {
                 assert_eq!(table.name_of(IpAddr::from(elsewhere.to_be_bytes())), None);
             }
