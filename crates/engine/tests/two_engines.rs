@@ -37,7 +37,7 @@ fn prefixes(number: u8) -> Box<[IpNet]> {
 
 fn allow_all(number: u8) -> Filter {
     let rule = FilterRule {
-        srcs: Box::new([RuleSrc::Any]),
+        srcs: [RuleSrc::Any].into(),
         dsts: Box::new([RuleDst { net: RuleSrc::Any, ports: PortRange::ALL }]),
         ..FilterRule::default()
     };

@@ -67,7 +67,7 @@ impl Policy {
 impl Allow {
     fn rule(&self) -> FilterRule {
         FilterRule {
-            srcs: Box::new([RuleSrc::Net(self.from)]),
+            srcs: [RuleSrc::Net(self.from)].into(),
             dsts: Box::new([RuleDst { net: RuleSrc::Any, ports: self.ports }]),
             ..FilterRule::default()
         }

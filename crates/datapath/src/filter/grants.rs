@@ -57,7 +57,7 @@ mod tests {
             CapMap::from([(name.into(), values.iter().map(|v| Box::from(*v)).collect())])
         };
         let rule = |src: &str, name: &str, values: &[&str]| FilterRule {
-            srcs: Box::new([RuleSrc::Net(net(src))]),
+            srcs: [RuleSrc::Net(net(src))].into(),
             cap_grants: Box::new([CapGrant {
                 dsts: Box::new([net("100.64.0.1/32")]),
                 caps: caps(name, values),
