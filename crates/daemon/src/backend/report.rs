@@ -2,7 +2,7 @@
 
 use super::routing::AUTO;
 use super::{Backend, Effect, Moment};
-use crate::parts::{dns, portmapper};
+use crate::parts::{dns, portmapper, useexitnode};
 use control::{Command, Hostinfo, NetInfo, SelfReport, Service};
 use engine::netcheck::Report;
 use netmap::{Map, RegionId};
@@ -65,10 +65,9 @@ impl Backend {
             net_info: (!self.home.is_none()).then(|| self.net_info()),
             userspace: Some(!self.tun),
             userspace_router: Some(!self.tun),
-            // As long as it waits for one it uses none.
-            exit_node_id: Some(&prefs.exit_node_id)
-                .filter(|id| !id.starts_with(AUTO))
-                .cloned()
+            // While it waits for one it uses none.
+            exit_node_id: Some(prefs.exit_node_id.clone())
+                .filter(|id| useexitnode::in_use(prefs) && !id.starts_with(AUTO))
                 .unwrap_or_default(),
             state_encrypted: Some(false),
         };
