@@ -19,7 +19,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// gone, or when the system says no.
 pub async fn listen(path: &Path, mode: u32) -> Result<UnixListener, Error> {
     match tokio::time::timeout(PROBE_TIMEOUT, UnixStream::connect(path)).await {
-        Ok(Err(error)) if is_free(&error) => {}
+        Ok(Err(error)) if is_free(&error) || leads_nowhere(path) => {}
         Ok(Err(error)) => return Err(failed(path, &error)),
         Ok(Ok(_)) | Err(_) => return Err(Error::SocketInUse(path.to_owned())),
     }
@@ -39,7 +39,9 @@ fn failed(path: &Path, error: &io::Error) -> Error {
 
 fn prepare(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() || left_behind(path, &found)? => fs::remove_file(path)?,
+        // Itself, or the socket that a container's link led to.
+        Ok(_) if fs::metadata(path).is_ok_and(|there| there.file_type().is_socket()) => fs::remove_file(path)?,
+        Ok(_) if leads_nowhere(path) => fs::remove_file(path)?,
         Ok(_) => {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is not a socket"));
         }
@@ -53,14 +55,8 @@ fn prepare(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether this is a link that led to the socket of a daemon that is gone, as a container makes one.
-fn left_behind(path: &Path, found: &fs::Metadata) -> io::Result<bool> {
-    if !found.file_type().is_symlink() {
-        return Ok(false);
-    }
-    match fs::metadata(path) {
-        Ok(there) => Ok(there.file_type().is_socket()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(error),
-    }
+/// Whether this is a link whose end is not there any more.
+fn leads_nowhere(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_symlink())
+        && fs::metadata(path).is_err_and(|error| error.kind() != io::ErrorKind::PermissionDenied)
 }

@@ -411,13 +411,13 @@ fn the_socket() {
         assert!(stale.exists());
         drop(listen(&stale, 0o600).await.expect("stale"));
         assert_eq!(mode(&stale), 0o600);
-        // So are links to one that is dead, gone, or in a folder that is.
+        // So are links to one that is dead, gone, in a folder that is, below a file, or to themselves.
         let dead = bench.socket.with_file_name("dead.sock");
         drop(UnixListener::bind(&dead).expect("bind"));
         let link = bench.socket.with_file_name("link.sock");
-        for target in
-            [&dead, &bench.socket.with_file_name("gone"), &dead.with_file_name("nowhere").join("gone")]
-        {
+        let nowhere =
+            [dead.with_file_name("gone"), dead.with_file_name("nowhere").join("gone"), dead.join("gone")];
+        for target in nowhere.iter().chain([&dead, &link]) {
             std::os::unix::fs::symlink(target, &link).expect("link");
             drop(listen(&link, 0o600).await.expect("a link"));
             assert!(std::fs::symlink_metadata(&link).expect("meta").file_type().is_socket());
