@@ -215,7 +215,7 @@ gojson::object! {
         pub kind: String => "Type",
         /// Who was pinged (filled in by this crate).
         pub ip: String => "IP",
-        /// Its first address.
+        /// Its first address; by TSMP and ICMP the one that was asked.
         pub node_ip: String => "NodeIP",
         /// Its name.
         pub node_name: String => "NodeName",
@@ -229,7 +229,7 @@ gojson::object! {
         pub derp_region_id: u16 => "DERPRegionID",
         /// Its code.
         pub derp_region_code: String => "DERPRegionCode" omit,
-        /// Port of its PeerAPI, if that was asked for.
+        /// Port of its PeerAPI, which TSMP tells; 0 = not told.
         pub peerapi_port: u16 => "PeerAPIPort",
         /// The address is our own.
         pub is_local_ip: bool => "IsLocalIP",

@@ -92,7 +92,12 @@ async fn run(shared: &Shared, ip: IpAddr, kind: PingKind, size: usize) -> PingRe
         }
     };
     match shared.plane.ping(wire, ip, TIMEOUT).await {
-        Ok(Some(rtt)) => result.latency_seconds = rtt.as_secs_f64(),
+        Ok(Some(answer)) => {
+            result.latency_seconds = answer.rtt.as_secs_f64();
+            // Upstream names what was asked here, and the node's first address for the other kinds.
+            result.node_ip = answer.from.to_string();
+            result.peer_api_port = answer.peerapi_port;
+        }
         Ok(None) => result.err = "no reply".to_owned(),
         Err(error) => result.err = error,
     }

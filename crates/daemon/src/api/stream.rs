@@ -209,29 +209,29 @@ async fn initial(shared: &Shared, wanted: u64, chunks: &mpsc::Sender<Bytes>) -> 
     Some(())
 }
 
-/// What the engine is doing.
+/// What the engine is doing: the peers that have a session, and what has passed between us and all.
 fn engine(shared: &Shared) -> Notify {
     let mut engine = localapi::types::EngineStatus {
         live_derps: i64::try_from(shared.plane.connected_relays()).unwrap_or(i64::MAX),
         live_peers: Some(Default::default()),
         ..Default::default()
     };
-    let backend = shared.backend.borrow();
-    for node in backend.netmap().into_iter().flat_map(|map| map.peers()) {
-        let view = shared.plane.peer_view(node.id);
-        engine.r_bytes = engine.r_bytes.saturating_add(i64::try_from(view.rx_bytes).unwrap_or(i64::MAX));
-        engine.w_bytes = engine.w_bytes.saturating_add(i64::try_from(view.tx_bytes).unwrap_or(i64::MAX));
+    let bytes = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    for (node_key, view) in shared.plane.live_views() {
+        // A session that the other side has not confirmed.
         if view.last_handshake.is_zero() {
             continue;
         }
         engine.num_live += 1;
         let lite = localapi::types::PeerStatusLite {
-            node_key: node.key,
-            tx_bytes: i64::try_from(view.tx_bytes).unwrap_or(i64::MAX),
-            rx_bytes: i64::try_from(view.rx_bytes).unwrap_or(i64::MAX),
+            node_key,
+            tx_bytes: bytes(view.tx_bytes),
+            rx_bytes: bytes(view.rx_bytes),
             last_handshake: view.last_handshake,
         };
-        engine.live_peers.get_or_insert_default().insert(node.key, lite);
+        engine.live_peers.get_or_insert_default().insert(node_key, lite);
     }
+    let (received, sent) = shared.plane.passed();
+    (engine.r_bytes, engine.w_bytes) = (bytes(received), bytes(sent));
     Notify { version: crate::version::LONG.to_owned(), engine: Some(engine), ..Notify::default() }
 }

@@ -3,7 +3,7 @@
 //! Leaves out: what a ping is (`engine`), where its answer arrives (`pump`).
 
 use super::Dataplane;
-use engine::host::{PingId, PingKind};
+use engine::host::{PingAnswer, PingId, PingKind};
 use engine::{DiscoPong, PingOutcome, PingRequest};
 use netmap::NodeId;
 use std::net::IpAddr;
@@ -41,11 +41,11 @@ impl Dataplane {
         kind: PingKind,
         dst: IpAddr,
         timeout: Duration,
-    ) -> Result<Option<Duration>, String> {
+    ) -> Result<Option<PingAnswer>, String> {
         let payload: &[u8] = if kind == PingKind::Icmp { &[0x55; 56] } else { &[] };
         let outcome = self.ping_with(kind, dst, payload, timeout).await?;
         Ok(match outcome {
-            Some(PingOutcome::Answered(answer)) => Some(answer.rtt),
+            Some(PingOutcome::Answered(answer)) => Some(answer),
             _ => None,
         })
     }

@@ -131,9 +131,7 @@ impl Dataplane {
         {
             let mut engine = self.engine.borrow_mut();
             engine.handle_timeout(self.clock.mono(), self.clock.wall());
-            if engine.live_peers() > 0 {
-                engine.gather_counters(self.clock.mono());
-            }
+            engine.gather_counters(self.clock.mono());
         }
         self.pump();
     }

@@ -200,6 +200,10 @@ fn addresses(number: u8) -> [IpAddr; 2] {
     ]
 }
 
+fn peerapi_port(number: u8) -> u16 {
+    4000 + u16::from(number)
+}
+
 fn prefixes(number: u8) -> Box<[IpNet]> {
     addresses(number).into_iter().map(IpNet::from).collect()
 }
@@ -218,7 +222,7 @@ fn node(number: u8, two_threads: bool) -> Rc<Dataplane> {
     let ways = Ways { two_threads, disco: disco(number), ..Ways::default() };
     let plane = Dataplane::start(Rc::new(NoDial), options, clock, [number; 32], ways).expect("starts");
     let rule = FilterRule {
-        srcs: Box::new([RuleSrc::Any]),
+        srcs: [RuleSrc::Any].into(),
         dsts: Box::new([RuleDst { net: RuleSrc::Any, ports: PortRange::ALL }]),
         ..FilterRule::default()
     };
@@ -231,7 +235,7 @@ fn node(number: u8, two_threads: bool) -> Rc<Dataplane> {
     });
     plane.configure(SelfConfig {
         key: key(number),
-        addresses: addresses(number).map(|ip| (ip, 0)).to_vec(),
+        addresses: addresses(number).map(|ip| (ip, peerapi_port(number))).to_vec(),
         services: Vec::new(),
         filter: Arc::new(filter),
         running: true,
@@ -307,8 +311,10 @@ async fn answer_each_other([one, two]: [bool; 2]) {
     for (from, to) in [(&one, 2), (&two, 1)] {
         for address in addresses(to) {
             for kind in [PingKind::Tsmp, PingKind::Icmp] {
-                let rtt = from.ping(kind, address, Duration::from_secs(10)).await.expect("sent");
-                assert!(rtt.is_some(), "{kind:?} to {address}");
+                let answer = from.ping(kind, address, Duration::from_secs(10)).await.expect("sent");
+                let told = answer.map(|answer| (answer.from, answer.peerapi_port));
+                let port = if kind == PingKind::Tsmp { peerapi_port(to) } else { 0 };
+                assert_eq!(told, Some((address, port)), "{kind:?}");
             }
         }
     }
@@ -323,6 +329,8 @@ async fn answer_each_other([one, two]: [bool; 2]) {
         assert_eq!(two.peer_view(NodeId(1)).direct, Some(to_one[1]), "it follows");
     }
     assert_eq!((one.drops(), two.drops()), (Vec::new(), Vec::new()), "nothing was lost");
+    let [(live, view)] = &one.live_views()[..] else { panic!("one peer has a session") };
+    assert_eq!((*live, one.passed()), (key(2).public(), (view.rx_bytes, view.tx_bytes)));
 }
 
 /// Another tailnet, a small one: what is told last arrives, however much was told before it at once.

@@ -4,6 +4,8 @@ use super::Dataplane;
 use crate::backend::PeerView;
 use engine::drop::DropReason;
 use engine::lines::Path;
+use engine::time::{Mono, Wall};
+use keys::NodePublic;
 use localapi::types::Time;
 use netmap::NodeId;
 use std::net::IpAddr;
@@ -36,19 +38,35 @@ impl Dataplane {
     /// What the engine knows of a peer.
     pub fn peer_view(&self, id: NodeId) -> PeerView {
         let (now, wall) = (self.clock.mono(), self.clock.wall());
-        let Some(view) = self.engine.borrow_mut().peer_view(id, now) else { return PeerView::default() };
-        let ago = |time: Duration| Time::from_unix_nanos(i128::from(wall.0) - time.as_nanos() as i128);
-        PeerView {
-            rx_bytes: view.rx_bytes,
-            tx_bytes: view.tx_bytes,
-            last_write: view.sent.map_or(Time::ZERO, |at| ago(now.since(at))),
-            last_handshake: view.last_handshake.map_or(Time::ZERO, |at| ago(now.since(at))),
-            active: view.sent.is_some_and(|at| now.since(at) < ACTIVE),
-            direct: match view.path {
-                Path::Udp(addr) if view.sent.is_some() => Some(addr),
-                _ => None,
-            },
-            known: true,
-        }
+        let view = self.engine.borrow_mut().peer_view(id, now);
+        view.map_or_else(PeerView::default, |view| shown(&view, now, wall))
+    }
+
+    /// The same of all peers that have a session, by node key.
+    pub fn live_views(&self) -> Vec<(NodePublic, PeerView)> {
+        let (now, wall) = (self.clock.mono(), self.clock.wall());
+        let live = self.engine.borrow_mut().live_views(now);
+        live.into_iter().map(|(key, view)| (key, shown(&view, now, wall))).collect()
+    }
+
+    /// Bytes of all peers since the start, received and sent; see [`engine::Engine::passed`].
+    pub fn passed(&self) -> (u64, u64) {
+        self.engine.borrow().passed()
+    }
+}
+
+fn shown(view: &engine::PeerView, now: Mono, wall: Wall) -> PeerView {
+    let ago = |time: Duration| Time::from_unix_nanos(i128::from(wall.0) - time.as_nanos() as i128);
+    PeerView {
+        rx_bytes: view.rx_bytes,
+        tx_bytes: view.tx_bytes,
+        last_write: view.sent.map_or(Time::ZERO, |at| ago(now.since(at))),
+        last_handshake: view.last_handshake.map_or(Time::ZERO, |at| ago(now.since(at))),
+        active: view.sent.is_some_and(|at| now.since(at) < ACTIVE),
+        direct: match view.path {
+            Path::Udp(addr) if view.sent.is_some() => Some(addr),
+            _ => None,
+        },
+        known: true,
     }
 }

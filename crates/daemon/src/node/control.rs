@@ -134,7 +134,11 @@ impl Node {
             };
             match (wire, &node) {
                 (Some(wire), _) => match shared.plane.ping(wire, ip, PING_TIMEOUT).await {
-                    Ok(Some(rtt)) => answer.latency_seconds = rtt.as_secs_f64(),
+                    Ok(Some(pong)) => {
+                        answer.latency_seconds = pong.rtt.as_secs_f64();
+                        answer.node_ip = pong.from.to_string();
+                        answer.peerapi_port = pong.peerapi_port;
+                    }
                     Ok(None) => answer.err = "timeout".to_owned(),
                     Err(error) => answer.err = error,
                 },
