@@ -224,7 +224,8 @@ fn input(firewall: &Firewall, v6: bool, add: &mut dyn FnMut(Rule)) {
     if v6 {
         return;
     }
-    // Last, so that a network which is 100.64.0.0/10 itself still reaches the port.
+    // Last, as upstream has it: what a network that is 100.64.0.0/10 itself sends to the port gets in. That does not make it a
+    // path: the engine passes disco from there over (docs/compatibility.md).
     let from = |source, then| Rule { input: Via::Others, source, ..always(then) };
     if firewall.drop_cgnat {
         add(from(CHROME_OS, Then::Return));
