@@ -55,8 +55,9 @@ impl<T: Value, const N: usize> Value for [T; N] {
 pub trait Element: Value + Zero {
     /// What is made of each as soon as it is read, so that not the whole list is there in both forms.
     type Made;
-    /// Makes it, if anything is left of it; `true` if something of it is lost.
-    fn made(self) -> (Option<Self::Made>, bool);
+    /// Makes it, if anything is left of it; `true` if something of it is lost. `earlier` is what became of those before
+    /// it, with which it may have something in common.
+    fn made(self, earlier: &[Self::Made]) -> (Option<Self::Made>, bool);
 }
 
 /// What the elements of a list that could be read became, and how many could not or lost something.
@@ -76,7 +77,7 @@ impl<T: Element> Each<T> {
     }
 
     fn make(&mut self) {
-        if let Some((item, lost)) = self.current.take().map(T::made) {
+        if let Some((item, lost)) = self.current.take().map(|element| element.made(&self.items)) {
             self.items.extend(item);
             self.bad += usize::from(lost);
         }

@@ -55,7 +55,7 @@ crate::object! {
 
 impl Element for Strict {
     type Made = i64;
-    fn made(self) -> (Option<i64>, bool) {
+    fn made(self, _earlier: &[i64]) -> (Option<i64>, bool) {
         (Some(self.id).filter(|id| *id > 0), self.id < 0)
     }
 }

@@ -3,12 +3,13 @@
 
 use ipnet::IpNet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// One rule: these sources may reach these destinations with these protocols.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FilterRule {
-    /// Who.
-    pub srcs: Box<[RuleSrc]>,
+    /// Who; rules of the same sources share one list.
+    pub srcs: Arc<[RuleSrc]>,
     /// Where to; empty in a rule that only grants capabilities.
     pub dsts: Box<[RuleDst]>,
     /// IP protocol numbers; empty = TCP, UDP, ICMP and ICMPv6.

@@ -7,6 +7,7 @@ use gojson::Element;
 use ipnet::IpNet;
 use netmap::{CapGrant, FilterRule, PortRange, RuleDst, RuleSrc};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 gojson::object! {
     read
@@ -47,20 +48,24 @@ gojson::object! {
 
 impl Element for Rule {
     type Made = FilterRule;
-    fn made(self) -> (Option<FilterRule>, bool) {
-        convert(self)
+    fn made(self, earlier: &[FilterRule]) -> (Option<FilterRule>, bool) {
+        convert(self, earlier)
     }
 }
 
-/// The rule, if anything of it is left, and whether something was lost.
-fn convert(rule: Rule) -> (Option<FilterRule>, bool) {
+/// So many rules before one are looked through for the same sources.
+const LOOKED_THROUGH: usize = 256;
+
+/// The rule, if anything of it is left, and whether something was lost. Sources that an `earlier` one has, too, are the
+/// very same list: a group of thousands that twenty rules name is there once.
+fn convert(rule: Rule, earlier: &[FilterRule]) -> (Option<FilterRule>, bool) {
     let mut lost = false;
     let mut keep = |parsed: Option<RuleSrc>| {
         lost |= parsed.is_none();
         parsed
     };
     let bits = rule.src_bits.iter().copied().map(Some).chain(std::iter::repeat(None));
-    let srcs: Box<[RuleSrc]> = rule
+    let srcs: Vec<RuleSrc> = rule
         .src_ips
         .iter()
         .zip(bits)
@@ -98,6 +103,8 @@ fn convert(rule: Rule) -> (Option<FilterRule>, bool) {
         })
         .filter(|grant| !grant.dsts.is_empty() && !grant.caps.is_empty())
         .collect();
+    let same = earlier.iter().rev().take(LOOKED_THROUGH).find(|before| *before.srcs == *srcs);
+    let srcs = same.map_or_else(|| srcs.into(), |before| Arc::clone(&before.srcs));
     let useless = srcs.is_empty() || (dsts.is_empty() && cap_grants.is_empty());
     ((!useless).then_some(FilterRule { srcs, dsts, protos, cap_grants }), lost)
 }
@@ -175,6 +182,20 @@ mod tests {
         let (rules, bad) =
             parse(r#"[{"SrcIPs":["*","x"],"DstPorts":[{"IP":"*","Ports":{"First":1,"Last":1}}]},null]"#);
         assert_eq!((rules.len(), rules[0].srcs.len(), bad), (1, 1, 2));
+    }
+
+    #[test]
+    fn the_same_sources_are_kept_once() {
+        let rule = |srcs: &str, port: u16| {
+            format!(
+                r#"{{"SrcIPs":[{srcs}],"DstPorts":[{{"IP":"*","Ports":{{"First":{port},"Last":{port}}}}}]}}"#
+            )
+        };
+        let (one, two) = (r#""100.64.0.1","100.64.0.2""#, r#""100.64.0.1","100.64.0.3""#);
+        let (rules, bad) = parse(&format!("[{},{},{}]", rule(one, 1), rule(two, 2), rule(one, 3)));
+        assert_eq!((rules.len(), bad), (3, 0));
+        assert!(Arc::ptr_eq(&rules[0].srcs, &rules[2].srcs) && rules[0].srcs != rules[1].srcs);
+        assert_eq!(rules[2].dsts[0].ports, PortRange { first: 3, last: 3 });
     }
 
     #[test]

@@ -28,7 +28,7 @@ impl From<UserProfile> for netmap::UserProfile {
 
 impl Element for UserProfile {
     type Made = netmap::UserProfile;
-    fn made(self) -> (Option<netmap::UserProfile>, bool) {
+    fn made(self, _earlier: &[Self::Made]) -> (Option<netmap::UserProfile>, bool) {
         (Some(self.into()), false)
     }
 }

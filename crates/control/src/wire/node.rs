@@ -147,7 +147,7 @@ impl From<PeerChange> for netmap::PeerPatch {
 
 impl Element for PeerChange {
     type Made = netmap::PeerPatch;
-    fn made(self) -> (Option<netmap::PeerPatch>, bool) {
+    fn made(self, _earlier: &[Self::Made]) -> (Option<netmap::PeerPatch>, bool) {
         (Some(self.into()), false)
     }
 }
