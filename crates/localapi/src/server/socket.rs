@@ -38,10 +38,10 @@ fn failed(path: &Path, error: &io::Error) -> Error {
 }
 
 fn prepare(path: &Path) -> io::Result<()> {
+    // Itself, or where a container's link leads.
+    let is_socket = fs::metadata(path).is_ok_and(|there| there.file_type().is_socket());
     match fs::symlink_metadata(path) {
-        // Itself, or the socket that a container's link led to.
-        Ok(_) if fs::metadata(path).is_ok_and(|there| there.file_type().is_socket()) => fs::remove_file(path)?,
-        Ok(_) if leads_nowhere(path) => fs::remove_file(path)?,
+        Ok(_) if is_socket || leads_nowhere(path) => fs::remove_file(path)?,
         Ok(_) => {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is not a socket"));
         }
