@@ -124,7 +124,7 @@ pub(super) fn beside(dir: &Path) -> PathBuf {
 }
 
 fn link(socket: &Path, from: &Path) -> Option<String> {
-    if socket == from || std::fs::read_link(from).is_ok_and(|to| to == socket) {
+    if same_place(socket, from) || std::fs::read_link(from).is_ok_and(|to| to == socket) {
         return None;
     }
     let linked = match std::fs::symlink_metadata(from) {
@@ -135,6 +135,12 @@ fn link(socket: &Path, from: &Path) -> Option<String> {
     let error = linked.and_then(|()| symlink(socket, from)).err()?;
     let words = words(&error);
     Some(format!("cannot link {} ({words}): use tailscale --socket={}", from.display(), socket.display()))
+}
+
+/// Whether both are the same name in the same folder: `/var/run` mostly is a link to `/run`.
+fn same_place(a: &Path, b: &Path) -> bool {
+    let folder = |path: &Path| path.parent().and_then(|dir| std::fs::canonicalize(dir).ok());
+    a == b || (a.file_name() == b.file_name() && folder(a).is_some_and(|dir| folder(b) == Some(dir)))
 }
 
 /// Makes the TUN node where the runtime has not.
@@ -281,6 +287,12 @@ mod tests {
         assert_eq!(link(&socket, &usual), None);
         assert_eq!(link(&socket, &usual), None);
         assert_eq!(std::fs::read_link(&usual).unwrap(), socket);
+        // One folder by two names.
+        let (run, var) = (dir.path().join("run"), dir.path().join("var"));
+        std::fs::create_dir(&run).unwrap();
+        symlink("run", &var).unwrap();
+        assert_eq!(link(&run.join("sock"), &var.join("sock")), None);
+        assert!(std::fs::symlink_metadata(run.join("sock")).is_err(), "a link to itself");
         assert!(link(&socket, Path::new("/nowhere/at/all")).unwrap().contains("use tailscale --socket="));
     }
 }
