@@ -1,6 +1,6 @@
 //! Capabilities that rules grant peers towards our addresses: what whois and the PeerAPI ask for.
 
-use super::set::AddrSet;
+use super::set::{AddrSet, once_each};
 use super::{FilterInput, sources};
 use netmap::{CapGrant, CapMap};
 use std::net::IpAddr;
@@ -22,8 +22,9 @@ impl Grants {
     pub fn compile(input: &FilterInput<'_>) -> Self {
         let granting = input.rules.iter().filter(|rule| !input.shields_up && !rule.cap_grants.is_empty());
         let grant = |grant: &CapGrant| (AddrSet::of_nets(&grant.dsts), grant.caps.clone());
+        let holders = once_each(input.cap_holders);
         let compiled = granting.map(|rule| Granting {
-            srcs: sources(rule, input.cap_holders),
+            srcs: sources(rule, &holders),
             grants: rule.cap_grants.iter().map(grant).collect(),
         });
         Self(compiled.collect())

@@ -24,7 +24,7 @@ use crate::drop::DropReason;
 use crate::packet::{Fragment, Parsed, proto};
 use ipnet::IpNet;
 use netmap::{FilterRule, Map, PortRange, RuleSrc};
-use set::Ranges;
+use set::{Ranges, once_each};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -85,6 +85,7 @@ impl Filter {
     pub fn compile(input: &FilterInput<'_>) -> Self {
         let mut sets = Interned::default();
         let mut rules = Vec::new();
+        let holders = once_each(input.cap_holders);
         for rule in input.rules.iter().filter(|_| !input.shields_up) {
             // Grouped by ports, so that a rule for many hosts is one lookup.
             let mut by_ports: Map<(u16, u16), Ranges> = Map::new();
@@ -101,7 +102,7 @@ impl Filter {
                     dsts.push((PortRange { first, last }, sets.place(set)));
                 }
             }
-            let srcs = sources(rule, input.cap_holders);
+            let srcs = sources(rule, &holders);
             if !dsts.is_empty() && !srcs.is_empty() {
                 let (protos, srcs) = (Protos::new(&rule.protos), sets.place(srcs));
                 rules.push(Rule { protos, srcs, dsts: dsts.into_boxed_slice() });

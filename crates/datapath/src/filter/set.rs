@@ -1,7 +1,8 @@
 //! A set of addresses as sorted, disjoint ranges: one binary search a lookup, whatever the number of prefixes.
 
 use ipnet::IpNet;
-use netmap::RuleSrc;
+use netmap::{Map, RuleSrc};
+use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Addresses of both families.
@@ -84,6 +85,20 @@ impl Ranges {
 
 /// Looks up who has a node capability: called with its name and a function that takes the peers' prefixes.
 pub type CapHolders<'a> = &'a dyn Fn(&str, &mut dyn FnMut(IpNet));
+
+/// The same, but each name is looked up once: that takes a walk over all peers, and many rules may name one capability.
+pub(super) fn once_each(holders: CapHolders<'_>) -> impl Fn(&str, &mut dyn FnMut(IpNet)) {
+    let known = RefCell::new(Map::<Box<str>, Vec<IpNet>>::new());
+    move |name, add| {
+        let mut known = known.borrow_mut();
+        let nets = known.get_or_insert_with(name.into(), || {
+            let mut nets = Vec::new();
+            holders(name, &mut |net| nets.push(net));
+            nets
+        });
+        nets.iter().copied().for_each(add);
+    }
+}
 
 fn merge<T: Ord + Copy>(mut ranges: Vec<(T, T)>, next: impl Fn(T) -> Option<T>) -> Box<[(T, T)]> {
     ranges.retain(|(first, last)| first <= last);

@@ -47,6 +47,25 @@ fn filter_with(rules: &[FilterRule], local: &[&str], shields_up: bool) -> Filter
     Filter::compile(&FilterInput { rules: &rules, local: &local, shields_up, cap_holders: &cap_holders })
 }
 
+#[test]
+fn who_has_a_capability_is_asked_once() {
+    let rules =
+        ["cap:printer", "cap:scanner", "cap:printer"].map(|from| rule(&[from, from], &[("*", 1, 2)], &[]));
+    let rules: Vec<&FilterRule> = rules.iter().collect();
+    let asked = std::cell::RefCell::new(Vec::new());
+    let cap_holders = |name: &str, add: &mut dyn FnMut(IpNet)| {
+        asked.borrow_mut().push(name.to_owned());
+        add(net(if name == "printer" { "100.64.0.40/32" } else { "100.64.0.41/32" }));
+    };
+    let local = [net("100.64.0.1/32")];
+    let input = FilterInput { rules: &rules, local: &local, shields_up: false, cap_holders: &cap_holders };
+    let filter = Filter::compile(&input);
+    assert_eq!(asked.take(), ["printer", "scanner"]);
+    for (from, passes) in [("100.64.0.40", true), ("100.64.0.41", true), ("100.64.0.42", false)] {
+        assert_eq!(filter.allows(proto::TCP, ip(from), ip("100.64.0.1"), 1), passes, "{from}");
+    }
+}
+
 fn flows() -> FlowTable {
     FlowTable::new(DEFAULT_FLOWS, [9; 16])
 }
