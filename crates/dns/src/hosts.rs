@@ -205,6 +205,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "it is about real time")]
     fn addresses_of_elsewhere_cost_nothing() {
         let mut table = Builder::default();
         let addresses = (0..100_000u32).map(|n| IpAddr::from((0x6440_0000 + n).to_be_bytes()));

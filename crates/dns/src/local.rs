@@ -56,51 +56,37 @@ enum Only {
 impl Resolver {
     /// What becomes of the bytes of a query. `now` is the wall clock in seconds: the serial number of our zones.
     pub fn answer(&self, bytes: &[u8], transport: Transport, now: u32) -> Answer<'_> {
-        self.answer_known(bytes, transport, now).unwrap_or_else(|query| self.elsewhere(&query))
+        self.answer_to(bytes, transport, now, true)
     }
 
-    /// The same for those whom the default resolvers are not for.
-    ///
-    /// # Errors
-    /// A query that is neither about names of ours nor about a zone with resolvers of its own.
-    pub fn answer_covered<'a>(
-        &self,
-        bytes: &'a [u8],
-        transport: Transport,
-        now: u32,
-    ) -> Result<Answer<'_>, Query<'a>> {
-        self.answer_known(bytes, transport, now).or_else(|query| {
-            let below =
-                |suffix: &str| !suffix.is_empty() && name::is_below(query.name.bytes(), suffix.as_bytes());
-            let covered = self.routes.iter().any(|route| below(&route.suffix));
-            if covered { Ok(self.elsewhere(&query)) } else { Err(query) }
-        })
+    /// The same for those whom the default resolvers are not for: what is neither about names of ours nor about a zone with
+    /// resolvers of its own is refused.
+    pub fn answer_covered(&self, bytes: &[u8], transport: Transport, now: u32) -> Answer<'_> {
+        self.answer_to(bytes, transport, now, false)
     }
 
-    /// The same for what is not for others to answer; a query that is comes back.
-    fn answer_known<'a>(
-        &self,
-        bytes: &'a [u8],
-        transport: Transport,
-        now: u32,
-    ) -> Result<Answer<'_>, Query<'a>> {
+    fn answer_to(&self, bytes: &[u8], transport: Transport, now: u32, everything: bool) -> Answer<'_> {
         let query = match Query::parse(bytes) {
             Ok(query) => query,
-            Err(Fault::NoQuery) => return Ok(Answer::Silence),
+            Err(Fault::NoQuery) => return Answer::Silence,
             Err(Fault::NoQuestion | Fault::Cut | Fault::Name) => {
-                let reply = Reply::new(bytes, &[], Code::FormErr, flags_of_ours(bytes));
-                return Ok(Answer::Reply(reply.finish()));
+                return Answer::Reply(Reply::new(bytes, &[], Code::FormErr, flags_of_ours(bytes)).finish());
             }
         };
         let known = self.known(&query);
         if matches!(known, Known::Elsewhere) {
-            return Err(query);
+            let below =
+                |suffix: &str| !suffix.is_empty() && name::is_below(query.name.bytes(), suffix.as_bytes());
+            return match everything || self.routes.iter().any(|route| below(&route.suffix)) {
+                true => self.elsewhere(&query),
+                false => Answer::Reply(failure(&query, Code::Refused)),
+            };
         }
         let mut reply = self.reply(&query, &known, now);
         if transport == Transport::Udp {
             message::mark_truncated(&mut reply, message::size(bytes));
         }
-        Ok(Answer::Reply(reply))
+        Answer::Reply(reply)
     }
 
     /// The answer to a name that we know or know not to exist.

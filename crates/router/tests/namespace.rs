@@ -156,6 +156,7 @@ fn other_peoples_routes_and_rules_are_told() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the kernel's answers take real time")]
 fn thousands_of_refusals_are_soon_told() {
     in_host(|_| {
         let tun = Tun::open("tailscale0").expect("tun");

@@ -142,10 +142,7 @@ impl Inner {
     fn answer(&self, resolver: &Resolver, query: &[u8], transport: Transport, asker: Asker) -> Verdict {
         let answer = match asker {
             Asker::Machine => resolver.answer(query, transport, self.seconds()),
-            Asker::Lan => match resolver.answer_covered(query, transport, self.seconds()) {
-                Ok(answer) => answer,
-                Err(query) => return Verdict::Reply(local::failure(&query, Code::Refused)),
-            },
+            Asker::Lan => resolver.answer_covered(query, transport, self.seconds()),
             Asker::ExitClient => return self.answer_exit_client(resolver, query),
         };
         match answer {
