@@ -50,11 +50,18 @@ fn life(lab: &Lab, daemon: Flavour, cli: Flavour) -> Result<()> {
     ensure!(said(&node, cli, &["whois", &other])?.contains("peer.tail.lab"));
     let missing = node.tailscale_of(cli, &["whois", "100.127.255.254"])?;
     ensure!(missing.code() == 1 && missing.stderr.contains("peer not found"), "{missing}");
+    let other_v6 = peer.ipv6()?;
     for kind in ["--tsmp", "--icmp"] {
-        lab::until("an answer", Duration::from_secs(30), || {
-            let outcome = node.tailscale_of(cli, &["ping", kind, "-c", "1", &other])?;
-            Ok(outcome.stdout.contains("pong from peer").then_some(()))
-        })?;
+        for address in [&other, &other_v6] {
+            let line = lab::until("an answer", Duration::from_secs(30), || {
+                let outcome = node.tailscale_of(cli, &["ping", kind, "-c", "1", address])?;
+                Ok(outcome.stdout.contains("pong from peer").then_some(outcome.stdout))
+            })?;
+            // Whoever answers by TSMP says where its PeerAPI is.
+            let told = line.split_once(&format!("({address}, ")).is_some();
+            let bare = line.contains(&format!("({address})"));
+            ensure!((told, bare) == (kind == "--tsmp", kind != "--tsmp"), "{kind} {address}: {line}");
+        }
     }
     let relayed = said(&node, cli, &["ping", "--until-direct=false", "-c", "1", &other])?;
     ensure!(relayed.contains("via DERP(lab)"), "{relayed}");
