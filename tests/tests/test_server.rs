@@ -1,7 +1,7 @@
 //! The test server is one that tests may trust: the Go node and ours join it alike, and answer each other through it.
 //! Everything is on the loopback of one lab host, because a Go node asks the internet behind a test's back.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use blackbox::{Local, scenario};
 use lab::{Flavour, Need};
 use std::time::Duration;
@@ -39,6 +39,30 @@ fn join_and_answer() -> Result<()> {
             let what = format!("{kind} to {to}");
             lab::until(&what, Duration::from_secs(30), || Ok(answers(from, kind, &to)?.then_some(())))?;
         }
+    }
+    pings_of_control(&server)
+}
+
+/// Control has our node ping the Go node by its second address: what is told of that.
+fn pings_of_control(server: &Server) -> Result<()> {
+    let nodes = server.nodes();
+    let node = |name: &str| nodes.iter().find(|node| node.name == name).context("no such node");
+    let (ours, asked) = (node("ours")?, node("go")?.ip6.to_string());
+    server.ping_answers();
+    let url = format!("{}/ping-answer?by-address", server.url());
+    let ping = serde_json::json!({"URL": url, "URLIsNoise": true, "Types": "TSMP,ICMP", "IP": asked});
+    ensure!(server.send_map(&ours.key, serde_json::json!({"PingRequest": ping})), "no stream");
+    let mut told = Vec::new();
+    lab::until("both answers", Duration::from_secs(30), || {
+        told.extend(server.ping_answers());
+        Ok((told.len() == 2).then_some(()))
+    })?;
+    for (text, kind) in told.iter().zip(["TSMP", "ICMP"]) {
+        let answer: serde_json::Value = serde_json::from_str(text)?;
+        let port = answer["PeerAPIPort"].as_u64().context("no port")?;
+        ensure!(answer["Type"] == kind && answer["NodeIP"] == asked, "{text}");
+        ensure!((port != 0) == (kind == "TSMP"), "{text}");
+        ensure!(answer["Err"].is_null() && answer["LatencySeconds"].as_f64() > Some(0.0), "{text}");
     }
     Ok(())
 }
