@@ -80,7 +80,8 @@ fn netlink_messages(host: &Host, pid: u32, body: impl FnOnce() -> Result<()>) ->
     strace.stop(Duration::from_secs(5)).ok();
     result?;
     let text = std::fs::read_to_string(&file)?;
-    ensure!(text.contains("TCP:[") || text.contains("UNIX"), "strace does not name sockets:\n{text}");
+    let named = ["NETLINK:[", "TCP:[", "UNIX"].iter().any(|kind| text.contains(kind));
+    ensure!(named, "strace does not name sockets:\n{text}");
     Ok(text.lines().filter(|line| line.contains("<NETLINK:[ROUTE") || line.contains("<NETLINK:[0")).count())
 }
 
