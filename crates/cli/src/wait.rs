@@ -4,6 +4,7 @@
 //! there is one event loop in the binary, not one for every command.
 
 use std::pin::{Pin, pin};
+use std::time::Duration;
 
 use localapi::client::Exchange;
 use localapi::{Bytes, Error};
@@ -36,6 +37,12 @@ impl Limit {
     /// Time from now on; none for "no limit".
     pub(crate) fn after(span: GoDuration) -> Self {
         Self { deadline: span.limit().and_then(|span| Instant::now().checked_add(span)), ..Self::default() }
+    }
+
+    /// No longer than `span` from now on.
+    pub(crate) fn shorten(&mut self, span: Duration) {
+        let soon = Instant::now().checked_add(span);
+        self.deadline = [self.deadline, soon].into_iter().flatten().min();
     }
 
     async fn late(deadline: Option<Instant>) {

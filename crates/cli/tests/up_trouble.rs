@@ -219,6 +219,19 @@ fn a_user_without_rights_gets_the_hint() {
 }
 
 #[test]
+fn a_node_that_runs_is_told_of_a_refused_key() {
+    let line = "up --login-server=https://c.example --auth-key=wrong";
+    let script = Script::new(&status("Running"), &plain());
+    let again = [r#"{"State":5}"#, r#"{"State":6}"#];
+    for (word, want) in [(r#"{"ErrMessage":"invalid key"}"#, 1), (r#"{"LoginFinished":{}}"#, 0)] {
+        let done = run(&script.clone().bus("POST start", &[again[0], again[1], word]), line);
+        assert_eq!((done.status, done.err.contains("invalid key")), (want, want == 1), "{}", done.err);
+    }
+    // A daemon that says nothing of it.
+    assert_eq!(run(&script.bus("POST start", &again), line).status, 0);
+}
+
+#[test]
 fn what_is_refused_is_shown_without_the_key() {
     let script = Script::new(&status("Running"), &plain()).answer(
         "POST check-prefs",

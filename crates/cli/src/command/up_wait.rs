@@ -1,5 +1,7 @@
 //! The second half of `up`: reads the bus until the node runs, and tells the user what they must do meanwhile.
 
+use std::time::Duration;
+
 use localapi::client::BusWatcher;
 use localapi::types::{Notify, State, Status};
 
@@ -32,10 +34,14 @@ pub(super) struct Expect<'a> {
 /// Reasons for waiting that are told at most.
 const MAX_TROUBLES: usize = 4;
 
+/// How long a node that runs is waited for to be told what control thinks of its auth key. Not every daemon tells it.
+const JUDGEMENT: Duration = Duration::from_secs(3);
+
 /// Reads `bus` until the node runs.
 pub(super) fn wait_until_running(run: &mut Run<'_, '_>, mut bus: BusWatcher, expect: Expect<'_>) -> Outcome {
     let mut limit = run.waiter.interruptible(Limit::after(expect.timeout));
-    let mut seen = Seen { new_key: !expect.force, ..Seen::default() };
+    let judged = !expect.has_auth_key || expect.before.backend_state != State::Running.name();
+    let mut seen = Seen { new_key: !expect.force, judged, ..Seen::default() };
     if expect.simple && expect.before.backend_state == State::NeedsMachineAuth.name() {
         // The state does not change, so the bus will not tell it.
         seen.asked = true;
@@ -45,6 +51,7 @@ pub(super) fn wait_until_running(run: &mut Run<'_, '_>, mut bus: BusWatcher, exp
         let notify = match run.waiter.within(&mut limit, bus.next()) {
             Ok(notify) => notify?,
             Err(Cut::Interrupted) => return Err(Stop::from("context canceled")),
+            Err(Cut::Late) if seen.runs() => return seen.tell(run, expect),
             Err(Cut::Late) => {
                 return Err(Stop::from(
                     "timeout waiting for Tailscale service to enter a Running state; check health with \"tailscale status\"",
@@ -56,8 +63,12 @@ pub(super) fn wait_until_running(run: &mut Run<'_, '_>, mut bus: BusWatcher, exp
                 "tailscaled closed the connection before the node was running; see its log",
             ));
         };
-        if seen.take(run, &notify, expect)? {
-            return Ok(());
+        let ran = seen.runs();
+        seen.take(run, &notify, expect)?;
+        match seen.runs() {
+            true if seen.judged => return seen.tell(run, expect),
+            true if !ran => limit.shorten(JUDGEMENT),
+            _ => {}
         }
     }
 }
@@ -67,6 +78,8 @@ pub(super) fn wait_until_running(run: &mut Run<'_, '_>, mut bus: BusWatcher, exp
 struct Seen {
     running: bool,
     new_key: bool,
+    /// Control has taken the auth key, if there is one and the node can run before that.
+    judged: bool,
     /// Whether the user was asked for something.
     asked: bool,
     /// The URL last shown.
@@ -76,8 +89,23 @@ struct Seen {
 }
 
 impl Seen {
-    /// Takes a message; whether the node runs as it was meant to.
-    fn take(&mut self, run: &mut Run<'_, '_>, notify: &Notify, expect: Expect<'_>) -> Result<bool, Stop> {
+    /// The node runs as it was meant to.
+    const fn runs(&self) -> bool {
+        self.running && self.new_key
+    }
+
+    /// Tells that it does.
+    fn tell(&self, run: &mut Run<'_, '_>, expect: Expect<'_>) -> Outcome {
+        if expect.json {
+            run.console.say_json("{\n  \"BackendState\": \"Running\"\n}\n");
+        } else if self.asked {
+            run.console.note("Success.\n");
+        }
+        Ok(())
+    }
+
+    /// Takes a message.
+    fn take(&mut self, run: &mut Run<'_, '_>, notify: &Notify, expect: Expect<'_>) -> Outcome {
         if let Some(message) = &notify.err_message {
             return Err(Stop::Error(format!("backend error: {message}")));
         }
@@ -92,13 +120,9 @@ impl Seen {
         if notify.self_change.as_ref().is_some_and(|node| Some(node.key) != own_key) {
             self.new_key = true;
         }
-        if self.running && self.new_key {
-            if expect.json {
-                run.console.say_json("{\n  \"BackendState\": \"Running\"\n}\n");
-            } else if self.asked {
-                run.console.note("Success.\n");
-            }
-            return Ok(true);
+        self.judged |= notify.login_finished.is_some();
+        if self.runs() && self.judged {
+            return Ok(());
         }
         if let Some(text) = unreachable(notify).filter(|_| !expect.json && self.told.len() < MAX_TROUBLES) {
             if self.told.is_empty() {
@@ -124,7 +148,7 @@ impl Seen {
             }
             self.shown = url.to_owned();
         }
-        Ok(false)
+        Ok(())
     }
 }
 

@@ -352,7 +352,7 @@ impl Keeper {
             // The daemon has told its state before; should it still want a login, then not at once.
             pause = RELOGIN;
             if errand == Some(Errand::Login) && self.forgotten {
-                // With a map in force `up` does not wait for control.
+                // With a map in force `up` waits for control no longer than a moment.
                 pause = self.retry;
                 self.retry = (self.retry * 2).min(LONGEST_RETRY);
             } else {
