@@ -1,11 +1,11 @@
 //! A direct path under a running TCP connection while the ground moves: another address, another router's address, a peer
-//! that starts anew, a relay that is gone. A Go node does the same in the same run.
+//! that starts anew, a relay that is gone or that one side alone reaches. A Go node does the same in the same run.
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, Result, ensure};
 use blackbox::conversation::{Conversation, STANDSTILL};
 use blackbox::roaming::{AGAIN, compare, direct, open, readdress, wait_direct};
 use blackbox::{count, number, scenario};
-use lab::{Capture, Flavour, Nat, Need, Node, Sent, until};
+use lab::{Capture, Flavour, Host, Nat, Need, Node, Ping, Sent, until};
 use std::time::Duration;
 
 const NEEDS: &[Need] = &[Need::Namespaces, Need::Headscale, Need::Go, Need::Ours];
@@ -155,5 +155,54 @@ fn a_connection_through_a_relay_outlives_its_region() {
             number("TCP through relays goes on when a region is gone, after", format!("{stood:.1?}"));
             Ok(())
         })
+    });
+}
+
+/// Nothing at `relay` is reached from `host`, or it is again.
+fn without(host: &Host, relay: &Host, blocked: bool) -> Result<()> {
+    let word = if blocked { "add" } else { "del" };
+    let v4 = format!("{}/32", relay.ipv4);
+    let v6 = relay.ipv6.map(|ip| format!("{ip}/128"));
+    for net in [Some(v4), v6].into_iter().flatten() {
+        host.run(&["ip", "route", word, "blackhole", &net])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn who_calls_by_our_relay_is_answered_though_its_own_is_out_of_reach() {
+    scenario(WITH_RELAYS, |lab| {
+        let relays = lab.relays(2)?;
+        let headscale = lab.headscale_beside(&relays)?;
+        let mut nodes = Vec::new();
+        for (name, other) in [("one", &relays[1]), ("two", &relays[0])] {
+            let host = lab.host(name)?;
+            host.block_udp()?;
+            without(&host, &other.host, true)?;
+            nodes.push(open(lab, &headscale, host, Flavour::Ours)?);
+        }
+        let [one, two] = &nodes[..] else { unreachable!("two nodes") };
+        one.wait_peer(two)?;
+        two.wait_peer(one)?;
+        let homes = || -> Result<()> {
+            for (node, relay) in nodes.iter().zip(&relays) {
+                let (status, wanted) = (node.status()?, format!("apart{}", relay.region));
+                ensure!(
+                    status["Self"]["Relay"] == wanted,
+                    "home is {}, not {wanted}",
+                    status["Self"]["Relay"]
+                );
+            }
+            Ok(())
+        };
+        until("each to have its own relay, and one to know", Duration::from_secs(20), || {
+            homes()?;
+            let known = one.peer(&two.ipv4()?)?.context("no such peer")?;
+            Ok((known["Relay"] == format!("apart{}", relays[1].region)).then_some(()))
+        })?;
+        without(&two.host, &relays[0].host, false)?;
+        two.wait_ping(Ping::Tsmp, &one.ipv4()?, Duration::from_secs(20))?;
+        homes()?;
+        Conversation::during(two, one, |talk| talk.goes_on(STANDSTILL).map(drop))
     });
 }
