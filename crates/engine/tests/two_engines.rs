@@ -233,7 +233,7 @@ fn removed_and_unknown_peers_get_nothing() {
     world.run(Duration::from_secs(120));
     assert_eq!(world.answered(0), 0);
     assert!(world.nodes[1].engine.peer_view(NodeId(1), world.now).is_none());
-    assert_eq!(world.nodes[0].engine.live_peers(), 0);
+    assert_eq!(world.nodes[0].engine.live_views(world.now), []);
 }
 
 #[test]

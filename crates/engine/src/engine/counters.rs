@@ -84,11 +84,6 @@ impl Passed {
 }
 
 impl Engine {
-    /// How many peers have a session.
-    pub fn live_peers(&self) -> usize {
-        self.sessions.len()
-    }
-
     /// What is known of a peer; `None` if it is not.
     pub fn peer_view(&mut self, id: NodeId, now: Mono) -> Option<PeerView> {
         self.view(self.peers.slot(id)?, now)
