@@ -26,6 +26,11 @@ pub enum Kind {
     Data,
 }
 
+/// Whether a datagram claims to be a cookie reply, which anybody can who knows no key.
+pub fn is_cookie_reply(bytes: &[u8]) -> bool {
+    Kind::of(bytes) == Some(Kind::CookieReply)
+}
+
 impl Kind {
     /// The kind of a datagram; `None` if it is no WireGuard message.
     pub fn of(bytes: &[u8]) -> Option<Self> {

@@ -116,6 +116,13 @@ impl FlowTable {
         }
     }
 
+    /// Forgets all flows.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.buckets.fill(NIL);
+        (self.newest, self.oldest) = (NIL, NIL);
+    }
+
     /// How many flows are known.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -7,6 +7,9 @@ use crate::kind::Kind as Message;
 /// First bytes of a disco message (protocol reference §3.1).
 pub const DISCO_MAGIC: [u8; 6] = [0x54, 0x53, 0xf0, 0x9f, 0x92, 0xac];
 
+/// A disco message without content: magic, sender's key, nonce and tag.
+const DISCO_SHORTEST: usize = 6 + 32 + 24 + 16;
+
 /// Bytes 4 to 8 of a STUN message (RFC 8489 §5).
 const STUN_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 
@@ -33,7 +36,7 @@ pub fn kind(datagram: &[u8]) -> Kind {
     match Message::of(datagram) {
         Some(Message::Data) => Kind::Data,
         Some(Message::Initiation | Message::Response | Message::CookieReply) => Kind::Handshake,
-        None if datagram.starts_with(&DISCO_MAGIC) => Kind::Disco,
+        None if datagram.len() >= DISCO_SHORTEST && datagram.starts_with(&DISCO_MAGIC) => Kind::Disco,
         None if is_stun(datagram) => Kind::Stun,
         None => Kind::Unknown,
     }
@@ -66,7 +69,8 @@ mod tests {
         assert_eq!(of(&[1, 0, 0, 0], 149), Kind::Unknown);
         assert_eq!(of(&[2, 0, 0, 0], 92), Kind::Handshake);
         assert_eq!(of(&[3, 0, 0, 0], 64), Kind::Handshake);
-        assert_eq!(of(&DISCO_MAGIC, 6), Kind::Disco);
+        assert_eq!(of(&DISCO_MAGIC, 77), Kind::Unknown);
+        assert_eq!(of(&DISCO_MAGIC, 78), Kind::Disco);
         assert_eq!(of(&DISCO_MAGIC, 200), Kind::Disco);
         let stun = [1, 1, 0, 12, 0x21, 0x12, 0xa4, 0x42];
         assert_eq!(of(&stun, 32), Kind::Stun);

@@ -38,11 +38,16 @@ pub fn records(bytes: usize) -> (RecordProducer, RecordConsumer) {
 impl RecordProducer {
     /// Appends a record whose body is the parts in order. False, and nothing appended, when it does not fit.
     pub fn push(&mut self, head: Head, parts: &[&[u8]]) -> bool {
+        self.push_sparing(0, head, parts)
+    }
+
+    /// The same for a record that may not take the last `spare` bytes of room.
+    pub fn push_sparing(&mut self, spare: usize, head: Head, parts: &[&[u8]]) -> bool {
         let Some(body) = parts.iter().try_fold(0usize, |sum, part| sum.checked_add(part.len())) else {
             return false;
         };
         let (Some(total), Ok(len)) = (body.checked_add(HEAD), u32::try_from(body)) else { return false };
-        if self.0.slots() < total {
+        if self.0.slots() < total.saturating_add(spare) {
             return false;
         }
         let mut bytes = [0u8; HEAD];

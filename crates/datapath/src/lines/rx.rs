@@ -23,6 +23,7 @@ use super::udp::{Arrival, NoUdp, UdpSource};
 use super::{Limits, masq};
 use crate::drop::{DropCounters, DropReason};
 use crate::filter::{FlowTable, FlowTuple};
+use crate::kind::is_cookie_reply;
 use crate::packet::build::Echo;
 use crate::packet::{Parsed, merge, mss, proto};
 use crate::slot::PeerSlot;
@@ -32,6 +33,9 @@ use rtrb::{Consumer, Producer};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Room for handshakes that cookie replies leave free, in bytes: whoever knows no key can send them.
+const COOKIE_SPARE: usize = 2 << 10;
 
 /// Where packets go that are not for the control thread.
 pub trait TunSink {
@@ -210,7 +214,12 @@ impl RxLine {
                     }
                 }
                 RxCommand::Snapshot(snapshot) => {
+                    let key = snapshot.snapshot.key;
                     if let Some(old) = self.snapshot.replace(snapshot) {
+                        // In another tailnet somebody else may have the address that a flow went to.
+                        if old.snapshot.key != key {
+                            self.hall.flows.clear();
+                        }
                         self.inbox.retire(old);
                     }
                 }
@@ -375,11 +384,15 @@ impl Upward {
         datagram: &[u8],
         force: Option<&InForce>,
     ) -> Result<(), DropReason> {
+        let mut spare = 0;
         let queue = match kind {
             Kind::Handshake => match force.filter(|force| force.snapshot.running) {
                 None => return Err(DropReason::Acl),
                 Some(force) if !force.mac1.ok(datagram) => return Err(DropReason::BadMac),
-                Some(_) => &mut self.handshakes,
+                Some(_) => {
+                    spare = if is_cookie_reply(datagram) { COOKIE_SPARE } else { 0 };
+                    &mut self.handshakes
+                }
             },
             Kind::Disco => &mut self.disco,
             Kind::Stun => &mut self.stun,
@@ -388,7 +401,7 @@ impl Upward {
             }
             Kind::Data | Kind::Unknown => return Err(DropReason::Malformed),
         };
-        if queue.push(head, &[source, datagram]) { Ok(()) } else { Err(DropReason::RingFull) }
+        if queue.push_sparing(spare, head, &[source, datagram]) { Ok(()) } else { Err(DropReason::RingFull) }
     }
 }
 

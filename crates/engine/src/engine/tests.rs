@@ -149,6 +149,18 @@ fn a_flood_of_handshakes_comes_in_portions() {
     let initiation = sent.first().expect("an initiation");
 
     let (engine, _, rx) = &mut nodes[1];
+    // Cookie replies, which anybody can send, keep no initiation waiting.
+    let (from, mut cookie) = (SocketAddr::from(([192, 0, 2, 1], 9)), [0; 64]);
+    cookie[0] = 3;
+    for _ in 0..30 {
+        engine.lines.inject_rx(&Source::Udp(from), &cookie).expect("room");
+    }
+    engine.lines.inject_rx(&Source::Udp(from), initiation).expect("room");
+    rx.turn(now.tick(), u32::MAX);
+    assert!(!engine.handle_lines(now, wall), "in one call");
+    assert!(engine.poll_output().is_some(), "an answer");
+    while engine.poll_output().is_some() {}
+
     for n in 0..COUNT {
         let from = SocketAddr::from(([192, 0, 2, 1], n as u16 + 1));
         engine.lines.inject_rx(&Source::Udp(from), initiation).expect("room");

@@ -3,6 +3,7 @@
 use super::{Engine, Output};
 use crate::drop::DropReason;
 use crate::host::{Reaction, Refused};
+use crate::kind::is_cookie_reply;
 use crate::lines::demux::{self, Kind};
 use crate::lines::{HostKind, LineEvent, Path};
 use crate::packet::Parsed;
@@ -18,6 +19,9 @@ const HOST_BUDGET: u32 = 128;
 /// The same for handshake messages: each may cost three multiplications of a curve, 6 ms on the slowest processors. Counted
 /// apart from disco, which a flood of them is to leave alone.
 pub(super) const HANDSHAKE_BUDGET: u32 = 4;
+
+/// Cookie replies, counted apart from both: whoever knows no key can send them, and almost all cost a look into a table.
+const COOKIE_BUDGET: u32 = 64;
 
 /// The same for disco and STUN: most of them cost a box to open.
 const SIGNAL_BUDGET: u32 = 64;
@@ -103,11 +107,12 @@ impl Engine {
             }
         }
         let mut scratch = std::mem::take(&mut self.scratch);
-        let mut handshakes = HANDSHAKE_BUDGET;
+        let (mut handshakes, mut cookies) = (HANDSHAKE_BUDGET, COOKIE_BUDGET);
         while handshakes > 0
+            && cookies > 0
             && let Some((from, message)) = self.lines.next_handshake()
         {
-            handshakes -= 1;
+            *if is_cookie_reply(message) { &mut cookies } else { &mut handshakes } -= 1;
             scratch.clear();
             scratch.extend_from_slice(message);
             self.handshake(from, &scratch, now);
@@ -141,7 +146,7 @@ impl Engine {
         }
         self.scratch = scratch;
         self.act();
-        left == 0 || signals == 0 || handshakes == 0
+        left == 0 || signals == 0 || handshakes == 0 || cookies == 0
     }
 
     fn handshake(&mut self, from: Source, message: &[u8], now: Mono) {
@@ -176,13 +181,9 @@ impl Engine {
     pub(super) fn act(&mut self) {
         while let Some(action) = self.tunnel.poll_action() {
             match action {
-                Action::Transmit { slot, to, bytes } => {
-                    // An answer to a peer by name: its initiation was authentic.
-                    if let (Some(slot), Some(Source::Udp(addr))) = (slot, to) {
-                        self.note_moved(slot, addr);
-                    }
-                    self.transmit(slot, to, bytes);
-                }
+                // An answer also goes back where the question came from; packets follow those that the peer sends from
+                // there, as an initiation may be a copy that somebody else sends.
+                Action::Transmit { slot, to, bytes } => self.transmit(slot, to, bytes),
                 Action::Install(keys) => {
                     self.lines.install(&keys);
                     self.count_session(keys.peer, true);

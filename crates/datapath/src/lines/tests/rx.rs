@@ -159,6 +159,13 @@ fn answers_to_our_flows_pass() {
     }
     b.turn(NOW);
     assert_eq!(b.hosted().len(), 1);
+    // As somebody else, perhaps in another tailnet, we have asked nobody.
+    b.control.publish(Snapshot { key: NodePublic::from_bytes([77; 32]), ..snapshot(2, &[1], false) });
+    for datagram in sealed(&mut a, &[udp(1, 2, 9)]) {
+        b.receive(1, &datagram);
+    }
+    b.turn(NOW);
+    assert_eq!((b.hosted().len(), b.dropped(DropReason::Acl)), (0, 1));
 }
 
 #[test]
@@ -316,6 +323,30 @@ fn handshakes_and_disco_are_told_apart() {
     assert_eq!(b.control.next_disco(), None);
     assert_eq!(b.control.next_handshake(), Some((from, &cookie[..])));
     assert_eq!(b.control.next_handshake(), None);
+}
+
+#[test]
+fn cookie_replies_leave_room_for_handshakes() {
+    use crate::kind::is_cookie_reply;
+    use crate::mac1::{MAC1_LABEL, hash, mac};
+    let mut b = Node::new(2, &[1]);
+    let mut cookie = vec![0; 64];
+    cookie[0] = 3;
+    for _ in 0..100 {
+        b.receive(1, &cookie);
+    }
+    let mut response = vec![0; 92];
+    response[0] = 2;
+    let mac1 = mac(&hash(&[MAC1_LABEL, key(2).as_bytes()]), &[&response[..60]]).expect("a key");
+    response[60..76].copy_from_slice(&mac1);
+    b.receive(1, &response);
+    b.turn(NOW);
+    let mut kinds = [0, 0];
+    while let Some((_, message)) = b.control.next_handshake() {
+        kinds[usize::from(is_cookie_reply(message))] += 1;
+    }
+    assert_eq!(kinds[0], 1);
+    assert_eq!(b.dropped(DropReason::RingFull) + kinds[1], 100);
 }
 
 #[test]
