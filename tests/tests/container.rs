@@ -100,13 +100,13 @@ fn a_router_joins_by_its_environment_and_outlives_its_daemon() {
         number("private memory of the daemon beside it", format!("{} KiB", private_kib(router.daemon()?)?));
         ensure!(own <= OWN_KIB, "process 1 has {own} KiB for itself");
 
-        // What a container with TS_SOCKET elsewhere leaves in a root that persists.
         let socket = format!("/proc/{}/root/run/tailscale/tailscaled.sock", router.init()?);
-        std::fs::remove_file(&socket)?;
-        std::os::unix::fs::symlink("/tmp/tailscaled.sock", &socket)?;
         for signal in [Signal::KILL, Signal::ABORT] {
             let before = router.daemon()?;
             let address = router.addresses()?[0];
+            // What a container with TS_SOCKET elsewhere leaves in a root that persists.
+            std::fs::remove_file(&socket)?;
+            std::os::unix::fs::symlink("/tmp/tailscaled.sock", &socket)?;
             send(before, signal)?;
             let killed = lab::now();
             echo(&go.host, address, SOON).context("after the daemon was killed")?;
