@@ -200,8 +200,19 @@ fn host(closure: &Closure) -> Result<PathBuf> {
     Ok(lab::target_dir().join("release").join(BINARY))
 }
 
+/// A build without this is made where bytes count more than anything. What is built faster elsewhere is built small
+/// there: a login among thousands takes a third longer, and relays some per cent more.
+const ROOMY: &str = "allroots";
+/// The packages that this is true of.
+const SMALLER: [&str; 2] = ["gojson", "derp"];
+
 /// Adds the features to a call of cargo, and what the binary shall know of itself.
 fn told(command: &mut Command, closure: &Closure) {
+    if !closure.built.iter().any(|feature| feature == ROOMY) {
+        for package in SMALLER {
+            command.arg("--config").arg(format!("profile.release.package.{package}.opt-level=\"z\""));
+        }
+    }
     command.args(closure.cargo_words()).env(Closure::MISSING_VAR, closure.missing_value());
     for (name, format) in [(COMMIT, "%H"), (EPOCH, "%ct")] {
         if let Some(value) = last_commit(format) {
