@@ -9,6 +9,7 @@ use lab::{Flavour, Headscale, Lab, Node};
 use rustix::process::Signal;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, TcpStream};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// For what takes seconds on a busy machine.
@@ -100,7 +101,8 @@ fn a_router_joins_by_its_environment_and_outlives_its_daemon() {
         number("private memory of the daemon beside it", format!("{} KiB", private_kib(router.daemon()?)?));
         ensure!(own <= OWN_KIB, "process 1 has {own} KiB for itself");
 
-        let socket = format!("/proc/{}/root/run/tailscale/tailscaled.sock", router.init()?);
+        let inside = PathBuf::from(format!("/proc/{}/root", router.init()?));
+        let socket = inside.join("run/tailscale/tailscaled.sock");
         for signal in [Signal::KILL, Signal::ABORT] {
             let before = router.daemon()?;
             let address = router.addresses()?[0];
