@@ -135,11 +135,6 @@ impl Changes {
     pub fn concerns_capabilities(&self) -> bool {
         self.has_whole_peers() || self.patches.iter().any(|patch| patch.cap_map.is_some())
     }
-
-    /// Names of peers, their addresses or what they can do may be others now.
-    pub fn concerns_names(&self) -> bool {
-        self.concerns_capabilities() || self.patches.iter().any(|patch| patch.cap.is_some())
-    }
 }
 
 impl NetMap {

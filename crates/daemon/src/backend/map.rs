@@ -2,12 +2,12 @@
 
 use super::{Backend, Effect, Moment, PeerSet, RelayConfig, convert};
 use crate::parts::health::Warnable;
-use crate::parts::netstack;
+use crate::parts::{netstack, useexitnode};
 use control::{Activity, Event, MapItem, MapMessage};
 use engine::filter::{Filter, FilterInput, local_set};
 use engine::{PeerConfig, SelfConfig};
 use localapi::types::{NetworkProfile, Notify, Prefs};
-use netmap::{FilterRule, NetMap, Node, NodeId, RegionId, Timestamp};
+use netmap::{FilterRule, NetMap, Node, NodeId, PeerPatch, RegionId, Timestamp};
 use std::sync::Arc;
 
 /// Control forbids UDP with this attribute.
@@ -127,7 +127,13 @@ impl Backend {
         {
             self.effects.push_back(Effect::Configure);
         }
-        self.dns_stale |= changes.concerns_names() || changes.dns || first;
+        // Which version the others speak is nothing to DNS, and it is patched in whenever one of thousands starts anew.
+        let carrier = |patch: &PeerPatch| {
+            let peer = patch.cap.and_then(|_| self.netmap.peer(patch.id));
+            peer.is_some_and(|peer| useexitnode::carries(self.profiles.prefs(), peer))
+        };
+        let named = changes.concerns_capabilities() || changes.patches.iter().any(carrier);
+        self.dns_stale |= named || changes.dns || first;
         self.tell_peers(&changes, first, now);
         self.follow_peers(&changes, first, now);
         self.settle(now);

@@ -39,6 +39,23 @@ fn it_looks_when_names_settings_or_nodes_have_changed() {
     let patch = PeerPatch { id: NodeId(2), cap_map, ..PeerPatch::default() };
     assert!(message(&mut node, delta(Delta { patches: vec![patch], ..Delta::default() })), "names below it");
     assert!(!message(&mut node, delta(Delta::default())));
+    let newer = |cap| {
+        let patch = PeerPatch { id: NodeId(2), cap: Some(cap), ..PeerPatch::default() };
+        delta(Delta { patches: vec![patch], ..Delta::default() })
+    };
+    assert!(!message(&mut node, newer(120)), "nor in a version");
+    let exit_node_id = "n2TEST".to_owned();
+    let edit = MaskedPrefs {
+        prefs: Prefs { exit_node_id, ..Prefs::default() },
+        mask: PrefsMask { exit_node_id: true, ..PrefsMask::default() },
+    };
+    told(&mut node, Input::Command(Command::EditPrefs(Box::new(edit), Reply::new(|_| {}))));
+    let carries = crate::parts::useexitnode::FEATURE.is_some();
+    assert_eq!(
+        message(&mut node, newer(121)),
+        carries,
+        "an exit node of another version may answer questions"
+    );
     let edit = MaskedPrefs {
         prefs: Prefs { corp_dns: false, ..Prefs::default() },
         mask: PrefsMask { corp_dns: true, ..PrefsMask::default() },
