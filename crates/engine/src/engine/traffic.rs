@@ -181,9 +181,14 @@ impl Engine {
     pub(super) fn act(&mut self) {
         while let Some(action) = self.tunnel.poll_action() {
             match action {
-                // An answer also goes back where the question came from; packets follow those that the peer sends from
-                // there, as an initiation may be a copy that somebody else sends.
-                Action::Transmit { slot, to, bytes } => self.transmit(slot, to, bytes),
+                Action::Transmit { slot, to, bytes } => {
+                    // An answer to a peer by name: its initiation was authentic. Answered by both ways, a peer that speaks
+                    // WireGuard only would go back to the way that it has just left.
+                    if let (Some(slot), Some(Source::Udp(addr))) = (slot, to) {
+                        self.note_moved(slot, addr);
+                    }
+                    self.transmit(slot, to, bytes);
+                }
                 Action::Install(keys) => {
                     self.lines.install(&keys);
                     self.count_session(keys.peer, true);
