@@ -8,7 +8,7 @@ use crate::kind::Kind as Message;
 pub const DISCO_MAGIC: [u8; 6] = [0x54, 0x53, 0xf0, 0x9f, 0x92, 0xac];
 
 /// A disco message without content: magic, sender's key, nonce and tag.
-const DISCO_SHORTEST: usize = 6 + 32 + 24 + 16;
+pub const DISCO_SHORTEST: usize = DISCO_MAGIC.len() + 32 + 24 + 16;
 
 /// Bytes 4 to 8 of a STUN message (RFC 8489 §5).
 const STUN_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];

@@ -4,7 +4,7 @@
 //! Owns: our own disco key, opening and sealing, what a key exchange costs. Leaves out: who is known by which key.
 
 use super::disco::Message;
-use crate::lines::demux::DISCO_MAGIC;
+use crate::lines::demux::{DISCO_MAGIC, DISCO_SHORTEST};
 use crate::time::Mono;
 use keys::nacl::{NONCE, TAG};
 use keys::{DiscoPrivate, DiscoPublic, NaclBox};
@@ -19,7 +19,7 @@ const KEY: usize = 32;
 pub const HEAD: usize = DISCO_MAGIC.len() + KEY + NONCE;
 
 /// Bytes around a message.
-pub const OVERHEAD: usize = DISCO_MAGIC.len() + KEY + NONCE + TAG;
+pub const OVERHEAD: usize = DISCO_SHORTEST;
 
 /// Boxes kept for senders who have no state of their own here: those whose pings we only answer.
 const KEPT: usize = 32;
