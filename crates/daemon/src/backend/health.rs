@@ -57,7 +57,7 @@ impl Backend {
         };
         // Asked at every message of control: a text is made only where it is shown.
         let when = |broken: bool, text: &str| broken.then(|| text.to_owned());
-        let judged: [(Warnable, Option<String>); 12] = [
+        let judged: [(Warnable, Option<String>); 13] = [
             (Warnable::UpdateAvailable, update),
             (Warnable::SecurityUpdateAvailable, security),
             (
@@ -90,6 +90,13 @@ impl Backend {
                 when(
                     out_of_sync,
                     "Unable to connect to the Tailscale coordination server to synchronize the state of your tailnet. Peer reachability might degrade over time.",
+                ),
+            ),
+            (
+                Warnable::SyncDisabled,
+                when(
+                    self.is_unsynced(),
+                    "Nothing is taken from the coordination server: run `tailscale set --sync` to go on.",
                 ),
             ),
             (

@@ -428,14 +428,7 @@ impl Backend {
         }
         // A node that starts stopped asks for one map first, so that it can say who it is.
         let stopped = self.state == State::Stopped && self.have_netmap;
-        let unsynced = self.prefs().sync == OptBool::False;
-        if unsynced {
-            let text = "Nothing is taken from the coordination server: run `tailscale set --sync` to go on.";
-            self.health.set(Warnable::SyncDisabled, text, now.mono, now.wall);
-        } else {
-            self.health.clear(Warnable::SyncDisabled);
-        }
-        self.paused = self.control_running && (stopped || unsynced);
+        self.paused = self.control_running && (stopped || self.is_unsynced());
         if self.paused != had_pause {
             self.in_map_poll &= !self.paused;
             self.heard = health::Heard::default();
@@ -452,6 +445,11 @@ impl Backend {
             self.effects.push_back(Effect::SyncPeers(PeerSet::All));
         }
         self.judge_health(now);
+    }
+
+    /// The settings say that nothing is taken from control.
+    fn is_unsynced(&self) -> bool {
+        self.prefs().sync == OptBool::False
     }
 
     /// What engine and system must know of ourselves may have changed.
