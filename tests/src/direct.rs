@@ -170,6 +170,18 @@ impl WireguardGo {
         Ok(started)
     }
 
+    /// Starts it anew, with the same key; it knows no peer again. To be called before it speaks by IPv6 after it has spoken by
+    /// IPv4: one process would send the first datagrams of that to an address of whose sixteen bytes it has filled in four
+    /// (`Send` of its `conn/bind_std.go` copies before it makes room).
+    ///
+    /// # Errors
+    /// As [`WireguardGo::start`].
+    pub fn restart(self) -> Result<Self> {
+        let Self { host, process, .. } = self;
+        drop(process);
+        Self::start(host)
+    }
+
     /// Makes it know one peer, which is reached at `endpoint` (`None`: wherever it comes from).
     ///
     /// # Errors

@@ -112,6 +112,7 @@ fn ours_and_wireguards_own_program() {
             exchange(&format!("wireguard-go -> ours {address}"), &theirs.host, &ours.host, address)?;
         }
         // The other begins, and by IPv6: ours answers where it was spoken to.
+        let theirs = theirs.restart()?;
         theirs.knows(&control.view(&ours)?, Some(SocketAddr::new(underlay(&ours.host)?[1], PORT)))?;
         echo(&theirs.host, ours.ipv4()?.parse()?, Duration::from_secs(20))?;
         wait_direct(&ours, &text, v6)?;
