@@ -9,7 +9,7 @@ use mutate::{Dice, mutate};
 use serde_json::json;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 #[path = "../../crates/dns/tests/common/mutate.rs"]
@@ -23,6 +23,9 @@ const LAST: Duration = Duration::from_secs(12);
 
 /// What memory may grow by, in KiB: what the allocator keeps of a moment with many questions.
 const MOST_GROWTH: u64 = 1024;
+
+/// What has to pass each way, or the way was closed.
+const FEWEST: u32 = 100;
 
 /// Questions as they should be.
 fn questions() -> Vec<Vec<u8>> {
@@ -75,7 +78,10 @@ fn by_streams(from: &Host, to: SocketAddr, seed: u32, ended: &AtomicBool) -> Res
     let (mut dice, questions, mut count) = (Dice(seed), questions(), 0);
     while !ended.load(Ordering::Relaxed) {
         let connecting = || TcpStream::connect_timeout(&to, Duration::from_secs(2));
-        let Ok(mut stream) = from.inside(connecting)? else { continue };
+        let Ok(mut stream) = from.inside(connecting)? else {
+            std::thread::sleep(PAUSE);
+            continue;
+        };
         for _ in 0..dice.below(5) {
             let question = next(&mut dice, &questions);
             let mut framed = (question.len() as u16).to_be_bytes().to_vec();
@@ -93,20 +99,20 @@ fn by_streams(from: &Host, to: SocketAddr, seed: u32, ended: &AtomicBool) -> Res
     Ok(count)
 }
 
-/// Asks the PeerAPI, by POST and GET, and by what is no HTTP.
+/// Asks the PeerAPI, by POST and GET; how often it answered.
 fn by_peer(peer: &mut PeerApi<'_>, seed: u32, ended: &AtomicBool) -> u32 {
     let (mut dice, questions, mut count) = (Dice(seed), questions(), 0);
     while !ended.load(Ordering::Relaxed) {
         let question = next(&mut dice, &questions);
-        let _ = match dice.below(4) {
-            0 => peer.query(&question, true).map(drop),
+        let answered = match dice.below(4) {
+            0 => peer.query(&question, true).is_ok(),
             1 => {
                 let text: String = question.iter().take(40).map(|byte| format!("%{byte:02x}")).collect();
-                peer.ask("GET", &format!("/dns-query?q={text}&t=txt"), &[]).map(drop)
+                peer.ask("GET", &format!("/dns-query?q={text}&t=txt"), &[]).is_ok()
             }
-            _ => peer.query(&question, false).map(drop),
+            _ => peer.query(&question, false).is_ok(),
         };
-        count += 1;
+        count += u32::from(answered);
         std::thread::sleep(PAUSE);
     }
     count
@@ -145,33 +151,34 @@ pub fn names(lab: &Lab, time: Duration) -> Result<()> {
     answers(&ours.host, quad100)?;
     let mut peer = PeerApi::of(&client, &ours.ipv4()?)?;
     lab::until("the PeerAPI", Duration::from_secs(30), || Ok(peer.ask("GET", "/", &[]).ok().map(drop)))?;
-    let (pid, ended, sent) = (ours.daemon()?.id(), AtomicBool::new(false), AtomicU32::new(0));
+    let (pid, ended, mut sent) = (ours.daemon()?.id(), AtomicBool::new(false), 0);
     let resident = || -> Result<u64> {
         let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).context("the daemon has ended")?;
         Ok(text.split(' ').nth(1).context("no statm")?.parse::<u64>()? * 4)
     };
-    let add = |count: u32| {
-        sent.fetch_add(count, Ordering::Relaxed);
-    };
     let (before, after) = std::thread::scope(|scope| -> Result<(u64, u64)> {
-        scope.spawn(|| add(name_server(&socket, &ended)));
+        let mut ways = vec![("the name server", scope.spawn(|| Ok(name_server(&socket, &ended))))];
         for (n, (from, to)) in [(&ours.host, quad100), (&lan, listener)].into_iter().enumerate() {
             let (ended, seed) = (&ended, 1 + n as u32);
-            scope.spawn(move || by_datagrams(from, to, seed, ended).map(add));
-            scope.spawn(move || by_streams(from, to, seed + 10, ended).map(add));
+            ways.push(("datagrams", scope.spawn(move || by_datagrams(from, to, seed, ended))));
+            ways.push(("streams", scope.spawn(move || by_streams(from, to, seed + 10, ended))));
         }
         let (ended_here, peer) = (&ended, &mut peer);
-        scope.spawn(move || add(by_peer(peer, 21, ended_here)));
+        ways.push(("the PeerAPI", scope.spawn(move || Ok(by_peer(peer, 21, ended_here)))));
         std::thread::sleep(time / 5);
         let before = resident();
         std::thread::sleep(time - time / 5);
         ended.store(true, Ordering::Relaxed);
+        for (way, sender) in ways {
+            let count = sender.join().map_err(|_| anyhow::anyhow!("{way}: the sender panicked"))??;
+            ensure!(count >= FEWEST, "by {way} only {count} messages passed");
+            sent += count;
+        }
         // The last questions end.
         std::thread::sleep(LAST);
         Ok((before?, resident()?))
     })?;
     answers(&ours.host, quad100)?;
-    let sent = sent.load(Ordering::Relaxed);
     number(
         &format!("names under fire for {} s", time.as_secs()),
         format!("{sent} messages, {before} KiB after a fifth of it and {after} KiB at the end"),

@@ -17,6 +17,9 @@ const SETTLE: Duration = Duration::from_secs(4);
 /// How long a pair may take to find a direct path. Go's nodes knock every five seconds.
 const PATIENCE: Duration = Duration::from_secs(16);
 
+/// After how long a pair with one of ours is too late: Go's second knock, which no load delays.
+const SOON: Duration = Duration::from_secs(6);
+
 /// Where the two nodes of a pair are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Where {
@@ -298,6 +301,7 @@ pub fn markdown(columns: &[[Flavour; 2]], rows: &[(&str, Vec<Option<Reached>>)])
 /// When a pair did not come to where it should, or could not be measured.
 #[allow(clippy::print_stdout)]
 pub fn table(lab: &Lab, rows: &[Row], columns: &[[Flavour; 2]]) -> Result<()> {
+    ensure!(!rows.is_empty(), "no row has such a name");
     let ground = Ground::start(lab)?;
     let (mut lines, mut wrong) = (Vec::new(), Vec::new());
     for row in rows {
@@ -308,6 +312,9 @@ pub fn table(lab: &Lab, rows: &[Row], columns: &[[Flavour; 2]]) -> Result<()> {
                 Err(error) => wrong.push(format!("{error:#}")),
                 Ok(reached) if matches!(reached, Reached::Direct(_)) != row.2 => {
                     wrong.push(format!("{}, {pair:?}: {reached:?}", row.0));
+                }
+                Ok(Reached::Direct(after)) if pair.contains(&Flavour::Ours) && *after > SOON => {
+                    wrong.push(format!("{}, {pair:?}: direct after {after:?} only", row.0));
                 }
                 Ok(_) => {}
             }

@@ -106,7 +106,9 @@ fn providers_are_asked_by_https_and_else_by_udp() {
                 let asking: Vec<_> = (0..40)
                     .map(|n| scope.spawn(move || all_true(node, &format!("many-{who}-{n}-"), 1)))
                     .collect();
-                asking.into_iter().try_for_each(|one| one.join().unwrap_or_else(|_| Ok(())))
+                asking
+                    .into_iter()
+                    .try_for_each(|one| one.join().unwrap_or_else(|_| anyhow::bail!("asking panicked")))
             })?;
             let opened = of(&quad9.connections) - connections;
             number(&format!("connections of {who} for 40 questions at once by HTTPS"), opened);

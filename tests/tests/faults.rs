@@ -11,8 +11,10 @@ const OURS: &[Need] = &[Need::Namespaces, Need::Ours];
 
 /// How long control is ill.
 const ILL: Duration = Duration::from_secs(5);
-/// Requests that a node may make meanwhile: Go's own waits grow from about a tenth of a second.
+/// How often a node may try meanwhile: Go's own waits grow from about a tenth of a second.
 const TRIES: u32 = 12;
+/// What each may dial for one try.
+const DIALS: u32 = 3;
 
 /// A node of ours that has joined, and what control knows it by.
 struct Joined {
@@ -98,7 +100,6 @@ fn what_runs_goes_on_while_control_is_ill() {
         ("says nothing", Faults { stall: true, ..fine }),
         ("talks nonsense", Faults { garbage: true, ..fine }),
         ("cuts its messages", Faults { cut_mid_message: true, ..fine }),
-        ("wants patience", Faults { refuse: true, too_many: Some(2), ..fine }),
     ];
     on_one_host(|| {
         let (server, one, two) = pair()?;
@@ -117,12 +118,31 @@ fn what_runs_goes_on_while_control_is_ill() {
             let tries = after.registers + after.maps - before.registers - before.maps;
             // Of two nodes.
             ensure!(tries <= 2 * TRIES, "{tries} requests in {ILL:?} while control {ill}");
-            let too_many = faults.too_many;
-            server.set_faults(Faults { too_many, ..fine });
+            // Most kinds end a connection before its first request.
+            let dials = after.connections - before.connections;
+            number(&format!("connections of two nodes while control {ill}"), dials);
+            ensure!(dials <= 2 * TRIES * DIALS, "{dials} connections in {ILL:?} while control {ill}");
+            server.set_faults(fine);
             one.waits_until_it_listens(&server, ill)?;
             two.waits_until_it_listens(&server, ill)?;
             one.reaches(&two)?;
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_login_that_is_told_to_wait_waits() {
+    on_one_host(|| {
+        let server = Server::start(Options::default())?;
+        let patience = 2;
+        server.set_faults(Faults { too_many: Some(patience), ..Faults::default() });
+        let started = lab::now();
+        let node = Local::start(Flavour::Ours)?;
+        log_in(&node, "up", &server)?;
+        let (took, registers) = (started.elapsed(), server.counts().registers);
+        ensure!(took >= Duration::from_secs(patience.into()), "not asked to wait, or it did not: {took:?}");
+        ensure!(registers == 2, "{registers} registrations for one that was to wait");
         Ok(())
     });
 }

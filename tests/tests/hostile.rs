@@ -154,7 +154,7 @@ fn a_router_that_answers_anything_costs_neither_path_nor_memory() {
         let address = other.ipv4()?.parse()?;
         echo(&node.host, address, Duration::from_secs(20))?;
         let serving = serve(&router.wan, &gateway, &seen)?;
-        let before = node.daemon()?.resident_kib()?;
+        let (before, first_peak) = (node.daemon()?.resident_kib()?, node.daemon()?.peak_kib()?);
         let rounds = count(2, 10);
         for n in 0..rounds {
             // Another address is a reason to ask anew.
@@ -178,6 +178,7 @@ fn a_router_that_answers_anything_costs_neither_path_nor_memory() {
         );
         ensure!(searches > 0 && pages > 0 && datagrams > 0, "the router was not asked");
         ensure!(after <= before + MORE_KIB, "{before} KiB have become {after}");
+        ensure!(peak <= first_peak + MORE_KIB, "once it took {peak} KiB; until then at most {first_peak}");
         echo(&node.host, address, Duration::from_secs(20))
     });
 }

@@ -130,8 +130,21 @@ fn archives_are_what_routeros_reads() {
         }
         assert_eq!(inner.contains_key("bin/busybox"), flavour.contains("-shell"), "{}", path.display());
         let bytes: usize = inner.values().map(Vec::len).sum();
+        let most = most_bytes(&flavour, architecture);
+        assert!(most.is_none_or(|most| bytes <= most), "{}: {bytes} bytes of {most:?}", path.display());
         let variant = variant.unwrap_or_default();
         blackbox::number(&format!("image {flavour} {architecture}{variant}, bytes of files"), bytes);
+    }
+}
+
+/// What the files of an image may come to, where that is promised whatever `xtask/size-budget.json` says.
+fn most_bytes(flavour: &str, architecture: &str) -> Option<usize> {
+    match (flavour, architecture) {
+        ("tiny", "arm") => Some(750_000),
+        ("router", "arm") => Some(1_000_000),
+        ("router", "arm64") => Some(1_250_000),
+        ("router", "amd64") => Some(1_350_000),
+        _ => None,
     }
 }
 

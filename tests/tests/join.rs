@@ -88,19 +88,19 @@ fn interactive_login_is_approved_on_headscale() {
 /// time for a part of it; it tells peers of a newcomer after 0.8 s. With both short what is left is our own time.
 #[test]
 fn from_up_to_the_first_answer_with_prompt_control() {
-    scenario(EVERYTHING, |lab| quicker_than_go(lab, &lab.headscale_with(PROMPT)?, "prompt control"));
+    scenario(EVERYTHING, |lab| quicker_than_go(lab, &lab.headscale_with(PROMPT)?, "prompt control", 5));
 }
 
 #[test]
 fn from_up_to_the_first_answer_with_headscale_as_it_comes() {
     scenario(EVERYTHING, |lab| {
-        quicker_than_go(lab, &lab.headscale_with(AS_IT_COMES)?, "headscale as it comes")
+        quicker_than_go(lab, &lab.headscale_with(AS_IT_COMES)?, "headscale as it comes", 2)
     });
 }
 
 /// Joins fresh nodes with UDP blocked, by turns ours and Go's, and compares the times from `up` to the first answer of
-/// a peer. Moments are measured and printed; what is wanted is that ours is no slower in the same run.
-fn quicker_than_go(lab: &Lab, headscale: &Headscale, what: &str) -> Result<()> {
+/// a peer. Moments are measured and printed; what is wanted is that ours is so many times as fast in the same run.
+fn quicker_than_go(lab: &Lab, headscale: &Headscale, what: &str, times: u32) -> Result<()> {
     let to = joined(lab, headscale, "peer", Flavour::Go)?;
     let peer = to.ipv4()?;
     let key = headscale.auth_key()?;
@@ -112,15 +112,15 @@ fn quicker_than_go(lab: &Lab, headscale: &Headscale, what: &str) -> Result<()> {
         }
     }
     let within = ours.iter().filter(|took| **took <= Duration::from_secs(2)).count();
-    for (whose, times) in [("ours", &mut ours), ("Go", &mut go)] {
-        times.sort();
-        let (half, most) = (times[times.len() / 2], times[times.len() - 1]);
-        let line = format!("median {half:?}, slowest {most:?} of {}", times.len());
+    for (whose, took) in [("ours", &mut ours), ("Go", &mut go)] {
+        took.sort();
+        let (half, most) = (took[took.len() / 2], took[took.len() - 1]);
+        let line = format!("median {half:?}, slowest {most:?} of {}", took.len());
         number(&format!("up to first answer, {what}, {whose}"), line);
     }
     number(&format!("up to first answer within 2 s, {what}"), format!("{within} of {}", ours.len()));
     let (ours, go) = (ours[ours.len() / 2], go[go.len() / 2]);
-    ensure!(ours <= go, "half of ours took more than {ours:?}, half of Go's {go:?}");
+    ensure!(ours * times <= go, "half of ours took {ours:?}, half of Go's {go:?}: not {times} times as long");
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Direct paths through routers. Nightly: every row with every pair, as a table; here otherwise: three rows, of which the
 //! first shows that the routers are what they should be.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use blackbox::natlab::{Ground, PAIRS, ROWS, Row, table};
 use blackbox::{count, scenario};
 use lab::{Flavour, Need};
@@ -22,7 +22,7 @@ fn pairs_behind_routers() {
             [("address-filtering – hard", [go, go]), ("one LAN", [ours, go]), ("IPv6 only", [ours, ours])]
         {
             let row = rows(name).into_iter().next();
-            row.map_or(Ok(()), |row| ground.expect(row, pair).map(drop))?;
+            ground.expect(row.with_context(|| format!("no row {name}"))?, pair)?;
         }
         Ok(())
     });

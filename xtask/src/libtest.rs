@@ -40,6 +40,7 @@ impl Counts {
     /// Adds what was counted, and the program's own end, to `tally`.
     fn enter(&self, status: ExitStatus, part: &str, tally: &mut Tally) {
         tally.pass(self.passed);
+        tally.found(self.passed + self.failed + self.ignored);
         // A name may be hidden by what the test printed on its line: the count is what holds.
         for at in 0..self.failed {
             let name = self.failures.get(at).map_or("a test whose name is above", String::as_str);

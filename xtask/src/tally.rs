@@ -6,6 +6,7 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     passed: usize,
+    tests: usize,
     failures: Vec<String>,
     skips: Vec<String>,
     times: Vec<(String, Duration)>,
@@ -20,6 +21,16 @@ impl Tally {
     /// One that failed, by name.
     pub(crate) fn fail(&mut self, what: impl Into<String>) {
         self.failures.push(what.into());
+    }
+
+    /// So many tests were found, whatever came of them.
+    pub(crate) fn found(&mut self, tests: usize) {
+        self.tests += tests;
+    }
+
+    /// How many tests were found so far.
+    pub(crate) fn tests(&self) -> usize {
+        self.tests
     }
 
     /// How many failed so far.

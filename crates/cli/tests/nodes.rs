@@ -211,7 +211,7 @@ fn ping() {
     );
     check(
         &recorded().answer("POST ping", 0, ""),
-        "ping --timeout=20ms -c 2 alpha",
+        "ping --timeout=300ms -c 2 alpha",
         expect![[r#"
         > GET status
         > POST ping?ip=100.64.0.3&size=0&type=disco

@@ -46,11 +46,9 @@ fn serve(socket: &UdpSocket, last: &AtomicU8, ended: &AtomicBool) {
 }
 
 #[test]
-#[allow(clippy::print_stderr)]
 fn the_new_address_is_told_when_the_internet_sees_another() {
     if let Some(reason) = lab::missing(&[Need::Namespaces]) {
-        eprintln!("skipped: {reason}");
-        return;
+        return lab::skip(&reason);
     }
     let lab = Lab::new().unwrap();
     let router = lab.router("router", Nat::Hard).unwrap();

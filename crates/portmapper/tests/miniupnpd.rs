@@ -33,11 +33,9 @@ fn keep(wants: watch::Receiver<Want>, states: Sender<State>) {
     }));
 }
 
-#[allow(clippy::print_stderr)]
 fn forwards(speaks: Speaks, protocol: Protocol) {
     if let Some(reason) = lab::missing(&[Need::Namespaces, Need::Miniupnpd]) {
-        eprintln!("skipped: {reason}");
-        return;
+        return lab::skip(&reason);
     }
     let lab = Lab::new().unwrap();
     let router = lab.router("router", Nat::Hard).unwrap();

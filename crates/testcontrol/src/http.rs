@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 pub(crate) async fn serve(listener: TcpListener, world: Rc<World>) {
     while let Ok((stream, _)) = listener.accept().await {
         let world = world.clone();
+        world.connected();
         tokio::task::spawn_local(async move {
             let kicked = world.control_kicked();
             tokio::select! {

@@ -13,8 +13,8 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::mpsc::sync_channel;
 
-/// Files of which a few may run at a time, the longest first. What stands here neither measures nor wants an answer sooner than
-/// a busy machine gives it; a file that is not named runs alone.
+/// Files of which a few may run at a time, the longest first. What stands here does not compare costs, and what it wants by some
+/// moment it has on a busy machine as well; a file that is not named runs alone.
 const TOGETHER: &[&str] = &[
     "state",
     "container_login",
@@ -55,22 +55,26 @@ const fn lanes(nightly: bool) -> usize {
 }
 
 /// Files whose nodes have a kernel interface, what passes it, and the packet filter.
-const WITHOUT_NF_TABLES: [&str; 19] = [
+const WITHOUT_NF_TABLES: [&str; 23] = [
     "acl",
     "attributes",
     "cached_map",
     "container",
+    "container_login",
     "direct",
     "dns",
     "dns_control",
+    "dns_machine",
     "exit_choice",
     "exit_node",
+    "failover",
     "lan_to_lan",
     "many_routes",
     "meddling",
     "netfilter",
     "paths",
     "peerapi",
+    "roaming",
     "routeros",
     "subnet",
     "takeover",
@@ -167,6 +171,40 @@ fn alone(metadata: &Value) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Files whose nodes have no kernel interface, or no traffic through it, or whose scenarios choose kernels themselves.
+    const ANY_KERNEL: [&str; 21] = [
+        "architectures",
+        "clock",
+        "command_line",
+        "config_file",
+        "faults",
+        "filtering",
+        "footprint",
+        "hostile",
+        "image",
+        "join",
+        "killed",
+        "lab_itself",
+        "local_api",
+        "many_peers",
+        "nat",
+        "own_packets",
+        "refusals",
+        "state",
+        "steady",
+        "surroundings",
+        "test_server",
+    ];
+
+    #[test]
+    fn a_file_is_run_without_nf_tables_or_named_as_one_that_need_not() {
+        let ordinary = alone(&cargo_metadata().unwrap()).unwrap();
+        for name in ordinary.iter().map(String::as_str).chain(TOGETHER.iter().copied()) {
+            let named = [&WITHOUT_NF_TABLES[..], &ANY_KERNEL].map(|list| list.contains(&name));
+            assert_eq!(named.iter().filter(|named| **named).count(), 1, "{name}");
+        }
+    }
 
     #[test]
     fn every_ordinary_file_runs_once() {

@@ -15,11 +15,9 @@ pub(crate) fn ranges() -> Vec<IpNet> {
 static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 /// Runs `body` in the network of a fresh host.
-#[allow(clippy::print_stderr)]
 pub(crate) fn in_host(body: impl FnOnce(&Host) + Send) {
     if let Some(reason) = lab::missing(&[Need::Namespaces, Need::Iptables]) {
-        eprintln!("skipped: {reason}");
-        return;
+        return lab::skip(&reason);
     }
     // Tables are apart, but their lock is the machine's.
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

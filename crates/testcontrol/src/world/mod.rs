@@ -27,6 +27,8 @@ use tokio::sync::Notify;
 /// How often what happened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Connections to control, whatever came of them.
+    pub connections: u32,
     /// Registrations.
     pub registers: u32,
     /// Map requests, streams and updates.
@@ -143,6 +145,10 @@ impl World {
     pub(crate) fn control_kicked(&self) -> impl Future<Output = ()> + use<> {
         let kick = self.kick_control.clone();
         async move { kick.notified().await }
+    }
+
+    pub(crate) fn connected(&self) {
+        self.count(|c| c.connections += 1);
     }
 
     pub(crate) fn derp_connected(&self, up: bool) {
