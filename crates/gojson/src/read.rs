@@ -1,7 +1,7 @@
 //! The reader: one for all types.
 
 use crate::object::{Member, Members, NEED, Table};
-use crate::text::{Error, Text};
+use crate::text::{Error, Text, shown};
 use crate::value::{Bad, Shape, Token, Value, Zero};
 use crate::write::{Indent, to_go_json};
 use std::fmt::Display;
@@ -253,7 +253,7 @@ impl Display for Came<'_> {
             Self::Null => f.write_str("null"),
             Self::Bool(flag) => write!(f, "boolean `{flag}`"),
             Self::Number(number) => write!(f, "number `{}`", to_go_json(number, Indent::None)),
-            Self::Text(text) => write!(f, "string {text:?}"),
+            Self::Text(text) => write!(f, "string {}", shown(text)),
             Self::This => f.write_str("this"),
         }
     }

@@ -1,6 +1,7 @@
 //! Scalars of a kind of their own: texts that mean something, a boolean that may be unset, JSON that is carried along
 //! unread.
 
+use crate::text::shown;
 use crate::value::{Bad, Shape, Token, Value, Zero};
 use crate::write::Writer;
 use keys::{DiscoPublic, MachinePublic, NlPrivate, NlPublic, NodePrivate, NodePublic};
@@ -67,6 +68,12 @@ macro_rules! keys {
 
 keys!(NodePublic, DiscoPublic, MachinePublic, NlPublic, NodePrivate, NlPrivate);
 
+/// That a text is not what it should be, in words.
+#[cold]
+fn not(text: &str, what: &str) -> String {
+    format!("{} is not {what}", shown(text))
+}
+
 macro_rules! addresses {
     ($($t:ty, $zero:expr, $what:literal;)*) => {$(
         impl Zero for $t {
@@ -76,7 +83,7 @@ macro_rules! addresses {
         }
         impl Text for $t {
             fn parse_text(text: &str) -> Result<Self, String> {
-                text.parse().map_err(|_| format!("{text:?} is not {}", $what))
+                text.parse().map_err(|_| not(text, $what))
             }
             fn to_text(&self) -> String {
                 self.to_string()
@@ -129,7 +136,7 @@ impl Zero for netmap::Timestamp {
 
 impl Text for netmap::Timestamp {
     fn parse_text(text: &str) -> Result<Self, String> {
-        Self::parse(text).ok_or_else(|| format!("{text:?} is not an RFC 3339 time"))
+        Self::parse(text).ok_or_else(|| not(text, "an RFC 3339 time"))
     }
     fn to_text(&self) -> String {
         self.to_string()

@@ -312,3 +312,34 @@ fn long_texts() {
     assert_eq!(all(&format!("{{\"Text\":\"{long}\",\"{long}\":1}}")).expect("reads").text.len(), long.len());
     assert!(all(&format!("{{\"Key\":\"{long}\"}}")).is_err());
 }
+
+#[test]
+fn errors_repeat_the_start_of_a_text_only() {
+    fn why<T: Value + Zero>(json: &str) -> String {
+        from_str::<T>(json).map(drop).expect_err("a text that is none").to_string()
+    }
+    let long = format!("\"{}\"", "x".repeat(1 << 20));
+    let shown = format!("\"{}\"", "x".repeat(64));
+    let kinds = [
+        why::<i64>,
+        why::<u16>,
+        why::<f64>,
+        why::<bool>,
+        why::<OptBool>,
+        why::<Kept>,
+        why::<Vec<String>>,
+        why::<Map<String, u8>>,
+        why::<std::net::IpAddr>,
+        why::<std::net::SocketAddr>,
+        why::<ipnet::IpNet>,
+        why::<netmap::Timestamp>,
+        why::<Blank<netmap::Timestamp>>,
+    ];
+    for why in kinds {
+        let why = why(&long);
+        assert!(why.len() < 300 && why.contains(&shown), "{} bytes: {why:.300}", why.len());
+    }
+    assert!(why::<keys::NodePublic>(&long).len() < 300);
+    let escaped = why::<i64>(&format!("\"{}\"", "\u{10ffff}\\n".repeat(1 << 18)));
+    assert!(escaped.len() < 800 && escaped.contains("\\n"), "{} bytes", escaped.len());
+}

@@ -21,6 +21,14 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// The start of a text in quotes, for an error: the text may be megabytes of somebody else, and errors are logged and kept.
+/// 64 characters, of which one that is escaped takes ten bytes at most.
+#[cold]
+pub(crate) fn shown(text: &str) -> String {
+    let start = format!("{text:.64}");
+    format!("{start:?}")
+}
+
 /// A text and how far it has been read.
 pub(crate) struct Text<'a> {
     pub(super) text: &'a [u8],

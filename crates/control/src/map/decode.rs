@@ -278,6 +278,19 @@ mod tests {
     }
 
     #[test]
+    fn long_texts_do_not_stand_in_errors() {
+        let long = "x".repeat(1 << 19);
+        for field in [format!(r#"{{"KeepAlive":"{long}"}}"#), format!(r#"{{"Node":{{"ID":"{long}"}}}}"#)] {
+            let error = decode(&field, false).expect_err("a text that is none").to_string();
+            assert!(error.len() < 300, "{} bytes", error.len());
+        }
+        let mut builder = Builder::default();
+        assert_eq!(builder.peer("Peers", format!(r#"{{"Addresses":["{long}"]}}"#).as_bytes()), None);
+        let told = builder.first_bad.expect("a peer that is none");
+        assert!(told.len() < 500, "{} bytes", told.len());
+    }
+
+    #[test]
     fn broken_fields_fail_the_message() {
         for text in [
             r#"{"Node":7}"#,
