@@ -84,14 +84,18 @@ fn local(name: &str) -> &str {
     name.rsplit_once(':').map_or(name, |(_, local)| local)
 }
 
+/// Bytes of an entity with its semicolon; farther on none is looked for, or a text of `&` alone would be read to its end for
+/// each of them.
+const LONGEST: usize = 12;
+
 /// Resolves entities; what is none stays as it is.
 fn unescape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('&') {
         out.push_str(before);
-        let entity = after.split_once(';').and_then(|(name, after)| Some((entity(name)?, after)));
-        match entity {
+        let end = after.bytes().take(LONGEST).position(|byte| byte == b';');
+        match end.and_then(|end| Some((entity(after.get(..end)?)?, after.get(end + 1..)?))) {
             Some((c, after)) => {
                 out.push(c);
                 rest = after;
@@ -162,6 +166,21 @@ mod tests {
         assert_eq!(Reader::new("no tags").count(), 0);
         assert_eq!(Reader::new("<open").count(), 0);
         assert_eq!(Reader::new("<!-- never closed").count(), 0);
+    }
+
+    #[test]
+    fn an_entity_ends_soon_or_is_none() {
+        for (text, want) in [
+            ("&#x00010ffff;", "\u{10ffff}"),
+            ("&#x000010ffff;", "&#x000010ffff;"),
+            ("&&amp;&", "&&&"),
+            ("&", "&"),
+            ("&;", "&;"),
+            // In the middle of a character the look ends as well.
+            ("&ääääää€;&lt;", "&ääääää€;<"),
+        ] {
+            assert_eq!(unescape(text), want);
+        }
     }
 
     #[test]
