@@ -70,7 +70,8 @@ pub struct State {
 
 /// Keeps a mapping for as long as `wants` has a sender, then gives it back. `told` hears of every change.
 pub async fn run(dialer: &dyn Dial, mut wants: watch::Receiver<Want>, told: &mut dyn FnMut(State)) {
-    let mut mapper = Mapper { dialer, state: State::default(), told, mapping: None, wanted_port: 0 };
+    let mut mapper =
+        Mapper { dialer, state: State::default(), told, mapping: None, wanted_port: 0, failed: None };
     let mut last = Want::default();
     let mut probed: Option<Instant> = None;
     let mut probes = 0_usize;
@@ -121,6 +122,8 @@ struct Mapper<'a> {
     mapping: Option<Mapping>,
     /// The external port that was had last: peers know it.
     wanted_port: u16,
+    /// Why there is no mapping, as it was told last: each look fails anew.
+    failed: Option<Error>,
 }
 
 impl Mapper<'_> {
@@ -143,14 +146,23 @@ impl Mapper<'_> {
                 Err(error) => log::debug!("port mapping not renewed: {error}"),
             }
         }
-        match self.anew(want, window).await {
-            Ok(Some(mapping)) => self.keep(mapping),
-            Ok(None) => self.lose(Instant::now()),
+        let made = self.anew(want, window).await;
+        self.settle(made);
+    }
+
+    /// What came of asking anew.
+    fn settle(&mut self, made: Result<Option<Mapping>, Error>) {
+        match made {
+            Ok(Some(mapping)) => return self.keep(mapping),
+            Ok(None) => {}
             Err(error) => {
-                log::info!("no port mapping: {error}");
-                self.lose(Instant::now());
+                if self.failed.as_ref() != Some(&error) {
+                    log::info!("no port mapping: {error}");
+                    self.failed = Some(error);
+                }
             }
         }
+        self.lose(Instant::now());
     }
 
     fn keep(&mut self, mapping: Mapping) {
@@ -159,6 +171,7 @@ impl Mapper<'_> {
             log::info!("{} forwards {} to us", mapping.by.protocol().name(), mapping.external);
         }
         self.wanted_port = mapping.external.port();
+        self.failed = None;
         self.mapping = Some(mapping);
         self.tell(State { external, ..self.state });
     }
@@ -223,6 +236,7 @@ impl Mapper<'_> {
     }
 
     async fn release(&mut self) {
+        self.failed = None;
         if let Some(Mapping { gateway, internal, external, by, .. }) = self.mapping.take() {
             let given_back = match &by {
                 By::Pmp => {
@@ -240,5 +254,70 @@ impl Mapper<'_> {
             }
         }
         self.tell(State::default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::Gateway;
+    use dial::{BoxStream, LocalFuture, Target};
+    use std::cell::RefCell;
+    use std::io;
+
+    /// Keeps what this thread logs.
+    struct Lines;
+
+    thread_local! {
+        static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    }
+
+    impl log::Log for Lines {
+        fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+            metadata.level() <= log::Level::Info
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            LINES.with_borrow_mut(|lines| lines.push(record.args().to_string()));
+        }
+        fn flush(&self) {}
+    }
+
+    /// NAT-PMP needs no connections.
+    struct Nobody;
+
+    impl Dial for Nobody {
+        fn dial<'a>(&'a self, _: &'a Target) -> LocalFuture<'a, io::Result<BoxStream>> {
+            Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_once() {
+        assert!(log::set_logger(&Lines).is_ok());
+        log::set_max_level(log::LevelFilter::Info);
+        let (dialer, told) = (&Nobody, &mut |_| {});
+        let mut mapper =
+            Mapper { dialer, state: State::default(), told, mapping: None, wanted_port: 0, failed: None };
+        let refused = |why: &str| Err(Error::Refused(why.to_owned()));
+        let five_times = |mapper: &mut Mapper<'_>, why: &str| {
+            for _ in 0..5 {
+                mapper.settle(refused(why));
+                // Nobody was there for a moment: the next refusal is the same still.
+                mapper.settle(Ok(None));
+            }
+            LINES.take()
+        };
+        assert_eq!(five_times(&mut mapper, "a"), ["no port mapping: refused: a"]);
+        assert_eq!(five_times(&mut mapper, "b"), ["no port mapping: refused: b"]);
+        // A mapping, or another port or network, makes it news again.
+        let local = Ipv4Addr::LOCALHOST;
+        let gateway = Gateway { router: local, own: local };
+        let external = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 1), 4097);
+        mapper.settle(Ok(Some(made(gateway, 41641, external, By::Pmp, LEASE))));
+        assert_eq!(LINES.take(), ["NAT-PMP forwards 198.51.100.1:4097 to us"]);
+        assert_eq!(five_times(&mut mapper, "b"), ["no port mapping: refused: b"]);
+        mapper.mapping = None;
+        mapper.release().await;
+        assert_eq!(five_times(&mut mapper, "b"), ["no port mapping: refused: b"]);
     }
 }
