@@ -6,9 +6,11 @@ use crate::{Error, LocalFuture, Stream};
 use bytes::{Buf as _, Bytes, BytesMut};
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
+use tokio::time::sleep;
 
 /// Room for a piece of a body, in bytes.
 const PIECE: usize = 8 << 10;
@@ -128,17 +130,25 @@ impl Reader {
         }))
     }
 
-    /// Resolves when the other side hangs up. What it sends meanwhile is kept, and then it is no longer watched: it has
-    /// another request, so it waits for this one.
-    pub async fn gone(&mut self, io: &mut dyn Stream) {
-        poll_fn(|cx| match self.input.is_empty() {
+    /// Resolves when the other side hangs up, or `patience` after it has ended its half: it may still read. What it sends
+    /// meanwhile is kept, and then it is no longer watched: it has another request, so it waits for this one.
+    pub async fn gone(&mut self, io: &mut dyn Stream, patience: Duration) {
+        let may_read = poll_fn(|cx| match self.input.is_empty() {
             true => match self.poll_fill(cx, io, IDLE) {
-                Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(()),
+                Poll::Ready(Ok(0)) => {
+                    // A Unix socket does not even take nothing if both halves are closed; others tell who writes more.
+                    let taken = Pin::new(&mut *io).poll_write(cx, &[]);
+                    Poll::Ready(!matches!(taken, Poll::Ready(Err(_))))
+                }
+                Poll::Ready(Err(_)) => Poll::Ready(false),
                 _ => Poll::Pending,
             },
             false => Poll::Pending,
         })
         .await;
+        if may_read {
+            sleep(patience).await;
+        }
     }
 
     /// Reads everything to the end, and forgets it.

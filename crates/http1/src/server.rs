@@ -12,6 +12,10 @@ use tokio::time::timeout;
 
 /// How long a client that was refused may go on sending until it reads the refusal.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long an answer may take to begin once the client has ended its half.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may then pause: an answer without an end ends so.
+pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 /// Bodies up to this length leave in one write with their head.
 const TOGETHER: usize = 16 << 10;
 
@@ -42,7 +46,8 @@ pub struct Answer {
 pub enum Content {
     /// All of it.
     Full(Bytes),
-    /// As it comes; the sender finds the channel closed once the client is gone.
+    /// As it comes; the sender finds the channel closed once the client is gone, or has ended its half and is sent nothing
+    /// for a second.
     Stream(mpsc::Receiver<Bytes>),
 }
 
@@ -57,7 +62,8 @@ pub trait Service {
     /// The answer to a request whose body is too long (413), too slow (408) or no body at all (400).
     fn refuse(&self, status: u16, why: &str) -> Answer;
 
-    /// The answer to a whole request. The future is dropped when the client goes away.
+    /// The answer to a whole request. The future is dropped when the client goes away, and ten seconds after it has ended
+    /// its half: it may wait for the answer, but not for ever.
     fn answer(&self, request: Request) -> LocalFuture<'_, Answer>;
 }
 
@@ -95,7 +101,7 @@ pub async fn serve(io: &mut dyn Stream, service: &dyn Service, limits: &Limits) 
                     tokio::select! {
                         biased;
                         answer = service.answer(request) => answer,
-                        () = reader.gone(io) => return Ok(()),
+                        () = reader.gone(io, PATIENCE) => return Ok(()),
                     }
                 }
                 Err((status, why)) => service.refuse(status, &why),
@@ -178,7 +184,7 @@ async fn write(
                 let piece = tokio::select! {
                     biased;
                     piece = pieces.recv() => piece,
-                    () = reader.gone(io) => return Err(Error::Cut),
+                    () = reader.gone(io, PAUSE) => return Err(Error::Cut),
                 };
                 match piece {
                     Some(piece) if piece.is_empty() => {}

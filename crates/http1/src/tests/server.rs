@@ -1,12 +1,15 @@
 //! The server against clients in virtual time.
 
 use super::run;
+use crate::server::{PATIENCE, PAUSE};
 use crate::{Answer, Content, Head, Limits, LocalFuture, Request, Service, serve};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::net::UnixStream;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 const LIMITS: Limits = Limits {
     head_bytes: 1 << 10,
@@ -15,7 +18,7 @@ const LIMITS: Limits = Limits {
     keep_alive: true,
 };
 
-/// Says what it was asked; `/stream` hands its sender to the test, `/never` does not answer.
+/// Says what it was asked; `/stream` hands its sender to the test, `/slow` takes five seconds, `/never` does not answer.
 #[derive(Default)]
 struct Echo {
     senders: RefCell<Vec<mpsc::Sender<bytes::Bytes>>>,
@@ -50,6 +53,10 @@ impl Service for Echo {
                     let (sender, pieces) = mpsc::channel(1);
                     self.senders.borrow_mut().push(sender);
                     Answer { head: Head::answer(200), content: Content::Stream(pieces) }
+                }
+                "/slow" => {
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                    text(200, "at last".into())
                 }
                 "/never" => std::future::pending().await,
                 "/empty" => Answer { head: Head::answer(204), content: Content::Full(bytes::Bytes::new()) },
@@ -189,10 +196,85 @@ fn whoever_hangs_up_is_not_worked_for() {
         stream.write_all(b"GET /never HTTP/1.1\r\n\r\n").await.expect("write");
         tokio::time::sleep(Duration::from_secs(100)).await;
         assert_eq!(echo.dropped.get(), 0);
+        let begun = Instant::now();
         drop(stream);
         task.await.expect("the server ends");
-        assert_eq!(echo.dropped.get(), 1);
+        assert_eq!((echo.dropped.get(), begun.elapsed()), (1, Duration::ZERO));
     });
+}
+
+/// A client asks for `path` and ends its half; what it reads, how long that took, and what `send` has seen.
+fn half<T: 'static>(path: &str, send: impl AsyncFnOnce(Rc<Echo>) -> T + 'static) -> (String, Duration, T) {
+    run(async {
+        let (echo, mut stream, task) = start(LIMITS);
+        stream.write_all(format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes()).await.expect("write");
+        stream.shutdown().await.expect("shutdown");
+        let sends = tokio::task::spawn_local(send(echo));
+        let (begun, mut out) = (Instant::now(), String::new());
+        stream.read_to_string(&mut out).await.expect("read");
+        let took = begun.elapsed();
+        task.await.expect("the server ends");
+        (out, took, sends.await.expect("sends"))
+    })
+}
+
+/// The sender of the stream that is asked for.
+async fn sender(echo: &Echo) -> mpsc::Sender<bytes::Bytes> {
+    loop {
+        match echo.senders.borrow_mut().pop() {
+            Some(sender) => return sender,
+            None => tokio::task::yield_now().await,
+        }
+    }
+}
+
+#[test]
+fn whoever_ends_its_half_is_answered() {
+    let (answer, took, ()) = half("/slow", async |_| {});
+    assert!(answer.ends_with("content-length: 7\r\n\r\nat last"), "{answer}");
+    assert_eq!(took.as_secs(), 5);
+    let (answer, ..) = half("/stream", async |echo| {
+        let sender = sender(&echo).await;
+        for _ in 0..8 {
+            tokio::time::sleep(PAUSE / 2).await;
+            sender.send("piece".into()).await.expect("send");
+        }
+    });
+    assert_eq!(answer.matches("5\r\npiece\r\n").count(), 8, "{answer}");
+    assert!(answer.ends_with("0\r\n\r\n"), "{answer}");
+}
+
+#[test]
+fn whoever_ends_its_half_does_not_wait_for_ever() {
+    let (answer, took, dropped) = half("/never", async |echo| {
+        tokio::time::sleep(PATIENCE + PAUSE).await;
+        echo.dropped.get()
+    });
+    assert_eq!((answer.as_str(), took.as_secs(), dropped), ("", PATIENCE.as_secs(), 1));
+    let (answer, took, ()) = half("/stream", async |echo| {
+        let sender = sender(&echo).await;
+        sender.send("first".into()).await.expect("send");
+        sender.closed().await;
+    });
+    assert!(answer.ends_with("5\r\nfirst\r\n"), "no end that looks like one: {answer}");
+    assert_eq!(took.as_secs(), PAUSE.as_secs());
+}
+
+#[test]
+fn a_socket_that_is_closed_is_told_from_one_that_is_half_closed() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    let ends = async |closes: bool| {
+        let (mut ours, mut theirs) = UnixStream::pair().expect("pair");
+        theirs.write_all(b"GET /never HTTP/1.1\r\n\r\n").await.expect("write");
+        theirs.shutdown().await.expect("shutdown");
+        let open = (!closes).then_some(theirs);
+        let (echo, limit) = (Echo::default(), if closes { PATIENCE / 2 } else { PAUSE / 2 });
+        let ends = tokio::time::timeout(limit, serve(&mut ours, &echo, &LIMITS)).await.is_ok();
+        drop(open);
+        ends
+    };
+    assert!(runtime.block_on(ends(true)));
+    assert!(!runtime.block_on(ends(false)));
 }
 
 #[test]
