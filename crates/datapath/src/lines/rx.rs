@@ -165,9 +165,10 @@ impl RxLine {
             self.batch.clear();
             self.arrivals.clear();
             more = udp.receive(&mut self.batch.arena, self.most, &mut self.arrivals, &self.hall.drops);
-            if !self.arrivals.is_empty() {
-                let taken = self.arrivals.len() as u32;
-                left = left.saturating_sub(taken);
+            let taken = self.arrivals.len() as u32;
+            // Datagrams that are too large have come as well, and a flood of them has to leave room for what else there is.
+            left = left.saturating_sub(taken.max(1));
+            if taken > 0 {
                 packets = packets.saturating_add(taken);
                 packets = packets.saturating_add(self.catch_up());
                 self.sort();

@@ -508,6 +508,21 @@ fn what_was_told_before_a_datagram_was_received_is_known_when_it_is_opened() {
 }
 
 #[test]
+fn datagrams_that_are_all_too_large_do_not_keep_the_line_from_its_commands() {
+    /// Always more, and never anything that can be read.
+    struct Flood(u32);
+    impl UdpSource for Flood {
+        fn receive(&mut self, _: &mut [u8], _: usize, _: &mut Vec<Arrival>, _: &DropCounters) -> bool {
+            self.0 += 1;
+            assert!(self.0 <= BUDGET, "the turn does not end");
+            true
+        }
+    }
+    let (_, mut b) = joined();
+    assert!(b.rx.turn_with(NOW, BUDGET, &mut NoTun, &mut Flood(0)).more, "the rest is for the next turn");
+}
+
+#[test]
 fn only_a_peer_that_may_move_is_followed() {
     let (mut a, mut b) = joined();
     let hear = |a: &mut Node, b: &mut Node, from: &str, spoil: bool| {
