@@ -85,11 +85,12 @@ impl Shared {
         let known =
             self.current.borrow().iter().find_map(|socket| socket.upgrade().filter(|one| one.to == to));
         if let Some(socket) = known {
-            // What a socket refuses may be about an earlier query.
-            if socket.takes(id) && socket.udp.get_ref().send(bytes).is_ok() {
-                return Ok(socket.part(id));
+            match socket.takes(id).then(|| socket.udp.get_ref().send(bytes)) {
+                Some(Ok(_)) => return Ok(socket.part(id)),
+                // That is about an earlier query, and nobody else is told.
+                Some(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => socket.fail(error.kind()),
+                _ => socket.retire(),
             }
-            socket.retire();
         }
         let udp = (self.means.bind)(to)?;
         // Connected, so that the kernel drops what comes from anywhere else and tells of refusals.

@@ -170,6 +170,8 @@ async fn what_was_refused_before_does_not_stop_the_next() {
         let (id, port) = upstream.next();
         upstream.say(id, 9, port);
         assert_eq!(heard(&*part).await.expect("an answer"), 9);
+        let refused = heard(&*first).await.map_err(|error| error.kind());
+        assert_eq!(refused, Err(io::ErrorKind::ConnectionRefused), "the one that it was about hears of it");
         drop((first, part));
         closed(port).await;
     };
