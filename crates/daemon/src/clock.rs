@@ -1,13 +1,14 @@
 //! The only reader of monotonic and wall time.
 //!
 //! Owns: the clock rules. Routers boot in 1970, so wall time has a floor: a machine whose clock is before the build, or
-//! decades after it, is taken to be at the later of build time and the state file's last change. A clock between the two may be behind (it
+//! decades after it, is taken to have been at the later of build time and the state file's last change when it started. A clock between the two may be behind (it
 //! is not trusted), or the file was written while it ran ahead: it is believed as it is. Once control has told its time, wall time is control's plus what has passed since:
 //! a machine whose clock jumps by years keeps its keys valid and its handshakes growing.
 //! Leaves out: judging certificates (`dial`) and key expiry (`backend`): they are given a reading.
 
 use dial::WallReading;
 use engine::time::{Mono, Wall};
+use nix::time::{ClockId, clock_gettime};
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,8 +21,8 @@ const OLDEST: u64 = 30 * 365 * 86_400;
 /// ControlTime before this (2023-01-10) is a mistake and ignored (protocol reference §11).
 const CONTROL_TIME_EPOCH: i64 = 1_673_373_066;
 
-/// Nanoseconds between the clocks that are a jump; less is a clock that is set by small steps.
-const JUMP: u64 = 30_000_000_000;
+/// Nanoseconds of sleep after which what was known of the network is doubted.
+const SLEEP: u64 = 30_000_000_000;
 
 /// Both clocks of the process. Shared by reference; the mutex is held for a few instructions only (it exists
 /// because rustls asks from inside a `Sync` verifier, and 64-bit atomics do not exist on ARMv5).
@@ -66,12 +67,13 @@ impl Clock {
         self.start + Duration::from_nanos(at.as_nanos())
     }
 
-    /// How the machine's wall clock has moved against the monotonic one since the last call with the same `mark`, if by
-    /// more than half a minute: the machine was asleep, or somebody has set its clock.
-    pub fn jumped(&self, mark: &mut Option<u64>) -> bool {
-        let offset = (self.machine)().wrapping_sub(self.mono().as_nanos());
-        let before = mark.replace(offset);
-        before.is_some_and(|before| before.abs_diff(offset) > JUMP)
+    /// Whether the machine has slept for more than half a minute since the last call with the same `mark`. That its wall
+    /// clock has been set, as each start without a battery ends, is none: nothing outside has changed.
+    pub fn slept(&self, mark: &mut Option<u64>) -> bool {
+        let (all, awake) = (nanos(ClockId::CLOCK_BOOTTIME), nanos(ClockId::CLOCK_MONOTONIC));
+        let asleep = all.zip(awake).map(|(all, awake)| all.saturating_sub(awake));
+        let before = std::mem::replace(mark, asleep);
+        before.zip(asleep).is_some_and(|(before, asleep)| asleep.saturating_sub(before) > SLEEP)
     }
 
     /// The best guess of wall time.
@@ -83,6 +85,7 @@ impl Clock {
         }
         let machine = (self.machine)();
         let floor = self.built.max(self.changed).saturating_mul(1_000_000_000);
+        let floor = floor.saturating_add(self.mono().as_nanos());
         Wall(if self.is_plausible(machine) { machine } else { floor })
     }
 
@@ -131,9 +134,17 @@ impl dial::WallClock for Clock {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+/// Not by the standard library, which ends the process where 32 bits do not hold the time, from 2038 on.
 fn machine_nanos() -> u64 {
-    u64::try_from(unix(SystemTime::now()).as_nanos()).unwrap_or(u64::MAX)
+    // The end of time, which is not plausible, if it cannot be said.
+    nanos(ClockId::CLOCK_REALTIME).unwrap_or(u64::MAX)
+}
+
+/// What a clock of the kernel reads, in nanoseconds.
+fn nanos(clock: ClockId) -> Option<u64> {
+    let at = clock_gettime(clock).ok()?;
+    let (seconds, rest) = (u64::try_from(at.tv_sec()).ok()?, u64::try_from(at.tv_nsec()).ok()?);
+    seconds.checked_mul(1_000_000_000)?.checked_add(rest)
 }
 
 fn unix(at: SystemTime) -> Duration {
@@ -171,6 +182,30 @@ mod tests {
         assert_eq!(off, LATER as i64 + 9 - 100);
         assert_eq!(early.reading(), WallReading { unix_secs: LATER + 9, trusted: true });
         assert_eq!(early.system_time().duration_since(at(LATER)).expect("later").as_secs(), 9);
+    }
+
+    #[test]
+    fn time_passes_while_the_clock_is_wrong() {
+        let mut early = clock(LATER, || 0);
+        early.start -= Duration::from_secs(5);
+        assert_eq!(early.reading(), WallReading { unix_secs: LATER + 5, trusted: false });
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_no_sleep() {
+        let mut mark = None;
+        let set = clock(0, || (RELEASE_EPOCH + 60) * 1_000_000_000);
+        assert!(!set.slept(&mut mark));
+        let set = Clock { machine: || (RELEASE_EPOCH + 6000) * 1_000_000_000, ..set };
+        assert!(!set.slept(&mut mark));
+        assert_eq!(mark.map(|asleep| asleep < u64::MAX / 2), Some(true), "the kernel tells of sleep");
+    }
+
+    #[test]
+    fn a_clock_beyond_what_can_be_said_is_not_plausible() {
+        let beyond = clock(0, || u64::MAX);
+        assert_eq!(beyond.reading(), WallReading { unix_secs: RELEASE_EPOCH, trusted: false });
+        assert_eq!(beyond.set_control_time(Timestamp::from_unix(LATER as i64)).map(i64::signum), Some(-1));
     }
 
     #[test]

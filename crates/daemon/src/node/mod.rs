@@ -92,8 +92,8 @@ struct Node {
     mending: Mending,
     /// The network as it was last looked at.
     network: network::State,
-    /// How the clocks stood to each other.
-    clocks: Option<u64>,
+    /// How long the machine had slept.
+    asleep: Option<u64>,
     force_noise_443: bool,
     told: Option<Told>,
 }
@@ -227,8 +227,8 @@ impl Node {
                     }
                 }
             }
-            if self.shared.clock.jumped(&mut self.clocks) {
-                log::info!("the clock has jumped: this machine was asleep, or somebody has set it");
+            if self.shared.clock.slept(&mut self.asleep) {
+                log::info!("this machine was asleep");
                 self.network_changed();
             }
             if self.mending.is_time(self.shared.now().mono) {

@@ -138,7 +138,7 @@ impl Node {
             monitor: monitor.ok(),
             mending: Mending::default(),
             network,
-            clocks: None,
+            asleep: None,
             force_noise_443,
             told: None,
         })
