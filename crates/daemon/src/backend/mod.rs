@@ -369,6 +369,11 @@ impl Backend {
         self.engine_active
     }
 
+    /// Control is to stream a map to us: packets may pass, and the settings do not say that nothing is taken.
+    pub const fn follows_control(&self) -> bool {
+        self.engine_active && !self.paused
+    }
+
     /// Control streams a map to us.
     pub const fn in_map_poll(&self) -> bool {
         self.in_map_poll

@@ -38,6 +38,9 @@ const PROTOCOL: u8 = 52;
 pub struct Heard {
     /// The way to other machines, perhaps.
     pub network: bool,
+    /// The same, and nothing else: some interface has an address. A router on the LAN that tells its prefix makes the
+    /// kernel say so again every few minutes, or seconds.
+    pub address: bool,
     /// Somebody else has removed something that may be ours.
     pub ours: bool,
     /// Forwarding has been switched on or off for the whole machine.
@@ -45,19 +48,20 @@ pub struct Heard {
 }
 
 impl Heard {
-    const NONE: Self = Self { network: false, ours: false, forwarding: false };
-    const ALL: Self = Self { network: true, ours: true, forwarding: true };
+    const NONE: Self = Self { network: false, address: false, ours: false, forwarding: false };
+    const ALL: Self = Self { network: true, address: true, ours: true, forwarding: true };
 
     const fn or(self, other: Self) -> Self {
         Self {
             network: self.network | other.network,
+            address: self.address | other.address,
             ours: self.ours | other.ours,
             forwarding: self.forwarding | other.forwarding,
         }
     }
 
     const fn any(self) -> bool {
-        self.network || self.ours || self.forwarding
+        self.network || self.address || self.ours || self.forwarding
     }
 }
 
@@ -174,7 +178,8 @@ fn judge_one(kind: u16, body: &[u8], own: Option<(u32, bool)>) -> Heard {
         NEW_LINK | DELETE_LINK | NEW_ADDRESS | DELETE_ADDRESS => {
             let Some(at) = number(body, 4) else { return Heard::default() };
             if !on_own(Some(at)) {
-                return network(true);
+                let address = kind == NEW_ADDRESS;
+                return Heard { address, network: !address, ..Heard::NONE };
             }
             let down = kind == NEW_LINK && number(body, 8).is_some_and(|flags| flags & 1 == 0);
             ours(by_others && (down || kind == DELETE_ADDRESS))
@@ -278,6 +283,8 @@ mod tests {
         assert!(!network(&message(NEW_ROUTE, &a_route(PROTOCOL, 1, 0, 3)), OWN), "ours, past the tunnel");
         let two = [message(NEW_ADDRESS, &link(7)), message(DELETE_ADDRESS, &link(3))].concat();
         assert!(network(&two, OWN));
+        let again = judge(&message(NEW_ADDRESS, &link(3)), OWN);
+        assert_eq!(again, Heard { address: true, ..Heard::NONE }, "new, or told again");
     }
 
     #[test]

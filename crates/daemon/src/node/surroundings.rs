@@ -18,13 +18,15 @@ impl Node {
                 return;
             }
         };
+        let forwarding = if heard.forwarding { self.look_at_forwarding() } else { None };
+        let network = if heard.network || heard.address { self.look_at_network() } else { None };
         // Where one thing was changed another may have been: a firewall is loaded anew when a link comes up.
-        self.mending.hear();
-        if let Some(interface) = self.interface.as_mut().filter(|_| heard.network) {
+        if heard.network || heard.ours || heard.forwarding || network.is_some() {
+            self.mending.hear();
+        }
+        if let Some(interface) = self.interface.as_mut().filter(|_| heard.network || network.is_some()) {
             interface.network_moved();
         }
-        let forwarding = if heard.forwarding { self.look_at_forwarding() } else { None };
-        let network = if heard.network { self.look_at_network() } else { None };
         for input in [forwarding, network].into_iter().flatten() {
             self.take(input).await;
         }
@@ -62,7 +64,7 @@ impl Node {
     /// The way out is another one: nothing that was known of it holds, nor perhaps what is connected.
     pub(super) fn network_changed(&mut self) {
         self.shared.plane.network_changed();
-        let active = !self.shared.backend.borrow().relay_config().paused;
+        let active = self.shared.backend.borrow().follows_control();
         if let Some(control) = &mut self.control {
             // A connection from an address that is gone would be noticed only when something has waited in vain for it.
             for command in [true, false].into_iter().filter(|_| active).map(::control::Command::Pause) {

@@ -334,12 +334,13 @@ fn a_node_that_is_not_to_synchronize_leaves_control_alone_and_says_so() {
     assert!(seen(&told).contains(&"> health [\"sync-disabled\"]"), "{told:?}");
     assert_eq!(node.backend.state(), State::Running, "what is known goes on working");
     assert!(node.backend.peer_config(NodeId(2), node.now).is_some() && !node.backend.in_map_poll());
+    assert!(!node.backend.follows_control(), "another network is no reason to ask control again");
     // Up and down do not change that, nor does a start.
     assert!(
         ![false, true].iter().any(|up| node.want_running(*up).iter().any(|word| word.starts_with("pause")))
     );
     let told = sync(&mut node, true);
-    assert!(told.contains(&"pause false".to_owned()), "{told:?}");
+    assert!(told.contains(&"pause false".to_owned()) && node.backend.follows_control(), "{told:?}");
     sync(&mut node, false);
     let mut node = node.restarted();
     let told = node.input(Input::Start);
