@@ -83,7 +83,7 @@ impl Backend {
         self.settle(now);
     }
 
-    fn start_control(&mut self) {
+    pub(super) fn start_control(&mut self) {
         let machine_key = self.machine_key();
         let persist = self.profiles.persist().cloned().unwrap_or_default();
         let start = ControlStart {

@@ -39,6 +39,10 @@ impl Backend {
             None => {
                 let (profile, key) = (id.clone(), self.node_key().public());
                 self.logouts.push_back(Logout { profile, key, replies: vec![reply] });
+                // It may have been left, and only control can end the key.
+                if !self.control_running {
+                    self.start_control();
+                }
                 self.effects.push_back(Effect::Logout);
             }
         }

@@ -143,3 +143,14 @@ fn control_is_left_on_demand() {
     assert_eq!(node.ask(Command::DisconnectControl), (Some(Ok(())), Vec::new()));
     assert!(node.start("", |_| {}).iter().any(|word| word.starts_with("start control")));
 }
+
+#[test]
+fn a_logout_after_control_was_left_is_told_to_control() {
+    let mut node = Fixture::running();
+    node.ask(Command::DisconnectControl);
+    let (answer, told) = node.ask(Command::Logout);
+    assert_eq!(answer, None, "control answers it");
+    let start = told.iter().position(|word| word.starts_with("start control")).expect("a client");
+    let end = told.iter().position(|word| word == "logout").expect("a logout");
+    assert!(start < end, "{told:?}");
+}
