@@ -114,7 +114,10 @@ impl Backend {
         let seconds = families.into_iter().flat_map(|(all, family)| {
             all.iter().map(move |(id, took)| (format!("{id}-{family}"), took.as_secs_f64()))
         });
-        // A report may have asked the nearest regions only.
+        // A report may have asked the nearest regions only; of one about all, who does not answer any more is not near.
+        if report.full && report.udp {
+            self.looked.latencies.clear();
+        }
         for (region, took) in seconds {
             self.looked.latencies.insert(region, took);
         }

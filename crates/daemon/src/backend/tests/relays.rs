@@ -37,6 +37,27 @@ fn home_is_where_the_report_says() {
 }
 
 #[test]
+fn a_region_that_does_not_answer_any_more_is_not_near() {
+    let mut node = three();
+    let mut report = |full, udp, regions: &[u16]| {
+        let took = Duration::from_millis(20);
+        let region_v4_latency = regions.iter().map(|id| (RegionId(*id), took)).collect();
+        node.input(Input::Looked(Arc::new(Report {
+            preferred_derp: RegionId(2),
+            full,
+            udp,
+            region_v4_latency,
+            ..Report::default()
+        })));
+        [1, 2, 3].map(|id| node.backend.seconds_to(RegionId(id)).is_some())
+    };
+    assert_eq!(report(true, true, &[1, 2]), [true, true, false]);
+    assert_eq!(report(false, true, &[3]), [true, true, true], "it asked that one only");
+    assert_eq!(report(true, false, &[]), [true, true, true], "nobody could be asked");
+    assert_eq!(report(true, true, &[2, 3]), [false, true, true]);
+}
+
+#[test]
 fn home_stays_while_control_is_away() {
     let mut node = three();
     node.input(looked(2));
