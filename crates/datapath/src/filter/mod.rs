@@ -23,7 +23,7 @@ pub use siphash::SipKey;
 use crate::drop::DropReason;
 use crate::packet::{Fragment, Parsed, proto};
 use ipnet::IpNet;
-use netmap::{FilterRule, Map, PortRange, RuleSrc};
+use netmap::{FilterRule, PortRange, RuleDst};
 use set::{Ranges, once_each};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -87,19 +87,23 @@ impl Filter {
         let mut rules = Vec::new();
         let holders = once_each(input.cap_holders);
         for rule in input.rules.iter().filter(|_| !input.shields_up) {
-            // Grouped by ports, so that a rule for many hosts is one lookup.
-            let mut by_ports: Map<(u16, u16), Ranges> = Map::new();
-            for dst in rule.dsts.iter().filter(|dst| dst.ports.first <= dst.ports.last) {
-                if !matches!(dst.net, RuleSrc::Cap(_)) {
-                    let ranges = by_ports.entry((dst.ports.first, dst.ports.last)).or_default();
-                    ranges.rule(&dst.net, &|_, _| {});
-                }
-            }
+            // Grouped by ports, so that a rule for many hosts is one lookup. Sorted at once, in whatever order they come, and
+            // as pairs of numbers: the code for that is there for addresses.
+            let by_ports = |dst: &RuleDst| u32::from(dst.ports.first) << 16 | u32::from(dst.ports.last);
+            let mut places: Vec<_> = rule.dsts.iter().map(by_ports).zip(0u32..).collect();
+            places.sort_unstable();
             let mut dsts = Vec::new();
-            for ((first, last), ranges) in by_ports {
+            for group in places.chunk_by(|a, b| a.0 == b.0) {
+                let of_group = group.iter().filter_map(|&(_, place)| rule.dsts.get(place as usize));
+                let mut ranges = Ranges::default();
+                let mut ports = None;
+                for dst in of_group.filter(|dst| dst.ports.first <= dst.ports.last) {
+                    ranges.rule(&dst.net, &|_, _| {});
+                    ports = Some(dst.ports);
+                }
                 let set = ranges.into_set();
-                if !set.is_empty() {
-                    dsts.push((PortRange { first, last }, sets.place(set)));
+                if let Some(ports) = ports.filter(|_| !set.is_empty()) {
+                    dsts.push((ports, sets.place(set)));
                 }
             }
             let srcs = sources(rule, &holders);

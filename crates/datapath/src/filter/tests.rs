@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::packet::{build, icmp, tcp};
-use netmap::RuleDst;
+use netmap::RuleSrc;
 use proptest::prelude::*;
 use std::net::SocketAddr;
 
@@ -259,6 +259,45 @@ fn equal_groups_are_kept_once() {
     assert_eq!((filter.rules.len(), filter.sets.len()), (50, 2));
     assert!(filter.allows(proto::TCP, ip("10.0.0.7"), ip("100.64.0.1"), 49));
     assert!(!filter.allows(proto::TCP, ip("10.0.0.7"), ip("100.64.0.1"), 50));
+}
+
+#[test]
+fn port_ranges_cost_the_same_in_any_order() {
+    let took = |ports: &mut dyn Iterator<Item = u16>| {
+        let dsts: Vec<_> = ports.map(|port| ("100.64.0.1/32", port, port)).collect();
+        let rules = [rule(&["*"], &dsts, &[])];
+        let times = (0..3).map(|_| {
+            let start = std::time::Instant::now();
+            let filter = filter_with(&rules, LOCAL, false);
+            let took = start.elapsed();
+            assert_eq!(filter.rules[0].dsts.len(), 60_000);
+            assert!(filter.rules[0].dsts.is_sorted_by_key(|(range, _)| range.first));
+            took
+        });
+        times.min().expect("some")
+    };
+    let (up, down) = (took(&mut (0..60_000)), took(&mut (0..60_000).rev()));
+    assert!(down < up * 10, "{up:?} in order, {down:?} against it");
+}
+
+#[test]
+fn destinations_of_one_port_range_are_one_set() {
+    let far_apart = [
+        ("100.64.0.1/32", 22, 22),
+        ("192.168.7.0/24", 5, 9),
+        ("cap:printer", 7, 7),
+        ("fd7a::1/128", 22, 22),
+        ("192.168.7.0/24", 5, 5),
+        ("100.64.0.1/32", 9, 5),
+    ];
+    let filter = filter_with(&[rule(&["*"], &far_apart, &[])], LOCAL, false);
+    let ranges = filter.rules[0].dsts.iter().map(|(range, _)| (range.first, range.last));
+    assert_eq!(ranges.collect::<Vec<_>>(), [(5, 5), (5, 9), (22, 22)]);
+    for (dst, port, passes) in
+        [("100.64.0.1", 22, true), ("fd7a::1", 22, true), ("192.168.7.9", 9, true), ("100.64.0.1", 5, false)]
+    {
+        assert_eq!(filter.allows(proto::TCP, ip("100.64.0.2"), ip(dst), port), passes, "{dst} {port}");
+    }
 }
 
 /// A plain reading of the protocol reference §7.2 for a packet whose destination is local and ordinary.
