@@ -210,17 +210,18 @@ impl NetMap {
             changes.self_node = true;
         }
         if delta.full_peers || first {
-            self.drop_unmarked(changes);
-        }
-        if !delta.full_peers {
+            let epoch = self.epoch;
+            self.keep_peers(&|peer: &Peer| peer.mark == epoch, changes);
+        } else if !delta.peers_removed.is_empty() {
+            // Marked with the number of a message to come, and taken out at once, whatever their order.
+            let gone = self.epoch.wrapping_add(1);
             for id in delta.peers_removed {
                 // One that this very message brings is there.
-                let named = self.peers.get(&id).is_some_and(|peer| peer.mark == self.epoch);
-                if !named && self.peers.remove(&id).is_some() {
-                    changes.changed.remove(&id);
-                    changes.removed.insert(id);
+                if let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.mark != self.epoch) {
+                    peer.mark = gone;
                 }
             }
+            self.keep_peers(&|peer: &Peer| peer.mark != gone, changes);
         }
         // A message that was cut off may have patched what has been replaced or is gone now.
         let (changed, removed) = (&changes.changed, &changes.removed);
@@ -296,16 +297,15 @@ impl NetMap {
         self.epoch = self.epoch.wrapping_add(1);
     }
 
-    fn drop_unmarked(&mut self, changes: &mut Changes) {
-        let epoch = self.epoch;
+    fn keep_peers(&mut self, keep: &dyn Fn(&Peer) -> bool, changes: &mut Changes) {
         self.peers.retain(|id, peer| {
-            let keep = peer.mark == epoch;
+            let keep = keep(peer);
             if !keep {
                 changes.removed.insert(*id);
-                changes.changed.remove(id);
             }
             keep
         });
+        changes.changed.retain(|id| !changes.removed.contains(id));
     }
 
     fn patch_peer(&mut self, patch: PeerPatch, changes: &mut Changes) {
@@ -415,6 +415,54 @@ mod tests {
         assert_eq!(changes.changed, Set::from([NodeId(3)]));
         assert_eq!(changes.patches.len(), 3);
         assert_eq!(changes.touched().collect::<Set<_>>(), Set::from([1, 2, 3].map(NodeId)));
+    }
+
+    #[test]
+    fn peers_go_in_any_order_and_once() {
+        let mut map = NetMap::default();
+        message(&mut map, (1..=6).map(|id| node(id, "x")).collect(), Delta::default(), true);
+        let gone = |ids: &[i64]| ids.iter().map(|id| NodeId(*id)).collect::<Vec<_>>();
+        // 7 came with a message that was cut off, and is named; 2 is what this message brings.
+        let mut changes = Changes::default();
+        map.upsert_peer(node(7, "x"), &mut changes);
+        map.begin_stream();
+        map.upsert_peer(node(2, "y"), &mut changes);
+        let delta = Delta { peers_removed: gone(&[7, 5, 99, 2, 5, 1, -1, 99]), ..Delta::default() };
+        map.apply(delta, false, Timestamp::from_unix(7), &mut changes);
+        assert_eq!(ids(&map), [2, 3, 4, 6]);
+        assert_eq!(
+            (changes.changed, changes.removed),
+            (Set::from([NodeId(2)]), Set::from([1, 5, 7].map(NodeId)))
+        );
+        // One that is back goes again, and one that is gone does not.
+        message(&mut map, vec![node(5, "x")], Delta::default(), false);
+        let delta = Delta { peers_removed: gone(&[1, 5]), ..Delta::default() };
+        assert_eq!(message(&mut map, vec![], delta, false).removed, Set::from([NodeId(5)]));
+        // Beside a full list it is not looked at.
+        let delta = Delta { peers_removed: gone(&[3]), full_peers: true, ..Delta::default() };
+        message(&mut map, [2, 3].map(|id| node(id, "z")).into(), delta, false);
+        assert_eq!(ids(&map), [2, 3]);
+    }
+
+    #[test]
+    fn peers_that_go_by_the_thousand_go_at_once() {
+        const COUNT: i64 = 40_000;
+        let took = |delta: fn() -> Delta| {
+            let times = (0..3).map(|_| {
+                let mut map = NetMap::default();
+                message(&mut map, (1..=COUNT).map(|id| node(id, "x")).collect(), Delta::default(), true);
+                let (delta, start) = (delta(), std::time::Instant::now());
+                let changes = message(&mut map, vec![], delta, false);
+                assert_eq!((changes.removed.len(), map.peers().count()), (COUNT as usize, 0));
+                start.elapsed()
+            });
+            times.min().expect("some")
+        };
+        let all = took(|| Delta { full_peers: true, ..Delta::default() });
+        let up = took(|| Delta { peers_removed: (1..=COUNT).map(NodeId).collect(), ..Delta::default() });
+        let down =
+            took(|| Delta { peers_removed: (1..=COUNT).rev().map(NodeId).collect(), ..Delta::default() });
+        assert!(up < all * 10 && down < all * 10, "{all:?} left out, {up:?} and {down:?} named");
     }
 
     #[test]
