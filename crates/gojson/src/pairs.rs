@@ -65,22 +65,38 @@ impl<K: Ord, V> Pairs<K, V> {
     /// In the order of the keys, and those of the same key in the order in which they came: what a [`netmap::Map`] takes
     /// without moving anything, whoever chose the keys.
     pub fn sorted(self) -> Vec<(K, V)> {
-        let Self(pairs) = self;
-        if pairs.is_sorted_by(|a, b| a.0 <= b.0) {
-            return pairs;
-        }
+        let Self(mut pairs) = self;
         let key = |place: usize| pairs.get(place).map(|(key, _)| key);
         let order = order(pairs.len(), &|a, b| key(a).cmp(&key(b)));
-        let mut pairs: Vec<Option<(K, V)>> = pairs.into_iter().map(Some).collect();
-        order.into_iter().filter_map(|place| pairs.get_mut(place)?.take()).collect()
+        arrange(order, &mut |a, b| pairs.swap(a, b));
+        pairs
     }
 }
 
-/// Places in order; code that is there once, whatever is sorted.
+/// Places in order, none if they are so already. Here and below is code that is there once, whatever is sorted.
 fn order(count: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<usize> {
+    if (1..count).all(|place| compare(place - 1, place).is_le()) {
+        return Vec::new();
+    }
     let mut places: Vec<usize> = (0..count).collect();
     places.sort_by(|a, b| compare(*a, *b));
     places
+}
+
+/// Puts to each place what stands at the place that `order` has there: swaps along each cycle, so no more often than there
+/// are places.
+fn arrange(mut order: Vec<usize>, swap: &mut dyn FnMut(usize, usize)) {
+    for start in 0..order.len() {
+        let mut at = start;
+        while let Some(place) = order.get_mut(at) {
+            let from = std::mem::replace(place, at);
+            if from == start {
+                break;
+            }
+            swap(at, from);
+            at = from;
+        }
+    }
 }
 
 impl<K, V> FromIterator<(K, V)> for Pairs<K, V> {

@@ -49,6 +49,14 @@ proptest! {
     }
 
     #[test]
+    fn pairs_are_sorted_as_they_came(keys: Vec<u8>) {
+        let pairs: Vec<(u8, usize)> = keys.into_iter().zip(0..).collect();
+        let mut sorted = pairs.clone();
+        sorted.sort();
+        prop_assert_eq!(Pairs(pairs).sorted(), sorted);
+    }
+
+    #[test]
     fn a_map_is_a_map(pairs: Vec<(u8, u8)>) {
         let tree: std::collections::BTreeMap<String, u8> = pairs.iter().map(|(key, value)| (key.to_string(), *value)).collect();
         let pairs = Pairs(pairs.into_iter().map(|(key, value)| (key.to_string(), value)).collect());
