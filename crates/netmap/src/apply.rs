@@ -74,7 +74,7 @@ pub struct Delta {
     pub domain: Option<Box<str>>,
     /// `"*": null` came: forget all chunks first.
     pub clear_packet_filters: bool,
-    /// Chunks: `None` deletes.
+    /// Chunks: `None` deletes. In the order of their names none makes room for the next.
     pub packet_filters: Vec<(Box<str>, Option<Vec<FilterRule>>)>,
     /// Users to add or replace.
     pub users: Vec<UserProfile>,
@@ -82,7 +82,7 @@ pub struct Delta {
     pub health: Option<Vec<Box<str>>>,
     /// `"*": null` came: forget all messages first.
     pub clear_display_messages: bool,
-    /// Messages: `None` deletes.
+    /// Messages: `None` deletes. In order, as chunks.
     pub display_messages: Vec<(Box<str>, Option<DisplayMessage>)>,
     /// Versions.
     pub client_version: Option<ClientVersion>,

@@ -121,7 +121,8 @@ impl Builder {
             }
             "Health" => delta.health = Some(Self::parse(name, raw)?),
             "DisplayMessages" => {
-                for (id, message) in Self::parse::<Pairs<Box<str>, Option<DisplayMessage>>>(name, raw)? {
+                let messages = Self::parse::<Pairs<Box<str>, Option<DisplayMessage>>>(name, raw)?;
+                for (id, message) in messages.sorted() {
                     match (&*id, message) {
                         ("*", None) => delta.clear_display_messages = true,
                         (_, message) => delta.display_messages.push((id, message.map(Into::into))),
@@ -138,7 +139,7 @@ impl Builder {
     }
 
     fn packet_filters(&mut self, chunks: Pairs<Box<str>, Option<Each<filter::Rule>>>) {
-        for (name, raw) in chunks {
+        for (name, raw) in chunks.sorted() {
             let Some(raw) = raw else {
                 match &*name {
                     "*" => self.message.delta.clear_packet_filters = true,
@@ -244,6 +245,26 @@ mod tests {
         assert_eq!(delta.packet_filters, [("a".into(), None), ("b".into(), Some(vec![]))]);
         assert_eq!((delta.display_messages.len(), delta.health.as_deref()), (2, Some(&[][..])));
         assert_eq!((delta.tailnet_lock, delta.dns.is_none()), (Some(true), true));
+    }
+
+    #[test]
+    fn what_has_names_comes_in_their_order() {
+        let (_, message) = decode(
+            r#"{"PacketFilters":{"c":[],"*":null,"b":null,"a":[],"b":[]},
+                "DisplayMessages":{"c":{"Title":"1"},"b":{"Title":"2"},"*":null,"a":null,"b":null,"c":{"Title":"3"}}}"#,
+            false,
+        )
+        .expect("message");
+        let delta = message.delta;
+        assert!(delta.clear_packet_filters && delta.clear_display_messages);
+        let chunks = delta.packet_filters.iter().map(|(name, rules)| (&**name, rules.is_some()));
+        assert_eq!(chunks.collect::<Vec<_>>(), [("a", true), ("b", false), ("b", true), ("c", true)]);
+        let titles = delta
+            .display_messages
+            .iter()
+            .map(|(id, shown)| (&**id, shown.as_ref().map(|shown| &*shown.title)));
+        let expected = [("a", None), ("b", Some("2")), ("b", None), ("c", Some("1")), ("c", Some("3"))];
+        assert_eq!(titles.collect::<Vec<_>>(), expected, "of one name the last counts");
     }
 
     #[test]
