@@ -2,8 +2,10 @@
 //! router forwards.
 
 use anyhow::{Context, Result, ensure};
+use blackbox::direct::Control;
 use blackbox::scenario;
 use lab::{Flavour, Headscale, Lab, Nat, Need, Node, Speaks, until};
+use serde_json::json;
 use std::time::Duration;
 
 const NEEDS: &[Need] = &[Need::Namespaces, Need::Headscale, Need::Go, Need::Ours];
@@ -105,5 +107,31 @@ fn a_forwarded_port_is_told_and_given_back() {
         node.stop()?;
         ensure!(!router.forwarded()?.contains("41641"), "given back: {}", router.forwarded()?);
         Ok(())
+    });
+}
+
+#[test]
+fn another_network_is_no_reason_to_ask_control_where_nothing_is_to_be_taken_from_it() {
+    scenario(&[Need::Namespaces, Need::Ours], |lab| {
+        let control = Control::start(lab)?;
+        let mut node = control.node(lab, "node", Flavour::Ours, &[])?;
+        let key = control.view(&node)?.key;
+        node.tailscale(&["set", "--sync=false"])?.ok()?;
+        until("the stream to end", SOON, || {
+            Ok((!control.server.send_map(&key, json!({"KeepAlive": true}))).then_some(()))
+        })?;
+        let asked = control.server.counts().maps;
+        node.host.run(&["ip", "route", "replace", "default", "via", "203.0.113.9", "dev", "eth0"])?;
+        until("the change to be noticed", SOON, || {
+            Ok(node.daemon()?.log_text().contains("the network has changed").then_some(()))
+        })?;
+        // It would ask at once.
+        std::thread::sleep(Duration::from_secs(2));
+        let now = control.server.counts().maps;
+        ensure!(now == asked, "{} requests for maps", now - asked);
+        node.tailscale(&["set", "--sync"])?.ok()?;
+        until("the stream to come back", SOON, || {
+            Ok(control.server.send_map(&key, json!({"KeepAlive": true})).then_some(()))
+        })
     });
 }
