@@ -294,6 +294,20 @@ impl Dataplane {
             self.looks.check.borrow_mut().https_answer(region, measured.ok(), self.clock.mono());
             self.drive_looks();
         };
-        let _ = timeout(HTTPS, derp::measure(&self.dialer, &map, regions, self.use_http, told)).await;
+        // What is to be done next is for another look: this one has ended, or was given up.
+        let next = async {
+            while self.looks.tasks.borrow().is_empty() {
+                self.looks.wake.notified().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = next => {}
+            _ = timeout(HTTPS, derp::measure(&self.dialer, &map, regions, self.use_http, told)) => {}
+        }
     }
 }
+
+#[cfg(test)]
+#[path = "looks_tests.rs"]
+mod tests;

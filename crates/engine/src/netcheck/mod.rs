@@ -140,8 +140,11 @@ impl Netcheck {
         self.ask();
     }
 
-    /// The network is another one now: the next report is a full one, and the last means nothing any more.
+    /// The network is another one now: the next report is a full one, and the last means nothing any more. One that is being
+    /// made is given up, with what is still to be done for it.
     pub fn network_changed(&mut self) {
+        self.run = None;
+        self.steps.retain(|step| matches!(step, Step::Begin));
         self.full = None;
         self.want();
     }

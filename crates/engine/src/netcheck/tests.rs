@@ -365,6 +365,43 @@ fn a_wish_while_a_report_is_made_is_remembered() {
 }
 
 #[test]
+fn another_network_gives_up_a_report_that_is_being_made() {
+    let mut world = World::new(3);
+    let (map, names) = (world.map.clone(), Names::new());
+    let request = Request {
+        map: &map,
+        names: &names,
+        v4: true,
+        v6: false,
+        udp: true,
+        home: RegionId(1),
+        enough: ENOUGH,
+        hurry: false,
+    };
+    world.check.begin(&request, world.now);
+    let mut asked = Vec::new();
+    while let Some(Step::Send { to, request }) = world.check.poll() {
+        asked.push(answer(&request, easy(to).unwrap().0));
+    }
+    assert_eq!(world.check.handle_stun(&asked[0], world.now), Ok(()));
+    world.check.network_changed();
+    assert_eq!((world.check.poll(), world.check.poll()), (Some(Step::Begin), None), "at once");
+    assert!(!world.check.is_running());
+    world.check.network_changed();
+    assert_eq!(world.check.poll(), None, "it has not been begun yet");
+    assert_eq!(world.check.poll_timeout(), None);
+    world.check.https_answer(RegionId(1), Some(MS), world.now);
+    assert_eq!(world.check.handle_stun(&asked[1], world.now), Err(DropReason::Stun), "too late");
+    let new: SocketAddr = "203.0.113.9:9".parse().unwrap();
+    let (report, _) = world.report(&|to| Some((new, easy(to).filter(|_| to.is_ipv4())?.1)));
+    assert_eq!((report.full, report.endpoints().collect::<Vec<_>>()), (true, vec![new]));
+    // One that has just been made and was not fetched is of the former network, too.
+    world.check.begin(&Request { v4: false, udp: false, ..request }, world.now);
+    world.check.network_changed();
+    assert_eq!((world.check.poll(), world.check.poll()), (Some(Step::Begin), None));
+}
+
+#[test]
 fn answers_of_strangers_are_dropped() {
     let mut world = World::new(1);
     let stray = answer(&stun::request(&[9; 12]), "192.0.2.9:9".parse().unwrap());
