@@ -430,6 +430,67 @@ fn a_fight_ends() {
     }
 }
 
+/// A day with somebody who acts every `period` s, whether we answer or not: how often we write, and the last look.
+fn a_day_against(period: u64, act: impl Fn(&Fake)) -> (u32, Look) {
+    let mut manager = manager(&Fake::with(Some(ORIGINAL)));
+    manager.set(&ours()).expect("sets");
+    let (mut now, mut acted, mut written, mut last) = (Duration::ZERO, 0, 0, Look::Fine);
+    while now.as_secs() < 24 * 3600 {
+        // Timers are late.
+        now += manager.pause() + Duration::from_millis(7);
+        if now.as_secs() / period > acted {
+            acted = now.as_secs() / period;
+            act(&manager.files);
+        }
+        last = manager.look(now);
+        if last == Look::Again {
+            written += 1;
+            assert_eq!(manager.set(&ours()), Ok(true));
+        }
+    }
+    (written, last)
+}
+
+#[test]
+fn who_goes_on_without_an_answer_has_won() {
+    for period in [1, 2, 3, 5, 7, 10, 13, 15, 18] {
+        let writes = |files: &Fake| files.write(PATH, ORIGINAL);
+        assert_eq!(a_day_against(period, writes), (9, Look::GivenIn), "every {period} s");
+    }
+    // Nobody is left without the file for good: one try a minute.
+    let (written, _) = a_day_against(5, |files| drop(files.remove(PATH)));
+    assert!((1000..1500).contains(&written), "{written}");
+}
+
+#[test]
+fn peace_earns_one_more_answer() {
+    let mut manager = manager(&Fake::with(Some(ORIGINAL)));
+    manager.set(&ours()).expect("sets");
+    let mut now = Duration::ZERO;
+    let mut trampled = |manager: &mut ResolvConf<Fake>, after: Duration| {
+        now += after;
+        manager.files.write(PATH, ORIGINAL);
+        let look = manager.look(now);
+        if look == Look::Again {
+            assert_eq!(manager.set(&ours()), Ok(true));
+        }
+        look
+    };
+    while trampled(&mut manager, Duration::from_secs(2)) == Look::Again {}
+    for _ in 0..20 {
+        let pause = manager.pause();
+        assert_eq!(trampled(&mut manager, pause), Look::GivenIn);
+    }
+    assert_eq!(trampled(&mut manager, Duration::from_secs(60)), Look::GivenIn);
+    assert_eq!(trampled(&mut manager, Duration::from_secs(61)), Look::Again);
+    assert_eq!(trampled(&mut manager, Duration::from_secs(20)), Look::GivenIn);
+    assert_eq!(trampled(&mut manager, Duration::from_secs(61)), Look::Again);
+    // It was left alone: nine are answered again.
+    for _ in 0..9 {
+        assert_eq!(trampled(&mut manager, Duration::from_secs(21)), Look::Again);
+    }
+}
+
 #[test]
 fn on_a_disk() {
     let root = tempfile::tempdir().expect("a folder");

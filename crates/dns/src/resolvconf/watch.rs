@@ -1,7 +1,8 @@
 //! Whether somebody else writes the file: told from its stamp, read only when that has changed.
 //!
 //! Two programs that both want to be last would write without end. So we answer at most nine times in a row and then
-//! leave the file to the other, until there has been some peace.
+//! leave the file to the other for as long as he goes on, whether we answer or not. After a minute of peace what he writes is
+//! answered once more, and again in full when that is left alone.
 //!
 //! The original beside ours may be a link to a file that somebody keeps up to date (`/run/NetworkManager/resolv.conf`): its
 //! stamp is looked at, too.
@@ -10,8 +11,11 @@ use super::files::Stamp;
 use crate::config::OsConfig;
 use std::time::Duration;
 
-/// Tramples are in a row when they are no farther apart.
-const ROW: Duration = Duration::from_secs(5);
+/// Tramples are in a row when they are seen no farther apart; longer than [`PEACE`], at whose end they may be seen.
+const ROW: Duration = Duration::from_secs(20);
+/// The same once we have given in; longer than [`ROW`] and [`PEACE`] together, so that who made us do so is not answered
+/// while he goes on as before.
+const TRUCE: Duration = Duration::from_secs(60);
 /// From this one on, we give in.
 const MOST: u32 = 10;
 /// Pause between looks in a fight; shorter than [`ROW`].
@@ -97,19 +101,19 @@ impl Watch {
         read: impl FnOnce() -> Option<Vec<u8>>,
     ) -> Look {
         let Some(wanted) = &self.wanted else { return Look::Fine };
+        // One more answer, and the next trample in a row is one too many again.
+        let (pause, left) = if self.given_in { (TRUCE, MOST - 2) } else { (ROW, 0) };
+        if self.last.is_none_or(|last| now.saturating_sub(last) > pause) {
+            self.row = left;
+        }
         let old = std::mem::replace(&mut self.stamp, stamp);
-        if old == stamp && stamp.is_some() {
-            if !self.given_in && self.last.is_none_or(|last| now.saturating_sub(last) > ROW) {
-                self.row = 0;
-            }
+        // One that is missing is put back after the truce, whoever removed it.
+        if old == stamp && (stamp.is_some() || (self.given_in && self.row >= MOST)) {
             return if self.given_in { Look::GivenIn } else { Look::Fine };
         }
         if read().as_deref() == Some(wanted) {
             self.given_in = false;
             return Look::Fine;
-        }
-        if self.last.is_none_or(|last| now.saturating_sub(last) > ROW) {
-            self.row = 0;
         }
         self.last = Some(now);
         self.row += 1;
