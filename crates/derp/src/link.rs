@@ -118,6 +118,7 @@ impl Link {
 /// The task of `link`.
 pub(crate) async fn run(shared: Rc<Shared>, link: Rc<Link>) {
     let mut failures = 0u32;
+    let mut told = String::new();
     loop {
         let end = attempt(&shared, &link).await;
         let was_connected = link.connected.replace(false);
@@ -135,8 +136,10 @@ pub(crate) async fn run(shared: Rc<Shared>, link: Rc<Link>) {
         if finished {
             shared.forget(&link);
         }
-        if !error.is_empty() {
+        // Attempts are many, reasons few; after a connection each is news.
+        if !error.is_empty() && (was_connected || told != error) {
             log::info!("derp-{region}: {error}");
+            told.clone_from(&error);
         }
         shared.sink.event(Event::Disconnected { region, error, home: link.home.get() });
         if finished || link.closed.get() {

@@ -403,3 +403,55 @@ async fn connections_are_bounded() {
     })
     .await;
 }
+
+/// Keeps what this thread logs.
+struct Lines;
+
+thread_local! {
+    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+impl log::Log for Lines {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+    fn log(&self, record: &log::Record<'_>) {
+        LINES.with_borrow_mut(|lines| lines.push(record.args().to_string()));
+    }
+    fn flush(&self) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_told_once_for_each_reason() {
+    assert!(log::set_logger(&Lines).is_ok());
+    log::set_max_level(log::LevelFilter::Info);
+    local(async {
+        let mut world = World::new();
+        let mut outage = async || {
+            world.relays.dialer.refusing.borrow_mut().insert("home.example".to_owned());
+            world.apply();
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+            world.relays.dialer.refusing.borrow_mut().clear();
+            let mut server = world.relays.accept().await;
+            server.welcome("{}").await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            server
+        };
+        let server = outage().await;
+        let (refused, connected) =
+            ("derp-1: connection refused by home.example", "derp-1: connected to home.example");
+        assert_eq!(LINES.take(), [refused, connected]);
+        // After a connection it is news again.
+        drop(server);
+        drop(outage().await);
+        let closed = "derp-1: relay closed the connection";
+        assert_eq!(LINES.take(), [closed, refused, connected]);
+        for _ in 0..2 {
+            let mut server = world.relays.accept().await;
+            server.welcome("{}").await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(LINES.take(), [closed, connected]);
+        }
+    })
+    .await;
+}
