@@ -68,7 +68,8 @@ impl Queue {
 pub struct Lookup {
     ask: Ask,
     thread: RefCell<Option<Arc<Queue>>>,
-    known: RefCell<VecDeque<(String, Vec<IpAddr>)>>,
+    /// Each with whether it was told that it is used for want of a better one.
+    known: RefCell<VecDeque<(String, Vec<IpAddr>, bool)>>,
     /// Questions whose askers lost patience; their answers still refresh `known`.
     late: RefCell<VecDeque<(String, oneshot::Receiver<Answer>)>>,
 }
@@ -86,9 +87,8 @@ impl Lookup {
     /// The addresses of `name`, never empty. Waits without a limit if nothing is known yet.
     pub async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
         self.collect_late();
-        let known = self.known(name);
         let mut reply = self.question(name)?;
-        let answer = match &known {
+        let answer = match self.known(name) {
             None => (&mut reply).await,
             Some(_) => match tokio::time::timeout(PATIENCE, &mut reply).await {
                 Ok(answer) => answer,
@@ -103,14 +103,18 @@ impl Lookup {
             },
         };
         let answer = answer.unwrap_or_else(|_| Err(io::Error::other("lookup thread ended")));
-        match (answer, known) {
+        // Somebody else may have learned more meanwhile.
+        match (answer, self.known(name)) {
             (Ok(addrs), _) if !addrs.is_empty() => {
                 let addrs = first_few(addrs);
-                self.learn(name, &addrs);
+                self.learn(name, &addrs, false);
                 Ok(addrs)
             }
-            (_, Some(addrs)) => {
-                log::info!("using last known address of {name}");
+            (_, Some((addrs, told))) => {
+                if !told {
+                    log::info!("using last known address of {name}");
+                    self.learn(name, &addrs, true);
+                }
                 Ok(addrs)
             }
             (answer, None) => {
@@ -151,14 +155,15 @@ impl Lookup {
         Ok(answer)
     }
 
-    fn known(&self, name: &str) -> Option<Vec<IpAddr>> {
-        self.known.borrow().iter().find(|(known, _)| known == name).map(|(_, addrs)| addrs.clone())
+    fn known(&self, name: &str) -> Option<(Vec<IpAddr>, bool)> {
+        let known = self.known.borrow();
+        known.iter().find(|(known, ..)| known == name).map(|(_, addrs, told)| (addrs.clone(), *told))
     }
 
-    fn learn(&self, name: &str, addrs: &[IpAddr]) {
+    fn learn(&self, name: &str, addrs: &[IpAddr], told: bool) {
         let mut known = self.known.borrow_mut();
-        known.retain(|(old, _)| old != name);
-        known.push_back((name.to_owned(), addrs.to_vec()));
+        known.retain(|(old, ..)| old != name);
+        known.push_back((name.to_owned(), addrs.to_vec(), told));
         while known.len() > MAX_NAMES {
             known.pop_front();
         }
@@ -175,7 +180,7 @@ impl Lookup {
             }
         });
         for (name, addrs) in learned {
-            self.learn(&name, &first_few(addrs));
+            self.learn(&name, &first_few(addrs), false);
         }
     }
 }
@@ -230,6 +235,44 @@ mod tests {
         assert_eq!(error, "cannot resolve b: no more answers; check DNS");
     }
 
+    /// Keeps what this thread logs.
+    struct Lines;
+
+    thread_local! {
+        static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    }
+
+    impl log::Log for Lines {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            LINES.with_borrow_mut(|lines| lines.push(record.args().to_string()));
+        }
+        fn flush(&self) {}
+    }
+
+    #[tokio::test]
+    async fn that_an_old_answer_is_used_is_told_once_for_each_name() {
+        assert!(log::set_logger(&Lines).is_ok());
+        log::set_max_level(log::LevelFilter::Info);
+        let lookup = scripted(vec![Ok(vec![addr(1)]), Ok(vec![addr(2)])]);
+        for name in ["a", "b"] {
+            lookup.resolve(name).await.expect("fresh");
+        }
+        assert!(LINES.take().is_empty());
+        for _ in 0..5 {
+            assert_eq!(lookup.resolve("a").await.expect("known"), [addr(1)]);
+            assert_eq!(lookup.resolve("b").await.expect("known"), [addr(2)]);
+        }
+        let lines = ["a", "b"].map(|name| format!("using last known address of {name}"));
+        assert_eq!(LINES.take(), lines);
+        // After a good answer it is news again.
+        lookup.learn("a", &[addr(3)], false);
+        assert_eq!(lookup.resolve("a").await.expect("known"), [addr(3)]);
+        assert_eq!(LINES.take(), lines[..1]);
+    }
+
     #[tokio::test]
     async fn a_slow_system_is_not_waited_for_and_still_heard() {
         let (gate, wait) = sync_channel::<()>(1);
@@ -247,7 +290,7 @@ mod tests {
         assert_eq!(lookup.resolve("a").await.expect("known"), [addr(1)]);
         tokio::time::resume();
         gate.send(()).expect("gate");
-        while lookup.known("a") != Some(vec![addr(2)]) {
+        while lookup.known("a") != Some((vec![addr(2)], false)) {
             lookup.collect_late();
             tokio::task::yield_now().await;
         }
@@ -258,7 +301,7 @@ mod tests {
     fn memory_is_bounded() {
         let lookup = scripted(vec![]);
         for i in 0..200 {
-            lookup.learn(&format!("host{i}"), &[addr(1)]);
+            lookup.learn(&format!("host{i}"), &[addr(1)], false);
         }
         assert_eq!(lookup.known.borrow().len(), MAX_NAMES);
         assert_eq!(lookup.known("host0"), None);
