@@ -181,10 +181,8 @@ impl Router {
             let taken = change(&mut self.netlink, self.found.index, ops, problems)?;
             for (op, taken) in ops.iter().zip(taken) {
                 match op {
-                    Op::AddAddress(net) if taken => self.set.push(*net),
-                    Op::DeleteAddress(net) => self.set.retain(|set| set != net),
                     Op::AddRoute(route) if taken => added.push(*route),
-                    _ => {}
+                    op => note(&mut self.set, op, taken),
                 }
             }
         }
@@ -249,6 +247,15 @@ impl Router {
             });
         }
         Ok(())
+    }
+}
+
+/// What a change means to the addresses that this run has set. One that somebody else has removed is set again.
+fn note(set: &mut Vec<IpNet>, op: &Op, taken: bool) {
+    match op {
+        Op::AddAddress(net) if taken && !set.contains(net) => set.push(*net),
+        Op::DeleteAddress(net) => set.retain(|set| set != net),
+        _ => {}
     }
 }
 
@@ -358,6 +365,21 @@ fn without_interface() -> Result<Vec<Error>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_is_put_back_is_noted_once() {
+        let net = |text: &str| text.parse::<IpNet>().expect("prefix");
+        let (a, b) = (net("100.64.0.7/32"), net("fd7a:115c:a1e0::7/128"));
+        let mut set = Vec::new();
+        for _ in 0..3 {
+            note(&mut set, &Op::AddAddress(a), true);
+            note(&mut set, &Op::AddAddress(b), true);
+        }
+        assert_eq!(set, [a, b]);
+        note(&mut set, &Op::DeleteAddress(a), true);
+        note(&mut set, &Op::AddAddress(a), false);
+        assert_eq!(set, [b]);
+    }
 
     #[test]
     fn probes_lie_in_the_middle() {
