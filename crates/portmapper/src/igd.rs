@@ -159,7 +159,8 @@ async fn add(
     }
 }
 
-fn random_port() -> u16 {
+/// A port that a router may give away.
+pub(crate) fn random_port() -> u16 {
     let room = u32::from(u16::MAX - FIRST_PORT) + 1;
     FIRST_PORT + (OsRng.next_u32() % room) as u16
 }

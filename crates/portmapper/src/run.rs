@@ -120,7 +120,7 @@ struct Mapper<'a> {
     state: State,
     told: &'a mut dyn FnMut(State),
     mapping: Option<Mapping>,
-    /// The external port that was had last: peers know it.
+    /// The external port that was had last, as peers know it, or was asked for in vain.
     wanted_port: u16,
     /// Why there is no mapping, as it was told last: each look fails anew.
     failed: Option<Error>,
@@ -229,10 +229,20 @@ impl Mapper<'_> {
             }
         }
         if found.upnp == Some(true) {
+            let wanted = self.chosen_port();
             let mapped = igd::map(self.dialer, gateway, &places, port, wanted).await?;
             return Ok(Some(made(gateway, port, mapped.external, By::Upnp(mapped.control), LEASE)));
         }
         failed.map_or(Ok(None), Err)
+    }
+
+    /// The port to ask a router for that does not choose. The same each time: one that answers too late has forwarded it
+    /// all the same, and the next try is to find that instead of having a second one forwarded.
+    fn chosen_port(&mut self) -> u16 {
+        if self.wanted_port == 0 {
+            self.wanted_port = igd::random_port();
+        }
+        self.wanted_port
     }
 
     async fn release(&mut self) {
@@ -289,6 +299,16 @@ mod tests {
         fn dial<'a>(&'a self, _: &'a Target) -> LocalFuture<'a, io::Result<BoxStream>> {
             Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
         }
+    }
+
+    #[test]
+    fn a_router_that_answers_too_late_is_asked_for_the_same_port_again() {
+        let (dialer, told) = (&Nobody, &mut |_| {});
+        let mut mapper =
+            Mapper { dialer, state: State::default(), told, mapping: None, wanted_port: 0, failed: None };
+        let first = mapper.chosen_port();
+        mapper.settle(Err(Error::Silent));
+        assert!(first >= 1024 && mapper.chosen_port() == first);
     }
 
     #[tokio::test]
