@@ -220,12 +220,10 @@ fn half<T: 'static>(path: &str, send: impl AsyncFnOnce(Rc<Echo>) -> T + 'static)
 
 /// The sender of the stream that is asked for.
 async fn sender(echo: &Echo) -> mpsc::Sender<bytes::Bytes> {
-    loop {
-        match echo.senders.borrow_mut().pop() {
-            Some(sender) => return sender,
-            None => tokio::task::yield_now().await,
-        }
+    while echo.senders.borrow().is_empty() {
+        tokio::task::yield_now().await;
     }
+    echo.senders.borrow_mut().pop().expect("sender")
 }
 
 #[test]
