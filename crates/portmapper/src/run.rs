@@ -247,6 +247,8 @@ impl Mapper<'_> {
 
     async fn release(&mut self) {
         self.failed = None;
+        // First: after a change of the network it is the former one's, and nobody is to be told of it any more.
+        self.tell(State::default());
         if let Some(Mapping { gateway, internal, external, by, .. }) = self.mapping.take() {
             let given_back = match &by {
                 By::Pmp => {
@@ -263,7 +265,6 @@ impl Mapper<'_> {
                 log::debug!("port mapping not given back: {error}");
             }
         }
-        self.tell(State::default());
     }
 }
 
