@@ -4,7 +4,7 @@
 //! Owns: one reader and one writer for all types. They work on `dyn` [`Value`], so that a type adds to the program
 //! only the names of its members (a [table](object)) and a jump table that finds them. The reader
 //! bounds the depth, also of what is carried along unread, which is written with an indentation; memory is bounded by
-//! the length of the text.
+//! the length of the text and some megabytes.
 //! Leaves out: which types there are.
 
 mod leaf;

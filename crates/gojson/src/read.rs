@@ -9,6 +9,10 @@ use std::fmt::Display;
 /// Values within values within values…: further in than any of ours goes.
 pub(crate) const DEPTH: u32 = 128;
 
+/// So many bytes more than a text may the elements of all its lists and maps take, without what they point to: one of two
+/// bytes, `{}`, may become a struct of hundreds.
+const ELEMENTS: usize = 8 << 20;
+
 /// Reads a value.
 ///
 /// # Errors
@@ -32,7 +36,7 @@ pub fn from_str<T: Value + Zero>(text: &str) -> Result<T, Error> {
 /// # Errors
 /// When `text` is not the JSON of one; some of it may have been read then.
 pub fn from_slice_over(text: &[u8], value: &mut dyn Value) -> Result<(), Error> {
-    let mut reader = Reader { text: Text::new(text), depth: 0 };
+    let mut reader = Reader::new(text);
     reader.value(Place { slot: value, name: b"", null: Null::Fine })?;
     reader.text.end()
 }
@@ -42,7 +46,7 @@ pub fn from_slice_over(text: &[u8], value: &mut dyn Value) -> Result<(), Error> 
 /// # Errors
 /// As [`from_slice_over`].
 pub fn first_over(text: &[u8], value: &mut dyn Value) -> Result<(), Error> {
-    Reader { text: Text::new(text), depth: 0 }.value(Place { slot: value, name: b"", null: Null::Fine })
+    Reader::new(text).value(Place { slot: value, name: b"", null: Null::Fine })
 }
 
 /// Where a value goes.
@@ -67,9 +71,24 @@ enum Null {
 struct Reader<'a> {
     text: Text<'a>,
     depth: u32,
+    /// What is left for elements, in bytes.
+    left: usize,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    const fn new(text: &'a [u8]) -> Self {
+        Self { text: Text::new(text), depth: 0, left: ELEMENTS.saturating_add(text.len()) }
+    }
+
+    /// Counts an element that has been made.
+    fn count(&mut self, element: &dyn Value) -> Result<(), Error> {
+        match self.left.checked_sub(size_of_val(element)) {
+            Some(left) => self.left = left,
+            None => return Err(self.text.error("lists take 8 MiB more than their text")),
+        }
+        Ok(())
+    }
+
     fn value(&mut self, place: Place<'_>) -> Result<(), Error> {
         let shape = place.slot.shape();
         if matches!(shape, Shape::Raw) {
@@ -186,7 +205,10 @@ impl Reader<'_> {
             let name = self.text.string()?.into_owned();
             self.text.colon()?;
             match slot.entry(name) {
-                Ok(slot) => self.value(Place { slot, name: whole, null: Null::Bad })?,
+                Ok(slot) => {
+                    self.count(slot)?;
+                    self.value(Place { slot, name: whole, null: Null::Bad })?
+                }
                 Err(bad) => return Err(self.wrong(whole, &bad, &"this key")),
             }
             more = self.text.another(b'}')?;
@@ -207,13 +229,18 @@ impl Reader<'_> {
             if each {
                 // Cut out first: after an error nobody knows where the element would have ended.
                 let text = self.text.skip()?;
-                let slot = list.open(usize::MAX);
-                let read =
-                    text != "null" && slot.is_some_and(|slot| from_slice_over(text.as_bytes(), slot).is_ok());
+                let mut read = false;
+                if let Some(slot) = list.open(usize::MAX).filter(|_| text != "null") {
+                    self.count(slot)?;
+                    let mut reader = Reader { left: self.left, ..Reader::new(text.as_bytes()) };
+                    read = reader.value(Place { slot, name: b"", null: Null::Fine }).is_ok();
+                    self.left = reader.left;
+                }
                 if !read {
                     let _ = list.set(Token::Null);
                 }
             } else if let Some(slot) = list.open(usize::MAX) {
+                self.count(slot)?;
                 self.value(Place { slot, name, null: Null::Bad })?;
             }
             more = self.text.another(b']')?;

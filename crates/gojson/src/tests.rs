@@ -343,3 +343,33 @@ fn errors_repeat_the_start_of_a_text_only() {
     let escaped = why::<i64>(&format!("\"{}\"", "\u{10ffff}\\n".repeat(1 << 18)));
     assert!(escaped.len() < 800 && escaped.contains("\\n"), "{} bytes", escaped.len());
 }
+
+#[test]
+fn memory_of_elements_is_bounded() {
+    fn why<T: Value + Zero>(element: &str, count: usize, brackets: [&str; 2]) -> Option<String> {
+        let elements = vec![element; count].join(",");
+        let text = format!("{}{elements}{}", brackets[0], brackets[1]);
+        from_str::<T>(&text).err().map(|error| error.to_string())
+    }
+    let (list, map, within) = (["[", "]"], ["{", "}"], ["[{\"List\":[", "]}]"]);
+    for why in [
+        why::<Vec<All>>("{}", 300_000, list),
+        why::<Vec<Option<Kept>>>("{}", 1_000_000, list),
+        why::<Vec<i64>>("1", 2_000_000, list),
+        why::<Pairs<String, All>>("\"\":{}", 300_000, map),
+        why::<Each<Strict>>("{\"ID\":1}", 600_000, list),
+        why::<Vec<All>>("\"\"", 1_500_000, within),
+    ] {
+        assert!(why.as_ref().is_some_and(|why| why.starts_with("lists take 8 MiB more")), "{why:?}");
+    }
+    let address = "\"100.101.102.103/32\"";
+    for why in [
+        why::<Vec<ipnet::IpNet>>(address, 800_000, list),
+        why::<Vec<String>>(address, 800_000, list),
+        why::<Vec<All>>("{}", 20_000, list),
+        why::<Vec<i64>>("1", 1_000_000, list),
+        why::<Each<Strict>>("{\"ID\":1}", 100_000, list),
+    ] {
+        assert_eq!(why, None);
+    }
+}

@@ -312,6 +312,20 @@ mod tests {
     }
 
     #[test]
+    fn lists_of_nothing_are_refused() {
+        let nodes = vec!["{}"; 400_000].join(",");
+        let ones = vec!["1"; 2_000_000].join(",");
+        for text in [
+            format!(r#"{{"DERPMap":{{"Regions":{{"1":{{"Nodes":[{nodes}]}}}}}}}}"#),
+            format!(r#"{{"PeersRemoved":[{ones}]}}"#),
+            format!(r#"{{"UserProfiles":[{nodes}]}}"#),
+        ] {
+            let why = decode(&text, false).expect_err("more than a router has").to_string();
+            assert!(why.contains("lists take 8 MiB more than their text"), "{why}");
+        }
+    }
+
+    #[test]
     fn broken_fields_fail_the_message() {
         for text in [
             r#"{"Node":7}"#,

@@ -9,7 +9,7 @@ use crate::Error;
 const NAME_LIMIT: usize = 64;
 /// Longest element of a list that is cut up; a longer one is left out.
 pub(super) const ELEMENT_LIMIT: usize = 1 << 20;
-/// Longest other field.
+/// Longest other field; what its lists take is bounded where it is read.
 pub(super) const FIELD_LIMIT: usize = 16 << 20;
 /// A buffer that grew beyond this is given back after use.
 const KEEP: usize = 64 << 10;
