@@ -445,6 +445,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "it is about real time")]
     fn peers_that_go_by_the_thousand_go_at_once() {
         const COUNT: i64 = 40_000;
         let took = |delta: fn() -> Delta| {

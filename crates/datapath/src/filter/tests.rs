@@ -262,6 +262,7 @@ fn equal_groups_are_kept_once() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "it is about real time")]
 fn port_ranges_cost_the_same_in_any_order() {
     let took = |ports: &mut dyn Iterator<Item = u16>| {
         let dsts: Vec<_> = ports.map(|port| ("100.64.0.1/32", port, port)).collect();
