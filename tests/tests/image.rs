@@ -124,7 +124,7 @@ fn archives_are_what_routeros_reads() {
         assert!(binary.starts_with(b"\x7fELF"), "{}", path.display());
         let packed = binary.windows(4).any(|bytes| bytes == b"UPX!");
         assert_eq!(packed, labels["smalltail.packed"] == "upx");
-        for name in ["usr/bin/containerboot", "usr/bin/tailscale", "usr/share/doc/smalltail/LICENSE", "tmp/"]
+        for name in ["usr/bin/containerboot", "usr/bin/tailscale", "usr/share/doc/smalltail/LICENSES.gz", "tmp/"]
         {
             assert!(inner.contains_key(name), "{name} is not in {}", path.display());
         }
@@ -200,7 +200,7 @@ fn a_shell_image_has_a_shell() {
     let words = ["run", "--rm", "--network=none", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000"];
     let said =
         podman.ok(&[words.as_slice(), &["--entrypoint=/bin/sh", &image, "-c", script]].concat()).unwrap();
-    for part in ["root", "THIRD-PARTY.gz", "tailscale.combined", "BusyBox"] {
+    for part in ["root", "LICENSES.gz", "tailscale.combined", "BusyBox"] {
         assert!(said.contains(part), "no {part} in {said}");
     }
 }

@@ -221,12 +221,11 @@ fn shells(targets: &[Target], raw: bool) -> Result<Vec<Shell>> {
     targets.iter().map(shell).collect()
 }
 
-/// Our licence, and those of everything else that is in. The latter is long, and flash is dear.
+/// Our licence and those of everything else that is in, in one file that is packed: they are long, and flash is dear.
 fn documents(packed: bool, shell: bool, features: &Closure) -> Result<Vec<(String, Vec<u8>)>> {
-    let licence = std::fs::read(lab::workspace_root().join("LICENSE")).context("reading LICENSE")?;
     let inside = third_party::Contents { features, packed, shell };
-    let others = layer::compressed(third_party::text(&inside)?.as_bytes())?;
-    Ok(vec![("LICENSE".to_owned(), licence), ("THIRD-PARTY.gz".to_owned(), others)])
+    let text = third_party::text(&inside)?;
+    Ok(vec![("LICENSES.gz".to_owned(), layer::compressed(text.as_bytes())?)])
 }
 
 /// Bytes of all files of the image that would hold this packed binary, and of its layer, uncompressed as RouterOS takes it.

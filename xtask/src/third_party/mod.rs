@@ -1,6 +1,6 @@
 //! `cargo xtask third-party`: what of other people's work is in an image, under which terms, and those terms.
 //!
-//! Owns: the text of the file `THIRD-PARTY`. It is made from the graph of what is linked, so no list can be forgotten,
+//! Owns: the text of the file `LICENSES` of an image. It is made from the graph of what is linked, so no list can be forgotten,
 //! and says every licence once: crates that leave a choice are taken under the Apache licence, whose text is the same
 //! for all; of the others the copyright lines are gathered above one text. Leaves out: putting it into an image
 //! (`image`), and which licences are allowed at all (`tidy`, `deny.toml`).
@@ -51,7 +51,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<()> {
 /// Columns of the lists.
 const WIDTH: usize = 118;
 
-/// The file `THIRD-PARTY`: UTF-8, the same for the same tree.
+/// The file `LICENSES`: UTF-8, the same for the same tree.
 ///
 /// # Errors
 /// When cargo cannot tell the graph, or a crate has no text of its licence.
