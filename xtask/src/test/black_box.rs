@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     /// Files whose nodes have no kernel interface, or no traffic through it, or whose scenarios choose kernels themselves.
-    const ANY_KERNEL: [&str; 21] = [
+    const ANY_KERNEL: [&str; 22] = [
         "architectures",
         "clock",
         "command_line",
@@ -191,6 +191,7 @@ mod tests {
         "nat",
         "own_packets",
         "refusals",
+        "speed",
         "state",
         "steady",
         "surroundings",
