@@ -172,11 +172,8 @@ pub(crate) fn binary(spec: &Spec<'_>) -> Result<Binary> {
         .context("cargo left no binary")?;
     let cut = elf::strip(&std::fs::read(&symbols)?).context("the linker's result")?;
     elf::check(&cut, *target)?;
-    let fresh = std::fs::read(&raw).ok().is_none_or(|before| before != cut);
-    if fresh {
-        write_program(&raw, &cut)?;
-    }
-    let packed = pack::packed(&raw, &dir.join("packed"), *target, fresh)?;
+    write_program(&raw, &cut)?;
+    let packed = pack::packed(&raw, &dir.join("packed"), *target)?;
     let what = format!(
         "{}, static musl, {}{}",
         target.short(),

@@ -1,8 +1,9 @@
 //! Packing by UPX, and by one version of it only.
 //!
-//! Owns: finding the packer, refusing others, and which method is used. Leaves out: whether an image carries the packed
+//! Owns: finding the packer, refusing others, which method is used, and what was packed earlier. Leaves out: whether an image carries the packed
 //! binary (`image`), and the measurements that decided (docs/size.md).
 
+use crate::image::digest::Digest;
 use crate::target::Target;
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -24,24 +25,51 @@ const fn method(target: Target) -> &'static [&'static str] {
     }
 }
 
-/// Packs `raw`, a program for `target`, to `to`, unless `fresh` is false and that is done already. Gives `raw` back where no packer is there.
+/// Packs `raw`, a program for `target`, to `to`, unless that was made of the same bytes in the same way. Gives `raw` back
+/// where no packer is there.
 ///
 /// # Errors
 /// When the packer that is there is another version, or fails.
-pub(crate) fn packed(raw: &Path, to: &Path, target: Target, fresh: bool) -> Result<PathBuf> {
+pub(crate) fn packed(raw: &Path, to: &Path, target: Target) -> Result<PathBuf> {
     let Some(upx) = upx()? else {
         println!("no upx {VERSION} in PATH or in the cross toolchain: not packed");
         return Ok(raw.to_owned());
     };
-    if fresh || !to.exists() {
-        pack_by(&upx, raw, to, method(target))?;
-    }
+    keep(&upx, raw, to, method(target))?;
     Ok(to.to_owned())
 }
 
+/// Sees to it that `to` is `raw` packed by these flags. What was packed earlier is believed only where the stamp beside it
+/// names these flags and the bytes of both files: a build may have ended at any moment, or have had no packer.
+fn keep(upx: &Path, raw: &Path, to: &Path, flags: &[&str]) -> Result<()> {
+    let beside = to.with_added_extension("stamp");
+    let before = std::fs::read_to_string(&beside).unwrap_or_default();
+    if to.is_file() && before == stamp(raw, to, flags)? {
+        return Ok(());
+    }
+    // Clones share a cache and may pack the same at once, so each has a folder of its own.
+    let place = to.parent().context("a packed program is in a folder")?;
+    let work = tempfile::Builder::new().prefix(".packing-").tempdir_in(place);
+    let work = work.with_context(|| place.display().to_string())?;
+    let fresh = work.path().join("packed");
+    pack(upx, raw, &fresh, flags)?;
+    let note = work.path().join("stamp");
+    std::fs::write(&note, stamp(raw, &fresh, flags)?).with_context(|| note.display().to_string())?;
+    std::fs::rename(&fresh, to).with_context(|| to.display().to_string())?;
+    std::fs::rename(&note, &beside).with_context(|| beside.display().to_string())
+}
+
+/// What decided about the bytes of a packed program, and these.
+fn stamp(raw: &Path, packed: &Path, flags: &[&str]) -> Result<String> {
+    let digest = |path: &Path| {
+        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+        anyhow::Ok(Digest::of(&bytes))
+    };
+    Ok(format!("upx {VERSION} {}\nof {}\nis {}\n", flags.join(" "), digest(raw)?, digest(packed)?))
+}
+
 /// Packs by these flags.
-pub(crate) fn pack_by(upx: &Path, raw: &Path, to: &Path, flags: &[&str]) -> Result<()> {
-    std::fs::remove_file(to).ok();
+fn pack(upx: &Path, raw: &Path, to: &Path, flags: &[&str]) -> Result<()> {
     let output = Command::new(upx).args(flags).args(["-qqq", "-o"]).arg(to).arg(raw).output();
     let output = output.with_context(|| format!("starting {}", upx.display()))?;
     ensure!(output.status.success(), "upx: {}", String::from_utf8_lossy(&output.stderr).trim());
@@ -92,13 +120,70 @@ mod tests {
         }
     }
 
+    /// A folder with a program that is called as the packer is, and the files that it is tried with. What it makes is
+    /// `by`, its first flag, and the bytes of the program.
+    struct Place(tempfile::TempDir);
+
+    impl Place {
+        fn new() -> Self {
+            let place = Self(tempfile::tempdir().unwrap());
+            place.upx("{ echo \"by $1\"; cat \"$5\"; } >\"$4\"");
+            place
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        /// Another body of the script. A shell writes it: what one thread has open for writing, no other can start.
+        fn upx(&self, body: &str) {
+            let words = ["-c", "printf '#!/bin/sh\n%s\n' \"$1\" >\"$2\" && chmod 755 \"$2\"", "sh", body];
+            assert!(Command::new("sh").args(words).arg(self.path("upx")).status().unwrap().success());
+        }
+
+        /// Packs a program of these bytes by this flag; gives what is found in the packed one's place.
+        fn kept(&self, raw: &str, flag: &str) -> Result<String> {
+            std::fs::write(self.path("raw"), raw).unwrap();
+            keep(&self.path("upx"), &self.path("raw"), &self.path("packed"), &[flag])?;
+            Ok(std::fs::read_to_string(self.path("packed")).unwrap())
+        }
+    }
+
+    #[test]
+    fn only_what_was_packed_of_this_in_this_way_is_taken_again() {
+        let place = Place::new();
+        assert_eq!(place.kept("one", "-1").unwrap(), "by -1\none");
+        assert_eq!(place.kept("two", "-1").unwrap(), "by -1\ntwo", "another program");
+        assert_eq!(place.kept("two", "-9").unwrap(), "by -9\ntwo", "other flags");
+        place.upx("exit 1");
+        assert_eq!(place.kept("two", "-9").unwrap(), "by -9\ntwo", "the same");
+        assert!(place.kept("three", "-9").is_err());
+        let left = std::fs::read_dir(place.0.path()).unwrap().count();
+        assert_eq!(left, ["raw", "upx", "packed", "packed.stamp"].len());
+    }
+
+    #[test]
+    fn what_a_killed_packer_left_is_no_program() {
+        let place = Place::new();
+        place.upx("printf half >\"$4\"; kill -9 $$");
+        assert!(place.kept("one", "-1").is_err());
+        assert!(!place.path("packed").exists());
+        // Of a build that knew no stamps, or that ended between the two.
+        std::fs::write(place.path("packed"), "half").unwrap();
+        assert!(place.kept("one", "-1").is_err());
+        let place = Place::new();
+        assert_eq!(place.kept("one", "-1").unwrap(), "by -1\none");
+        std::fs::write(place.path("packed"), "half").unwrap();
+        assert_eq!(place.kept("one", "-1").unwrap(), "by -1\none");
+    }
+
     #[test]
     fn a_packed_program_keeps_its_alignment_and_runs() {
         let Ok(Some(upx)) = upx() else { return };
         let dir = tempfile::tempdir().unwrap();
         let to = dir.path().join("packed");
         // A dynamic program of the host's may not be packable; an error must be one, not a panic.
-        let tried = pack_by(&upx, Path::new("/bin/true"), &to, &["-1"]);
+        let tried = pack(&upx, Path::new("/bin/true"), &to, &["-1"]);
         assert_eq!(tried.is_ok(), to.exists());
     }
 }

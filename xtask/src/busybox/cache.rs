@@ -1,7 +1,8 @@
 //! What has been made once: where it is kept and by what name it is found again.
 //!
 //! Everything is in `smalltail/busybox` of the user's cache, so every clone and worktree shares it. A name is made of
-//! all that decides about the bytes; what is there under a name is complete, because it is renamed into place last.
+//! all that decides about the bytes; what is there under a name is complete, because it is renamed into place last. The
+//! packed binary comes into that folder later, in the same way, with a stamp that says what it was packed of (`pack`).
 
 use super::config::Config;
 use super::{compile, source};

@@ -126,7 +126,7 @@ pub(crate) fn test(target: Target, building: bool) -> Result<Option<Tested>> {
 pub(crate) fn build(target: Target) -> Result<PathBuf> {
     let raw = build_raw(target)?;
     let packed = raw.with_file_name(PACKED);
-    pack::packed(&raw, &packed, target, false)
+    pack::packed(&raw, &packed, target)
 }
 
 /// The busybox for `target` as it was linked.
