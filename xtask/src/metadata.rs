@@ -5,10 +5,11 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-/// The cargo that runs this program, in the workspace root.
+/// The cargo that runs this program, in the workspace root. It builds where [`lab::target_dir`] says, also where the
+/// user's configuration names another folder.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(lab::workspace_root());
+    command.current_dir(lab::workspace_root()).env("CARGO_TARGET_DIR", lab::target_dir());
     command
 }
 
@@ -101,6 +102,13 @@ impl Metadata {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cargo_builds_where_we_look() {
+        let command = cargo();
+        let dir = command.get_envs().find(|(name, _)| *name == "CARGO_TARGET_DIR").and_then(|(_, dir)| dir);
+        assert_eq!(dir, Some(lab::target_dir().as_os_str()));
+    }
 
     #[test]
     fn closure_follows_what_runs_and_not_what_tests() {

@@ -73,7 +73,8 @@ pub fn workspace_root() -> PathBuf {
     here.ancestors().nth(2).unwrap_or(here).to_owned()
 }
 
-/// Cargo's target directory: `CARGO_TARGET_DIR`, else `target` in the workspace.
+/// Cargo's target directory: `CARGO_TARGET_DIR`, else `target` in the workspace. Cargo's configuration may name another
+/// one, so whoever calls cargo and wants its result here sets that variable for it.
 pub fn target_dir() -> PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(dir) => workspace_root().join(dir),

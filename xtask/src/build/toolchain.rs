@@ -126,7 +126,7 @@ impl Toolchain {
         command.env(own, format!("{C_FLAGS} {wanted}").trim_end());
         command.env("RUSTFLAGS", flags);
         command.env_remove("CARGO").env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN");
-        command.current_dir(lab::workspace_root());
+        command.current_dir(lab::workspace_root()).env("CARGO_TARGET_DIR", lab::target_dir());
         Ok(command)
     }
 }
@@ -302,4 +302,18 @@ fn wrapper(target: Target, zig: &[String]) -> Result<Wrapper> {
     let archiver = dir.join("ar");
     super::write_program(&archiver, format!("#!/bin/sh\nexec {zig} ar \"$@\"\n").as_bytes())?;
     Ok(Wrapper { compiler, archiver })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_builds_where_we_look() {
+        let compiler = Compiler::Gcc("musl-gcc".to_owned());
+        let toolchain = Toolchain { name: CROSS, library: Library::Finished, compiler };
+        let command = toolchain.cargo(Target::Amd64).unwrap();
+        let dir = command.get_envs().find(|(name, _)| *name == "CARGO_TARGET_DIR").and_then(|(_, dir)| dir);
+        assert_eq!(dir, Some(lab::target_dir().as_os_str()));
+    }
 }
