@@ -32,6 +32,20 @@ const EPOCH: &str = "SOURCE_DATE_EPOCH";
 pub(crate) struct Spec<'a> {
     pub(crate) target: Target,
     pub(crate) features: &'a Closure,
+    /// Whether [`SMALLER`] are built small rather than fast.
+    pub(crate) small: bool,
+}
+
+impl<'a> Spec<'a> {
+    /// As it ships.
+    pub(crate) fn shipped(target: Target, features: &'a Closure) -> Self {
+        Self { target, features, small: ships_small(features) }
+    }
+
+    /// How cargo is told of another optimisation than the manifest's.
+    pub(crate) fn optimisation(&self) -> Vec<String> {
+        optimisation(self.small)
+    }
 }
 
 /// A finished binary. `packed` is `raw` where no packer is there.
@@ -80,7 +94,7 @@ pub(crate) fn run(request: &Request, targets: &[String]) -> Result<()> {
             (raw, format!("{HOST} release build"))
         } else {
             let target = Target::parse(name)?;
-            let binary = binary(&Spec { target, features: &closure })?;
+            let binary = binary(&Spec::shipped(target, &closure))?;
             report("packed", &binary.packed)?;
             place(target, &binary)?;
             (binary.raw, binary.what)
@@ -153,7 +167,7 @@ fn default_target() -> Result<Option<Target>> {
 /// # Errors
 /// When the tools are missing (and how to get them), cargo fails, or the segments are not as RouterOS needs them.
 pub(crate) fn binary(spec: &Spec<'_>) -> Result<Binary> {
-    let Spec { target, features } = spec;
+    let Spec { target, features, .. } = spec;
     let toolchain = toolchain::find(*target)
         .with_context(|| format!("no tools for {} (docs/DEVELOPMENT.md)", target.short()))?;
     println!("{}: {}", target.short(), toolchain.said());
@@ -161,11 +175,12 @@ pub(crate) fn binary(spec: &Spec<'_>) -> Result<Binary> {
         println!("{}: planned and therefore missing: {}", target.short(), features.missing.join(" "));
     }
     let mut command = toolchain.cargo(*target)?;
+    command.args(spec.optimisation());
     told(&mut command, features);
     // The symbols are needed to say what is large and where something died; they are cut off below.
     command.env("CARGO_PROFILE_RELEASE_STRIP", "none");
     ran(command)?;
-    let dir = kept(*target, features)?;
+    let dir = kept(spec)?;
     let symbols = dir.join("symbols");
     let raw = dir.join("raw");
     std::fs::copy(lab::target_dir().join(target.triple()).join("release").join(BINARY), &symbols)
@@ -192,6 +207,7 @@ pub(crate) fn symbols(binary: &Binary) -> PathBuf {
 fn host(closure: &Closure) -> Result<PathBuf> {
     let mut command = cargo();
     command.args(["build", "--release", "--package", "daemon"]);
+    command.args(optimisation(ships_small(closure)));
     told(&mut command, closure);
     ran(command)?;
     Ok(lab::target_dir().join("release").join(BINARY))
@@ -203,13 +219,17 @@ const ROOMY: &str = "allroots";
 /// The packages that this is true of.
 const SMALLER: [&str; 2] = ["gojson", "derp"];
 
+fn ships_small(features: &Closure) -> bool {
+    !features.built.iter().any(|feature| feature == ROOMY)
+}
+
+fn optimisation(small: bool) -> Vec<String> {
+    let word = |package| format!("--config=profile.release.package.{package}.opt-level=\"z\"");
+    if small { SMALLER.map(word).into() } else { Vec::new() }
+}
+
 /// Adds the features to a call of cargo, and what the binary shall know of itself.
 fn told(command: &mut Command, closure: &Closure) {
-    if !closure.built.iter().any(|feature| feature == ROOMY) {
-        for package in SMALLER {
-            command.arg("--config").arg(format!("profile.release.package.{package}.opt-level=\"z\""));
-        }
-    }
     command.args(closure.cargo_words()).env(Closure::MISSING_VAR, closure.missing_value());
     for (name, format) in [(COMMIT, "%H"), (EPOCH, "%ct")] {
         if let Some(value) = last_commit(format) {
@@ -226,9 +246,13 @@ fn last_commit(format: &str) -> Option<String> {
     String::from_utf8(output.stdout).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// Where the binary of a target and a set of features is kept: a profile by its name, other sets by their words.
-fn kept(target: Target, closure: &Closure) -> Result<PathBuf> {
-    let words = if closure.built.is_empty() { "bare".to_owned() } else { closure.built.join("+") };
+/// Where the binary of a target and a set of features is kept: by the words for them, and where it does not ship so by that.
+fn kept(spec: &Spec<'_>) -> Result<PathBuf> {
+    let Spec { target, features, small } = spec;
+    let mut words = if features.built.is_empty() { "bare".to_owned() } else { features.built.join("+") };
+    if *small != ships_small(features) {
+        words.push_str(if *small { "-small" } else { "-fast" });
+    }
     let dir = lab::target_dir().join("smalltail").join("binaries").join(target.slug()).join(words);
     std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
     Ok(dir)
@@ -270,4 +294,18 @@ fn ran(mut command: Command) -> Result<()> {
         bail!("cargo ended with {status}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ships_without_all_authorities_is_built_small() {
+        for (profile, small) in [(Profile::Router, false), (Profile::Tiny, true), (Profile::Full, false)] {
+            let closure = features::resolve(&profile.into()).unwrap();
+            let words = Spec::shipped(Target::ArmV7, &closure).optimisation();
+            assert_eq!(words.len(), if small { SMALLER.len() } else { 0 }, "{}: {words:?}", profile.name());
+        }
+    }
 }

@@ -200,7 +200,7 @@ fn about(choice: &Choice, name: &str, commit: &Commit, closure: &Closure) -> Abo
 
 /// The binary's bytes, packed unless they are wanted raw.
 fn binary(target: Target, features: &Closure, raw: bool) -> Result<Vec<u8>> {
-    let built = build::binary(&Spec { target, features })?;
+    let built = build::binary(&Spec::shipped(target, features))?;
     ensure!(
         raw || built.packed != built.raw,
         "{}: nothing here can pack the binary (docs/DEVELOPMENT.md); --raw makes images without packing",

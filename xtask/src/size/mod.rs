@@ -100,7 +100,7 @@ pub(crate) fn check(targets: &[Target]) -> Result<()> {
 /// Builds one and measures it; prints what is large where `say` is.
 fn measure(profile: Profile, target: Target, say: bool) -> Result<Measured> {
     let closure = features::resolve(&profile.into())?;
-    let binary = build::binary(&Spec { target, features: &closure })?;
+    let binary = build::binary(&Spec::shipped(target, &closure))?;
     let symbols = symbols::read(&std::fs::read(build::symbols(&binary))?)?;
     let name = format!("{}/{}", profile.name(), target.slug());
     if say {
