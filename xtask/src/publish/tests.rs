@@ -344,6 +344,26 @@ fn a_registry_without_chunks_gets_the_blob_whole() {
 }
 
 #[test]
+fn a_registry_that_keeps_nothing_of_a_chunk_is_given_up() {
+    let patches = std::sync::atomic::AtomicU32::new(0);
+    let scripted = Scripted::start(move |asked, _| {
+        let (status, mut heads, body) = agreeable(asked);
+        if asked.method == "PATCH" {
+            heads.retain(|(name, _)| *name != "Range");
+            heads.push(("Range", "0-0".to_owned()));
+            // Whoever has not given up by now would go on for ever: the blob is let in whole.
+            if patches.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 20 {
+                return (405, Vec::new(), String::new());
+            }
+        }
+        (status, heads, body)
+    });
+    let error = format!("{:#}", push(scripted.port, SMALL, &["1.0.0"]).unwrap_err());
+    assert!(error.contains("given up after 4 tries") && error.contains("has kept nothing"), "{error}");
+    assert_eq!(scripted.asked().iter().filter(|asked| asked.method == "PATCH").count(), 4);
+}
+
+#[test]
 fn a_dry_run_connects_to_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let about = About { version: env!("CARGO_PKG_VERSION").to_owned(), ..about() };

@@ -6,7 +6,7 @@
 
 use super::client::{Answer, Call, Client, Trouble};
 use crate::image::digest::Digest;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use ureq::http::Method;
 
 /// Bytes of a chunk: small enough for proxies that take 1 MB at most, large enough that 20 requests send an image.
@@ -137,8 +137,13 @@ impl Upload<'_> {
             match self.client.send_once(call) {
                 Ok(answer) if answer.status == 202 || answer.status == 204 => {
                     session.location = self.location(&answer)?;
-                    session.at = received(&answer).filter(|at| *at <= end).unwrap_or(end);
-                    self.advanced(session.at);
+                    let at = received(&answer).filter(|at| *at <= end).unwrap_or(end);
+                    // The same chunk once more would end in the same way, and so on for ever.
+                    if at <= session.at {
+                        return Ok(Step::Lost(Some(self.kept_nothing(&range))));
+                    }
+                    session.at = at;
+                    self.advanced(at);
                 }
                 // Another place in the blob than the session is at, or no such session.
                 Ok(answer) if matches!(answer.status, 404 | 416) => {
@@ -155,6 +160,11 @@ impl Upload<'_> {
             }
         }
         Ok(Step::Done)
+    }
+
+    fn kept_nothing(&self, range: &str) -> anyhow::Error {
+        let host = &self.client.place.host;
+        anyhow!("{}: {host} took bytes {range} and has kept nothing of them", self.what)
     }
 
     /// Asks the session how far it is; false when it is no more.
