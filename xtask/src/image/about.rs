@@ -9,6 +9,18 @@ use time::format_description::well_known::Rfc3339;
 /// Where the sources are, when the manifest says so.
 const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
 
+/// The revision of an image that no repository tells about, and what stands behind one whose tree has other contents.
+const UNKNOWN: &str = "unknown";
+const DIRTY: &str = "-dirty";
+
+/// Whether an image of this revision can be made again from the repository.
+pub(crate) fn is_commit(revision: &str) -> bool {
+    revision != UNKNOWN && !revision.ends_with(DIRTY)
+}
+
+/// The name of the annotation that has the revision.
+pub(crate) const REVISION: &str = "org.opencontainers.image.revision";
+
 /// The commit an image is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Commit {
@@ -27,12 +39,12 @@ impl Commit {
         };
         let Some(log) = git(&["log", "-1", "--format=%H %ct"]) else {
             println!("no git repository here: the image names no revision");
-            return Ok(Self { revision: "unknown".to_owned(), time: epoch.unwrap_or(0) });
+            return Ok(Self { revision: UNKNOWN.to_owned(), time: epoch.unwrap_or(0) });
         };
         let (revision, time) = log.trim().split_once(' ').context("`git log` said something unexpected")?;
         let time = time.parse().with_context(|| format!("commit time `{time}`"))?;
         let changed = git(&["status", "--porcelain", "--untracked-files=no"]);
-        let dirty = if changed.is_some_and(|text| text.trim().is_empty()) { "" } else { "-dirty" };
+        let dirty = if changed.is_some_and(|text| text.trim().is_empty()) { "" } else { DIRTY };
         Ok(Self { revision: format!("{revision}{dirty}"), time: epoch.unwrap_or(time) })
     }
 }

@@ -4,7 +4,7 @@
 //! Several images share one layout (`router`, `tiny-shell` …). Blobs are written before the index names them; the index
 //! is replaced in one step; what nobody names any more goes last.
 
-use super::about::About;
+use super::about::{About, REVISION};
 use super::config::Platform;
 use super::digest::Digest;
 use super::layer::Layer;
@@ -218,6 +218,13 @@ pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// Platforms of an image, as people write them.
 pub(crate) fn platforms(image: &Image) -> Result<Vec<String>> {
     Ok(parts(image)?.manifests.into_iter().map(|(platform, _)| platform).collect())
+}
+
+/// The commit that an image says it is made from.
+pub(crate) fn revision(image: &Image) -> Result<Option<String>> {
+    let bytes = image.blobs.get(&image.digest).with_context(|| format!("{} is missing", image.digest))?;
+    let index: ImageIndex = parse(&image.index, bytes)?;
+    Ok(index.annotations().as_ref().and_then(|all| all.get(REVISION)).cloned())
 }
 
 /// What an image is put together from, each with a word for it, in the order in which a registry wants it.

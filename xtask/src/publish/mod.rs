@@ -17,6 +17,7 @@ mod tests;
 mod upload;
 
 use crate::image;
+use crate::image::about;
 use crate::image::digest::Digest;
 use crate::image::layout::{self, Image};
 use anyhow::{Context, Result, bail, ensure};
@@ -96,6 +97,16 @@ impl Push {
             "the image has nothing for {}: make it with `cargo xtask image --all`, or push it with --partial",
             missing.join(", ")
         );
+        if let Some(tag) = tags.iter().find(|tag| !tag.moves()) {
+            let revision = layout::revision(&image)?;
+            ensure!(
+                revision.as_deref().is_some_and(about::is_commit),
+                "tag {} never changes its image, and no commit has what this one is made from ({}): commit, and make \
+                 it again with `cargo xtask image --all`, or give it only tags that move",
+                tag.name(),
+                revision.as_deref().unwrap_or("it names none")
+            );
+        }
         // `stable` follows when all the rest is there.
         tags.sort_by_key(Tag::moves);
         Ok(Self { parts: layout::parts(&image)?, image, tags })

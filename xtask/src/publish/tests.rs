@@ -5,7 +5,7 @@ use super::credentials::{Credentials, Secret};
 use super::place::{Place, Tag};
 use super::testing::{Asked, Line, PASSWORD, Registry, Said, Scripted, USER, agreeable};
 use super::{Push, named};
-use crate::image::about::About;
+use crate::image::about::{About, Commit};
 use crate::image::digest::Digest;
 use crate::image::testing::{PLATFORMS, about, image, installed};
 use serde_json::Value;
@@ -361,6 +361,22 @@ fn a_registry_that_keeps_nothing_of_a_chunk_is_given_up() {
     let error = format!("{:#}", push(scripted.port, SMALL, &["1.0.0"]).unwrap_err());
     assert!(error.contains("given up after 4 tries") && error.contains("has kept nothing"), "{error}");
     assert_eq!(scripted.asked().iter().filter(|asked| asked.method == "PATCH").count(), 4);
+}
+
+#[test]
+fn what_no_commit_has_gets_no_tag_for_ever() {
+    let of = |revision: &str, tags: &[&str]| {
+        let about = About { commit: Commit { revision: revision.to_owned(), ..about().commit }, ..about() };
+        let tags = tags.iter().map(|tag| Tag::parse(tag).unwrap()).collect();
+        Push::new(image(&about, SMALL).image, tags, false).map(|_| ()).map_err(|error| error.to_string())
+    };
+    for revision in ["0123abcd-dirty", "unknown"] {
+        let error = of(revision, &["stable", "1.2.3"]).unwrap_err();
+        assert!(error.contains(revision) && error.contains("tag 1.2.3"), "{error}");
+        assert!(error.contains("commit") && error.contains("cargo xtask image --all"), "{error}");
+        of(revision, &["stable", "edge-tiny"]).unwrap();
+    }
+    of("0123abcd", &["stable", "1.2.3"]).unwrap();
 }
 
 #[test]
