@@ -101,7 +101,8 @@ impl Layout {
             }
         }
         written?;
-        self.sweep()
+        self.sweep();
+        Ok(())
     }
 
     fn put_blobs(&self, image: &Image, fresh: &mut Vec<PathBuf>) -> Result<()> {
@@ -187,20 +188,61 @@ impl Layout {
         self.root.join("blobs/sha256").join(digest.hex())
     }
 
-    /// Removes blobs that no image names.
-    fn sweep(&self) -> Result<()> {
+    /// Removes blobs that no image names. What cannot be read or removed is told and passed over: the new image is there.
+    fn sweep(&self) {
         let mut named = BTreeSet::new();
-        for name in self.tags()? {
-            named.extend(self.get(&name)?.blobs.into_keys().map(|digest| digest.hex().to_owned()));
+        let images = match self.images() {
+            Ok(images) => images,
+            Err(error) => return println!("nothing was swept: {error:#}"),
+        };
+        for index in &images {
+            let name = tag(index).unwrap_or("an image without a tag");
+            named.insert(hex(index));
+            match self.read::<ImageIndex>(index) {
+                Ok(index) => self.name(name, &index, &mut named),
+                Err(error) => damaged(name, &error),
+            }
         }
+        if let Err(error) = self.remove_but(&named) {
+            println!("some that no image names any more was left: {error:#}");
+        }
+    }
+
+    /// Adds what belongs to an image to `named`, as far as it can be told.
+    fn name(&self, name: &str, index: &ImageIndex, named: &mut BTreeSet<String>) {
+        for descriptor in index.manifests() {
+            named.insert(hex(descriptor));
+            match self.read::<ImageManifest>(descriptor) {
+                Ok(manifest) => {
+                    named.insert(hex(manifest.config()));
+                    named.extend(manifest.layers().iter().map(hex));
+                }
+                Err(error) => damaged(name, &error),
+            }
+        }
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(&self, descriptor: &Descriptor) -> Result<T> {
+        parse(descriptor, &self.load(&mut Blobs::new(), descriptor)?)
+    }
+
+    fn remove_but(&self, named: &BTreeSet<String>) -> Result<()> {
         for entry in std::fs::read_dir(self.root.join("blobs/sha256"))? {
-            let entry = entry?;
-            if !named.contains(entry.file_name().to_string_lossy().as_ref()) {
-                std::fs::remove_file(entry.path())?;
+            let path = entry?.path();
+            if !path.file_name().is_some_and(|name| named.contains(name.to_string_lossy().as_ref())) {
+                std::fs::remove_file(&path).with_context(|| path.display().to_string())?;
             }
         }
         Ok(())
     }
+}
+
+fn hex(descriptor: &Descriptor) -> String {
+    descriptor.digest().digest().to_owned()
+}
+
+fn damaged(name: &str, error: &anyhow::Error) {
+    println!("{name} is damaged ({error:#}): make it again");
 }
 
 fn parse<'a, T: serde::Deserialize<'a>>(descriptor: &Descriptor, bytes: &'a [u8]) -> Result<T> {

@@ -85,6 +85,38 @@ fn a_blob_with_other_contents_is_found() {
     layout(dir.path()).get("1.2.3-router").unwrap();
 }
 
+#[test]
+fn a_damaged_image_keeps_nobody_from_making_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let blob = |digest: &Digest| dir.path().join("oci/blobs/sha256").join(digest.hex());
+    let shell = About { shell: true, ..about() };
+    let damaged = image(&shell, 5000);
+    damaged.write(dir.path()).unwrap();
+    let old = image(&about(), 5000);
+    old.write(dir.path()).unwrap();
+    let parts = super::layout::parts(&damaged.image).unwrap();
+    let (lost, cut) = (&parts.manifests[0].1, &parts.manifests[1].1);
+    std::fs::remove_file(blob(lost)).unwrap();
+    std::fs::write(blob(cut), b"{").unwrap();
+    std::fs::remove_file(blob(&parts.blobs.last().unwrap().1)).unwrap();
+
+    let later = About { commit: super::Commit { time: 1_800_000_000, ..about().commit }, ..about() };
+    let fresh = image(&later, 5000);
+    fresh.write(dir.path()).unwrap();
+    assert_eq!(layout(dir.path()).get("1.2.3-router").unwrap().digest, fresh.image.digest);
+    assert!(!blob(&old.image.digest).exists(), "what nothing names any more is swept all the same");
+    assert!(layout(dir.path()).get("1.2.3-router-shell").is_err());
+    let whole = &parts.manifests[2].1;
+    assert!(blob(whole).exists() && blob(&damaged.image.digest).exists(), "what can be read of it stays");
+
+    // So it is whole as soon as it is made again; and an image whose very index is gone hinders nobody, either.
+    damaged.write(dir.path()).unwrap();
+    assert_eq!(layout(dir.path()).get("1.2.3-router-shell").unwrap().digest, damaged.image.digest);
+    std::fs::remove_file(blob(&damaged.image.digest)).unwrap();
+    old.write(dir.path()).unwrap();
+    assert!(layout(dir.path()).get("1.2.3-router").is_ok());
+}
+
 /// A folder on a disk of its own, seen through the namespace of the process that holds it.
 struct Disk {
     holder: std::process::Child,
