@@ -86,15 +86,24 @@ pub(super) fn linked(features: &Closure) -> Result<Vec<Crate>> {
     let named = named(&String::from_utf8_lossy(&output.stdout));
     ensure!(!named.is_empty(), "cargo tree names no crate");
 
-    let mut metadata = cargo();
-    metadata.args(["metadata", "--locked", "--format-version=1"]);
-    let output = metadata.output().context("starting cargo metadata")?;
-    ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr).trim());
-    let known = known(&serde_json::from_slice(&output.stdout).context("cargo metadata's JSON")?);
+    let known = available()?;
     let found = named
         .into_iter()
         .map(|id| known.get(&id).cloned().with_context(|| format!("{id:?} is not in cargo metadata")));
     found.collect()
+}
+
+/// Every package that is built for one of the four targets. To list all others, too, cargo would fetch what no build
+/// here needs.
+fn available() -> Result<BTreeMap<(String, String), Crate>> {
+    let mut metadata = cargo();
+    metadata.args(["metadata", "--locked", "--format-version=1"]);
+    for target in Target::ALL {
+        metadata.args(["--filter-platform", target.triple()]);
+    }
+    let output = metadata.output().context("starting cargo metadata")?;
+    ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(known(&serde_json::from_slice(&output.stdout).context("cargo metadata's JSON")?))
 }
 
 /// Names and versions from the tree; ours, which have a path behind them, are left out.
@@ -134,6 +143,14 @@ mod tests {
         let names: Vec<_> =
             named(tree).into_iter().map(|(name, version)| format!("{name} {version}")).collect();
         assert_eq!(names, ["bytes 1.12.1", "tokio 1.54.1"]);
+    }
+
+    #[test]
+    fn sources_for_other_systems_are_not_asked_for() {
+        let available = available().unwrap();
+        let names: BTreeSet<_> = available.keys().map(|(name, _)| name.as_str()).collect();
+        assert!(names.contains("tokio") && names.contains("rustix"), "{names:?}");
+        assert!(!names.iter().any(|name| name.starts_with("windows")), "{names:?}");
     }
 
     #[test]
