@@ -333,7 +333,7 @@ impl Engine {
                 let named = if node.is_zero() { None } else { self.node_with(&node, &key) };
                 let slot = relayed.or(named).or_else(|| self.peers.at(holder).map(|peer| peer.slot));
                 let slot = slot.ok_or(DropReason::Disco)?;
-                let answer = self.at_paths(slot, now, true, |paths, turn| paths.handle_ping(way, turn));
+                let answer = self.at_paths(slot, now, true, |paths, turn| paths.handle_ping(tx, way, turn));
                 if answer != Some(true) {
                     return Err(DropReason::DiscoLimit);
                 }

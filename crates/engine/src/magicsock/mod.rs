@@ -67,6 +67,8 @@ pub(crate) const CANDIDATES: usize = 48;
 pub(crate) const WAITING: usize = 3 * CANDIDATES;
 /// Pings of one peer that are answered in two seconds: all our addresses, tried from all of its own.
 pub(crate) const PINGS_TAKEN: u32 = 100;
+/// Pings of one peer that are known again.
+pub(crate) const REMEMBERED: usize = 8;
 /// Calls of one peer that are followed in two seconds: each makes us send to addresses of its choice.
 pub(crate) const CALLS_TAKEN: u32 = 4;
 /// The wire MTU that every path has: that of the tunnel and what is around it.

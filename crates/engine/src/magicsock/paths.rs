@@ -10,11 +10,12 @@ use super::disco::TxId;
 use super::score::Quality;
 use super::{
     CALLS_TAKEN, DISCOVERY, ECHO_GAP, FIRST_ROUNDS, FORGET, GOOD_ENOUGH, HEARTBEAT, PING_TIMEOUT,
-    PINGS_TAKEN, SAFE_MTU, SESSION_ACTIVE, TRUST, UPGRADE, WAITING,
+    PINGS_TAKEN, REMEMBERED, SAFE_MTU, SESSION_ACTIVE, TRUST, UPGRADE, WAITING,
 };
 use crate::drop::DropReason;
 use crate::time::{Mono, Tick};
 use rand_core::RngCore;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -121,7 +122,10 @@ pub(crate) struct Paths {
     seen: Option<Tick>,
     /// The last round to all addresses.
     compared: Option<Mono>,
-    pings: Budget,
+    /// Pings that came last, and from where: one that comes again was caught by somebody and sent anew.
+    answered: VecDeque<(TxId, To)>,
+    /// From addresses that have answered us, and from all others: whoever sends anything anew can have the latter only.
+    pings: [Budget; 2],
     calls: Budget,
 }
 
@@ -142,7 +146,8 @@ impl Paths {
             used: now,
             seen: None,
             compared: None,
-            pings: Budget::default(),
+            answered: VecDeque::new(),
+            pings: [Budget::default(); 2],
             calls: Budget::default(),
         }
     }
@@ -227,11 +232,23 @@ impl Paths {
         self.sent.iter_mut().filter(|sent| sent.token == Some(token)).for_each(|sent| sent.token = None);
     }
 
-    /// The peer has sent a ping; false: too many, do not answer.
-    pub(crate) fn handle_ping(&mut self, from: To, turn: &mut Turn<'_>) -> bool {
-        if !self.pings.take(PINGS_TAKEN, turn.now) {
+    /// The peer has sent a ping; false: too many, or not the first time, do not answer.
+    pub(crate) fn handle_ping(&mut self, tx: TxId, from: To, turn: &mut Turn<'_>) -> bool {
+        if self.answered.contains(&(tx, from)) {
             return false;
         }
+        let known = match from {
+            To::Relay => true,
+            To::Udp(addr) => self.candidates.get_mut(addr).is_some_and(|known| known.seen_as.is_some()),
+        };
+        let [of_known, of_others] = &mut self.pings;
+        if !(if known { of_known } else { of_others }).take(PINGS_TAKEN, turn.now) {
+            return false;
+        }
+        if self.answered.len() >= REMEMBERED {
+            self.answered.pop_front();
+        }
+        self.answered.push_back((tx, from));
         let To::Udp(addr) = from else { return true };
         // It may have moved: what has worked until now is asked once.
         if let Some(best) = self.best.filter(|best| best.addr != addr && self.trusted.is_some())
@@ -318,7 +335,13 @@ impl Paths {
         }
         self.candidates.set_called(told);
         // Who calls does not reach us directly, or has moved: until a pong says otherwise packets go both ways.
-        self.trusted = None;
+        if self.trusted.take().is_some()
+            && let Some(awake) = &mut self.awake
+        {
+            // A call in answer would take its trust, and so on: that is for when no pong comes.
+            let patience = self.best.map_or(Duration::ZERO, |best| best.patience());
+            awake.round = awake.round.max(turn.now + patience.max(FIRST_ROUNDS[0]));
+        }
         self.ping_all(Duration::ZERO, turn, |_| true);
         Ok(())
     }

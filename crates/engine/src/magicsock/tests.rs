@@ -28,6 +28,13 @@ struct Bench {
     lately: Lately,
 }
 
+/// A transaction that has not been.
+fn fresh(turn: &mut Turn<'_>) -> TxId {
+    let mut tx = [0; 12];
+    turn.rng.fill_bytes(&mut tx);
+    TxId(tx)
+}
+
 fn at(n: u8) -> SocketAddr {
     SocketAddr::from(([198, 51, 100, n], 41641))
 }
@@ -332,7 +339,7 @@ fn a_peer_that_moves_is_followed_when_its_old_address_is_silent() {
     bench.run(10_000, &|_| Some(20));
     let moved = |to: SocketAddr| (to == at(2)).then_some(20);
     let began = bench.now;
-    bench.act(|paths, turn| paths.handle_ping(To::Udp(at(2)), turn));
+    bench.act(|paths, turn| paths.handle_ping(fresh(turn), To::Udp(at(2)), turn));
     bench.run(u64::try_from(OVERDUE.as_millis()).unwrap() + 30, &moved);
     assert_eq!(bench.paths.way(), Way::Direct(at(2)), "after {:?}", bench.now.since(began));
 }
@@ -377,7 +384,9 @@ fn a_better_path_is_looked_for_now_and_then() {
 #[test]
 fn a_ping_from_a_new_address_is_returned_while_there_is_no_path() {
     let mut bench = Bench::new(&[at(1)]);
-    let ping = |bench: &mut Bench, n: u8| bench.act(|paths, turn| paths.handle_ping(To::Udp(at(n)), turn));
+    let ping = |bench: &mut Bench, n: u8| {
+        bench.act(|paths, turn| paths.handle_ping(fresh(turn), To::Udp(at(n)), turn))
+    };
     assert!(ping(&mut bench, 5));
     assert_eq!(bench.take().0, [], "nobody wants to send anything");
     bench.wake();
@@ -417,6 +426,43 @@ fn a_call_is_followed_at_once_but_not_answered_with_one() {
 }
 
 #[test]
+fn a_call_takes_the_trust_away_but_is_not_answered_with_one_later() {
+    // By satellite a pong takes longer than the wait for a round that is due since the start.
+    for latency in [4, 600] {
+        let mut bench = Bench::new(&[at(1)]);
+        bench.sending = true;
+        bench.wake();
+        let answers = move |_| Some(latency);
+        bench.run(20_000, &answers);
+        assert_eq!(bench.paths.way(), Way::Direct(at(1)));
+        let call = |paths: &mut Paths, turn: &mut Turn<'_>| paths.handle_call([at(1)].into_iter(), turn);
+        assert_eq!(bench.act(call), Ok(()));
+        assert_eq!(bench.paths.way(), Way::Doubtful(at(1)));
+        assert_eq!(bench.run(900, &answers).calls.len(), 0, "{latency} ms");
+        assert_eq!(bench.paths.way(), Way::Direct(at(1)));
+        // Without an answer ours follows.
+        assert_eq!(bench.act(call), Ok(()));
+        assert!(!bench.run(4000, &|_| None).calls.is_empty(), "{latency} ms");
+    }
+}
+
+#[test]
+fn pings_that_were_caught_and_are_sent_anew_do_not_keep_others_unanswered() {
+    let mut bench = Bench::new(&[at(1)]);
+    bench.wake();
+    let (pings, _) = bench.take();
+    assert_eq!(bench.pong(pings[0].1, at(1)), Ok(()));
+    let caught = bench.act(|_, turn| fresh(turn));
+    let again =
+        |bench: &mut Bench, n: u8| bench.act(|paths, turn| paths.handle_ping(caught, To::Udp(at(n)), turn));
+    assert!(again(&mut bench, 1) && !again(&mut bench, 1), "the same is answered once");
+    let answered = (2..=255).filter(|n| again(&mut bench, *n)).count();
+    assert_eq!(answered, PINGS_TAKEN as usize, "from anywhere");
+    assert!(bench.act(|paths, turn| paths.handle_ping(fresh(turn), To::Udp(at(1)), turn)), "the path in use");
+    assert!(bench.act(|paths, turn| paths.handle_ping(fresh(turn), To::Relay, turn)));
+}
+
+#[test]
 fn hostile_peers_are_bounded() {
     let mut bench = Bench::new(&[]);
     let everywhere: Vec<_> = (0..200).map(at).collect();
@@ -426,11 +472,12 @@ fn hostile_peers_are_bounded() {
     assert_eq!(followed, CALLS_TAKEN as usize);
     assert!(bench.take().0.len() <= CALLS_TAKEN as usize * CANDIDATES);
     assert_eq!(bench.paths.candidates().count(), CANDIDATES);
-    let answered =
-        (0..=255).filter(|n| bench.act(|paths, turn| paths.handle_ping(To::Udp(at(*n)), turn))).count();
+    let answered = (0..=255)
+        .filter(|n| bench.act(|paths, turn| paths.handle_ping(fresh(turn), To::Udp(at(*n)), turn)))
+        .count();
     assert_eq!(answered, PINGS_TAKEN as usize);
     bench.now = bench.now + Duration::from_secs(2);
-    assert!(bench.act(|paths, turn| paths.handle_ping(To::Udp(at(0)), turn)));
+    assert!(bench.act(|paths, turn| paths.handle_ping(fresh(turn), To::Udp(at(0)), turn)));
     // All is forgotten in the end.
     bench.run(700_000, NOBODY);
     assert!(bench.paths.is_over(bench.now));
@@ -538,7 +585,7 @@ proptest! {
             match event {
                 Event::Wake => bench.wake(),
                 Event::Sends(sends) => bench.sending = sends,
-                Event::Ping(n) => drop(bench.act(|paths, turn| paths.handle_ping(To::Udp(at(n)), turn))),
+                Event::Ping(n) => drop(bench.act(|paths, turn| paths.handle_ping(fresh(turn), To::Udp(at(n)), turn))),
                 Event::Pong(n) => {
                     if let Some((to, tx)) = waiting.get(n as usize).copied() {
                         pongs += u32::from(bench.pong(tx, to).is_ok());
