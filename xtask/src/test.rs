@@ -156,13 +156,24 @@ impl Run<'_> {
         self.command("the host's build", cargo_with(&["build", "--quiet", "--package", "daemon"]))
     }
 
-    /// The images that scenarios read and run. Where the static binaries cannot be built, those say so and are skipped.
+    /// The images that scenarios read and run.
     fn images(&mut self) -> Result<()> {
-        if let Err(missing) = build::shipped() {
-            println!("no images: {missing:#}");
+        let nightly = self.nightly;
+        self.images_by(build::shipped(), build::pack::needed(), || image::for_tests(nightly))
+    }
+
+    /// Makes them, where the static binaries can be built and packed. Elsewhere that is a skip, and so are the scenarios.
+    fn images_by(
+        &mut self,
+        shipped: Result<()>,
+        packer: Result<PathBuf>,
+        make: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        if let Err(missing) = shipped.and(packer) {
+            self.tally.skip(format!("images: {missing:#}"));
             return Ok(());
         }
-        image::for_tests(self.nightly)?;
+        make()?;
         self.tally.pass(1);
         Ok(())
     }
@@ -274,4 +285,34 @@ impl Notes {
 
 fn lines(path: &PathBuf) -> Vec<String> {
     std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::{anyhow, bail};
+
+    fn run_of_nothing() -> Run<'static> {
+        let notes = Notes { skips: PathBuf::new(), numbers: PathBuf::new(), soaks: PathBuf::new() };
+        Run { tally: Tally::default(), nightly: false, filter: None, notes }
+    }
+
+    #[test]
+    fn images_without_what_makes_them_are_a_skip_by_name() {
+        let (upx, zig) = (|| anyhow!("there is no upx"), || anyhow!("there is no zig"));
+        for (shipped, packer, why) in [
+            (Ok(()), Err(upx()), "there is no upx"),
+            (Err(zig()), Ok(PathBuf::new()), "there is no zig"),
+            (Err(zig()), Err(upx()), "there is no zig"),
+        ] {
+            let mut run = run_of_nothing();
+            run.images_by(shipped, packer, || bail!("tried all the same")).unwrap();
+            let said = run.tally.summary();
+            assert!(said.contains(&format!("skipped: images: {why}\n")), "{said}");
+            assert!(said.ends_with("0 passed, 0 failed, 1 skipped"), "{said}");
+        }
+        let mut run = run_of_nothing();
+        run.images_by(Ok(()), Ok(PathBuf::new()), || Ok(())).unwrap();
+        assert!(run.tally.summary().ends_with("1 passed, 0 failed, 0 skipped"));
+    }
 }

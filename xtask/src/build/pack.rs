@@ -25,18 +25,23 @@ const fn method(target: Target) -> &'static [&'static str] {
     }
 }
 
-/// Packs `raw`, a program for `target`, to `to`, unless that was made of the same bytes in the same way. Gives `raw` back
-/// where no packer is there.
+/// Packs `raw`, a program for `target`, to `to`, unless that was made of the same bytes in the same way. Says so and gives
+/// `raw` back where the packer is missing or another version.
 ///
 /// # Errors
-/// When the packer that is there is another version, or fails.
+/// When the packer fails.
 pub(crate) fn packed(raw: &Path, to: &Path, target: Target) -> Result<PathBuf> {
-    let Some(upx) = upx()? else {
-        println!("no upx {VERSION} in PATH or in the cross toolchain: not packed");
-        return Ok(raw.to_owned());
-    };
-    keep(&upx, raw, to, method(target))?;
-    Ok(to.to_owned())
+    packed_by(needed(), raw, to, method(target))
+}
+
+fn packed_by(packer: Result<PathBuf>, raw: &Path, to: &Path, flags: &[&str]) -> Result<PathBuf> {
+    match packer {
+        Ok(upx) => keep(&upx, raw, to, flags).map(|()| to.to_owned()),
+        Err(missing) => {
+            println!("not packed: {missing:#}");
+            Ok(raw.to_owned())
+        }
+    }
 }
 
 /// Sees to it that `to` is `raw` packed by these flags. What was packed earlier is believed only where the stamp beside it
@@ -74,6 +79,16 @@ fn pack(upx: &Path, raw: &Path, to: &Path, flags: &[&str]) -> Result<()> {
     let output = output.with_context(|| format!("starting {}", upx.display()))?;
     ensure!(output.status.success(), "upx: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(())
+}
+
+/// The packer, for what cannot do without.
+///
+/// # Errors
+/// When it is missing or another version: what to do.
+pub(crate) fn needed() -> Result<PathBuf> {
+    upx()?.with_context(|| {
+        format!("there is no upx {VERSION} in PATH or in the cross toolchain (docs/DEVELOPMENT.md)")
+    })
 }
 
 /// The packer of the cross toolchain, else the one in PATH; none where neither runs.
@@ -160,6 +175,19 @@ mod tests {
         assert!(place.kept("three", "-9").is_err());
         let left = std::fs::read_dir(place.0.path()).unwrap().count();
         assert_eq!(left, ["raw", "upx", "packed", "packed.stamp"].len());
+    }
+
+    #[test]
+    fn a_packer_that_cannot_be_taken_leaves_the_program_as_it_is() {
+        let place = Place::new();
+        place.kept("one", "-1").unwrap();
+        let (raw, to) = (place.path("raw"), place.path("packed"));
+        let by = |packer| packed_by(packer, &raw, &to, &["-1"]);
+        assert_eq!(by(checked("upx 5.0.1").map(|()| place.path("upx"))).unwrap(), raw);
+        assert_eq!(by(checked("upx 4.2.4").map(|()| place.path("upx"))).unwrap(), to);
+        place.upx("exit 1");
+        std::fs::write(&raw, "two").unwrap();
+        assert!(by(Ok(place.path("upx"))).is_err());
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod tree;
 
 pub(crate) use make::layout;
 
-use crate::build::{self, Spec};
+use crate::build::{self, Spec, pack};
 use crate::busybox;
 use crate::features::{self, Closure, Profile, Request};
 use crate::target::Target;
@@ -159,6 +159,9 @@ pub(crate) fn tests_dist() -> PathBuf {
 }
 
 fn make_all(choice: &Choice) -> Result<()> {
+    if !choice.raw {
+        pack::needed().context("--raw makes images without packing")?;
+    }
     let commit = Commit::load()?;
     let shells = if choice.shell { shells(&choice.targets, choice.raw)? } else { Vec::new() };
     let (mut done, all) = (0, choice.requests.len() * choice.targets.len());
