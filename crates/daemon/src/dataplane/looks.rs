@@ -209,10 +209,14 @@ impl Dataplane {
 
     fn looked(&self, report: Arc<Report>) {
         let now = self.clock.mono();
-        {
+        let moved = {
             let mut known = self.looks.facts.borrow_mut();
-            known.tracker.note(&report, now);
             known.report = Some(Arc::clone(&report));
+            known.tracker.note(&report, now)
+        };
+        if moved {
+            // Connections from the former address are dead, and nobody tells us. With several ways out they may not be.
+            self.check_relays();
         }
         self.looks.hasty.set(false);
         self.found_out();

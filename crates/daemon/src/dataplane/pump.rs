@@ -126,6 +126,10 @@ impl Dataplane {
     /// Runs all timers.
     pub fn handle_timeout(self: &Rc<Self>) {
         self.turn_services();
+        // The last look saw no traffic; a conversation that goes on after a pause wakes nobody.
+        if self.looks.poll_timeout().is_none() && self.engine.borrow().has_traffic(self.clock.mono()) {
+            self.look();
+        }
         self.time_looks(self.clock.mono());
         self.drive_looks();
         {

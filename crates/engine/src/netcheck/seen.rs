@@ -25,12 +25,22 @@ impl Tracker {
         self.seen.clear();
     }
 
-    /// A report has come.
-    pub fn note(&mut self, report: &Report, now: Mono) {
+    /// A report has come. True if of some family no server has seen us at any address that was seen before: our router has
+    /// another one.
+    pub fn note(&mut self, report: &Report, now: Mono) -> bool {
+        let moved = [true, false].into_iter().any(|v4| {
+            let of_family = |at: &&SocketAddr| at.is_ipv4() == v4;
+            let mut now = report.seen.keys().filter(of_family).peekable();
+            let before = || self.seen.keys().filter(of_family);
+            now.peek().is_some()
+                && before().next().is_some()
+                && now.all(|at| before().all(|known| known.ip() != at.ip()))
+        });
         for at in report.endpoints() {
             self.seen.insert(at, now);
         }
         self.prune(now);
+        moved
     }
 
     /// A server has seen us as `at`, before a report has come of it. True if that is another address than all of its family
@@ -108,6 +118,17 @@ mod tests {
         assert_eq!(left, ["203.0.113.2:9", want[1]]);
         tracker.clear();
         assert_eq!(tracker.all(None, start), []);
+    }
+
+    #[test]
+    fn another_address_than_all_before_is_noticed() {
+        let mut tracker = Tracker::default();
+        let mut note = |seen: &[&str]| tracker.note(&report(seen), Mono::from_millis(1));
+        assert!(!note(&["203.0.113.1:7", "[2001:db8::9]:1"]), "the first");
+        assert!(!note(&["203.0.113.1:8"]) && !note(&["203.0.113.1:8", "203.0.113.2:8"]), "one as before");
+        assert!(note(&["203.0.113.3:8"]) && !note(&["203.0.113.3:9"]));
+        assert!(note(&["203.0.113.3:9", "[2001:db8::a]:1"]), "of one family");
+        assert!(!note(&[]), "nobody has seen us");
     }
 
     #[test]
