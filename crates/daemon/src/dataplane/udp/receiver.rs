@@ -29,8 +29,11 @@ const GIANT: usize = 65_535;
 
 /// Datagrams of one call that are many.
 const MANY: usize = 8;
-/// Datagrams that came unmerged, one after the other, after which merging is given up for a while.
+/// Datagrams that came unmerged, one after the other, after which merging is given up for a while: when the socket is empty,
+/// because the kernel does not say of how many something consists that it has merged before it was to stop.
 const FRUITLESS: u32 = 64;
+/// The same where the socket is never empty.
+const ALL_FRUITLESS: u32 = 256;
 /// Calls with many datagrams before merging is tried for the first time, and at most.
 const FIRST_TRY: u32 = 4;
 const RAREST_TRY: u32 = 1 << 16;
@@ -62,8 +65,6 @@ enum Manner {
     Many { calls: u32, next: u32 },
     /// One that may stand for many. So many came unmerged; as above.
     Merged { single: u32, next: u32 },
-    /// The kernel no longer merges, but what it has merged already must be read.
-    Ebbing { next: u32 },
     /// The kernel cannot merge.
     Never,
 }
@@ -167,7 +168,7 @@ impl<S: SockaddrLike + Copy> Family<S> {
                 self.manner = self.manner.after_many(count, || large && merge(socket, true));
                 more
             }
-            Manner::Merged { .. } | Manner::Ebbing { .. } => {
+            Manner::Merged { .. } => {
                 let (merged, more) = one(socket, place, from);
                 self.manner = self.manner.after_one(merged, more, || merge(socket, false));
                 more
@@ -197,17 +198,12 @@ impl Manner {
         match (self, merged) {
             // Whoever merges once will do so again.
             (Self::Merged { .. }, Some(true)) => Self::Merged { single: 0, next: 2 * FIRST_TRY },
-            (Self::Merged { single, next }, Some(false)) if single < FRUITLESS => {
+            (Self::Merged { single, next }, Some(false)) if single < ALL_FRUITLESS => {
                 Self::Merged { single: single + 1, next }
             }
-            (Self::Merged { next, .. }, Some(false)) => {
-                if part() {
-                    Self::Ebbing { next }
-                } else {
-                    self
-                }
-            }
-            (Self::Ebbing { next }, _) if !more => {
+            (Self::Merged { single, next }, _)
+                if (single >= ALL_FRUITLESS || (single >= FRUITLESS && !more)) && part() =>
+            {
                 Self::Many { calls: next, next: next.saturating_mul(2).min(RAREST_TRY) }
             }
             (same, _) => same,
@@ -333,12 +329,18 @@ mod tests {
                     true
                 });
             }
-            assert!(matches!(manner, Manner::Ebbing { .. }));
-            manner = manner.after_one(Some(true), true, || unreachable!("asked already"));
-            manner = manner.after_one(None, false, || unreachable!("asked already"));
+            assert!(matches!(manner, Manner::Many { .. }), "also where there is always more");
             calls = 0;
         }
         assert_eq!(tries, [5, 9, 17, 33]);
+    }
+
+    #[test]
+    fn merging_ends_while_nothing_waits() {
+        for (single, ends) in [(0, false), (FRUITLESS - 1, false), (FRUITLESS, true)] {
+            let manner = Manner::Merged { single, next: 8 }.after_one(None, false, || true);
+            assert_eq!(manner == Manner::Many { calls: 8, next: 16 }, ends, "after {single}");
+        }
     }
 
     #[test]
