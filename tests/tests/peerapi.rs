@@ -88,6 +88,11 @@ impl Drop for World {
 
 impl World {
     fn new(host: &Host) -> Result<Self> {
+        Self::slow(host, Duration::ZERO)
+    }
+
+    /// One that takes so long for each answer, whatever else it is asked meanwhile.
+    fn slow(host: &Host, delay: Duration) -> Result<Self> {
         let at = SocketAddr::new(host.ipv4.into(), 53);
         let (udp, tcp) =
             host.inside(|| Ok::<_, std::io::Error>((UdpSocket::bind(at)?, TcpListener::bind(at)?)))??;
@@ -108,7 +113,11 @@ impl World {
                 answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
                 answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
                 answer.extend(ANSWER.octets());
-                let _ = udp.send_to(&answer, from);
+                let Ok(udp) = udp.try_clone() else { continue };
+                std::thread::spawn(move || {
+                    std::thread::sleep(delay);
+                    let _ = udp.send_to(&answer, from);
+                });
             }
         });
         Ok(world)
@@ -333,6 +342,46 @@ fn names_through(lab: &Lab, by: Flavour, of: Flavour) -> Result<()> {
         let answer = ask(&user.host, quad100(false), "again.example.org", false);
         Ok((answer.is_ok() && world.askers("again.example.org").contains(&near)).then_some(()))
     })
+}
+
+/// A page of a browser, or a LAN behind the user: all of it is asked before the first answer has come.
+#[test]
+fn many_names_at_once_through_ours() {
+    const MANY: u16 = 40;
+    scenario(EVERYTHING, |lab| {
+        let headscale = lab.headscale()?;
+        let world_host = lab.host("world")?;
+        let _world = World::slow(&world_host, Duration::from_millis(300))?;
+        let carrier = exit(lab, &headscale, Flavour::Ours, &world_host)?;
+        let user = node(lab, &headscale, "user", Flavour::Ours, &world_host)?;
+        user.wait_peer(&carrier)?;
+        user.tailscale(&["set", &format!("--exit-node={}", carrier.ipv4()?)])?.ok()?;
+        until_answered(&user.host, "before.example.org", ANSWER)?;
+        user.host.inside(|| {
+            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            socket.connect(quad100(false))?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            let mut open = std::collections::BTreeMap::new();
+            for number in 0..MANY {
+                let mut query = names::query(&format!("page{number}.example.org"), 1).bytes;
+                query[..2].copy_from_slice(&number.to_be_bytes());
+                socket.send(&query)?;
+                open.insert(number, query);
+            }
+            let (mut answer, mut failed) = ([0; 1500], Vec::new());
+            while !open.is_empty() {
+                let len = socket.recv(&mut answer).with_context(|| format!("{} lost", open.len()))?;
+                let number = u16::from_be_bytes([answer[0], answer[1]]);
+                let query = open.remove(&number).with_context(|| format!("{number} comes twice"))?;
+                let found = read(&query, &answer[..len])?;
+                if found != (0, vec![ANSWER]) {
+                    failed.push((number, found.0));
+                }
+            }
+            ensure!(failed.is_empty(), "{} of {MANY} failed: {failed:?}", failed.len());
+            Ok(())
+        })?
+    });
 }
 
 #[test]

@@ -21,11 +21,16 @@ const DNS_MESSAGE: &str = "application/dns-message";
 const IDLE: Duration = Duration::from_secs(10);
 
 /// Connections that are kept at most.
-const MOST_KEPT: usize = 4;
+const MOST_KEPT: usize = 8;
 
 /// Questions by TLS at the same time; the others wait, and are asked by UDP meanwhile. Each may need a handshake, and tens of
 /// KiB.
 const MOST_TLS: usize = 4;
+
+/// Questions to PeerAPIs at the same time; the others wait, and go by a connection that is there. More than a page of a browser
+/// has mostly, and not all that an exit node grants one node (64 of ours): a name whose servers are silent takes a place for
+/// five seconds.
+const MOST_PEERAPI: usize = 32;
 
 /// A provider whose HTTPS does not work is not asked by it for so long, if it can be asked by UDP. Some speak HTTP/2 only,
 /// some networks let no HTTPS of this kind pass: a handshake in vain for each question would be dear.
@@ -48,7 +53,9 @@ pub(super) struct Client(Rc<Inner>);
 struct Inner {
     dialer: Rc<dyn Dial>,
     kept: RefCell<Vec<Kept>>,
-    places: Semaphore,
+    /// Places for questions by TLS, and for those to PeerAPIs.
+    tls: Semaphore,
+    peerapi: Semaphore,
     /// Until when.
     paused: RefCell<Vec<(String, Instant)>>,
 }
@@ -105,7 +112,8 @@ impl Client {
     /// Connects by [`Dial::dial_by_routes`].
     pub(super) fn new(dialer: Rc<dyn Dial>) -> Self {
         let (kept, paused) = Default::default();
-        Self(Rc::new(Inner { dialer, kept, places: Semaphore::new(MOST_TLS), paused }))
+        let (tls, peerapi) = (Semaphore::new(MOST_TLS), Semaphore::new(MOST_PEERAPI));
+        Self(Rc::new(Inner { dialer, kept, tls, peerapi, paused }))
     }
 
     /// Sends a DNS message to `url` and takes the answer; see [`dns::forward::Net::post`].
@@ -119,10 +127,8 @@ impl Client {
         let inner = Rc::clone(&self.0);
         Box::pin(async move {
             let place = place.ok_or(io::ErrorKind::InvalidInput)?;
-            let _place = match place.target.tls {
-                Some(_) => Some(inner.places.acquire().await.map_err(io::Error::other)?),
-                None => None,
-            };
+            let places = if place.target.tls.is_some() { &inner.tls } else { &inner.peerapi };
+            let _place = places.acquire().await.map_err(io::Error::other)?;
             if inner.is_paused(&place.host) {
                 return Err(io::ErrorKind::HostUnreachable.into());
             }

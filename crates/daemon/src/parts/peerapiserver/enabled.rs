@@ -1,11 +1,11 @@
-//! Where the PeerAPI listens, and who may come in: nodes of the tailnet, by the tunnel, a few at a time.
+//! Where the PeerAPI listens, and who may come in: nodes of the tailnet, by the tunnel, so many at a time.
 //!
-//! Leaves out: what they are answered (`visit`).
+//! Leaves out: what they are answered (`visit`), how many there may be (`places`).
 
+use super::places::{Place, Places};
 use super::visit::Visit;
 use crate::node::Shared;
-use netmap::NodeId;
-use std::cell::RefCell;
+use http1::{Answer, LocalFuture, Request, Service};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -16,12 +16,8 @@ use tokio::task::JoinHandle;
 /// The name of the feature, if it is in this build.
 pub const FEATURE: Option<&str> = Some("peerapiserver");
 
-/// Visits at once, of all nodes together and of one: its DNS questions come by a few.
-const MOST: usize = 64;
-const MOST_OF_ONE: usize = 8;
-
-/// Connections that the kernel may hold for us.
-const BACKLOG: u32 = 16;
+/// Connections that the kernel may hold for us: as many as may wait here, too.
+const BACKLOG: u32 = 128;
 
 /// What a visitor may take. A client keeps its connection for the next question; Go's for ten seconds or more.
 const LIMITS: http1::Limits = http1::Limits {
@@ -41,7 +37,7 @@ const REST: Duration = Duration::from_millis(200);
 #[derive(Default)]
 pub struct PeerApi {
     listeners: Vec<Listener>,
-    visits: Visits,
+    places: Places,
     /// What kept us from listening, as it was told.
     problem: Option<String>,
 }
@@ -68,7 +64,7 @@ impl PeerApi {
             }
             match listen(*ip, device) {
                 Ok((at, listener)) => {
-                    let task = dial::spawn(welcome(shared.clone(), listener, self.visits.clone()));
+                    let task = dial::spawn(welcome(shared.clone(), listener, self.places.clone()));
                     self.listeners.push(Listener { at, task });
                 }
                 Err(error) => problem = Some(format!("other nodes find no PeerAPI at {ip}: {error}")),
@@ -120,33 +116,7 @@ fn listen(ip: IpAddr, device: &str) -> io::Result<(SocketAddr, TcpListener)> {
     Err(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
 }
 
-/// Who is here, once for each connection.
-type Visits = Rc<RefCell<Vec<NodeId>>>;
-
-/// One of the places that there are.
-struct Place(Visits, NodeId);
-
-impl Place {
-    fn take(visits: &Visits, id: NodeId) -> Option<Self> {
-        let mut all = visits.borrow_mut();
-        let free = all.len() < MOST && all.iter().filter(|other| **other == id).count() < MOST_OF_ONE;
-        free.then(|| {
-            all.push(id);
-            Self(visits.clone(), id)
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut all = self.0.borrow_mut();
-        if let Some(at) = all.iter().position(|id| *id == self.1) {
-            all.swap_remove(at);
-        }
-    }
-}
-
-async fn welcome(shared: Rc<Shared>, listener: TcpListener, visits: Visits) {
+async fn welcome(shared: Rc<Shared>, listener: TcpListener, places: Places) {
     loop {
         let Ok((stream, from)) = listener.accept().await else {
             tokio::time::sleep(REST).await;
@@ -154,17 +124,51 @@ async fn welcome(shared: Rc<Shared>, listener: TcpListener, visits: Visits) {
         };
         let Ok(to) = stream.local_addr() else { continue };
         let Some(visit) = Visit::new(shared.clone(), from.ip().to_canonical(), to) else { continue };
-        if let Some(place) = Place::take(&visits, visit.id()) {
-            dial::spawn(serve(stream, visit, place));
-        }
+        let places = places.clone();
+        dial::spawn(async move {
+            if let Some(place) = places.wait(visit.id()).await {
+                serve(stream, Guest { visit, place }).await;
+            }
+        });
     }
 }
 
-async fn serve(mut stream: TcpStream, visit: Visit, _place: Place) {
+async fn serve(mut stream: TcpStream, guest: Guest) {
     let _ = stream.set_nodelay(true);
-    let serving: http1::LocalFuture<'_, _> = Box::pin(http1::serve(&mut stream, &visit, &LIMITS));
-    // Whatever it ends with, the visitor has been told.
-    let _ = tokio::time::timeout(LONGEST, serving).await;
+    let serving: LocalFuture<'_, _> = Box::pin(http1::serve(&mut stream, &guest, &LIMITS));
+    tokio::select! {
+        // An answer that is ready leaves first.
+        biased;
+        // Whatever it ends with, the visitor has been told.
+        _ = tokio::time::timeout(LONGEST, serving) => {}
+        () = guest.place.lost() => {}
+    }
+}
+
+/// A visit in its place, which it may lose between two requests.
+struct Guest {
+    visit: Visit,
+    place: Place,
+}
+
+impl Service for Guest {
+    fn admit(&self, request: &Request) -> Result<usize, Answer> {
+        self.place.busy();
+        self.visit.admit(request).inspect_err(|_| self.place.idle())
+    }
+
+    fn refuse(&self, status: u16, why: &str) -> Answer {
+        self.place.idle();
+        self.visit.refuse(status, why)
+    }
+
+    fn answer(&self, request: Request) -> LocalFuture<'_, Answer> {
+        Box::pin(async move {
+            let answer = self.visit.answer(request).await;
+            self.place.idle();
+            answer
+        })
+    }
 }
 
 #[cfg(test)]
@@ -181,17 +185,6 @@ mod tests {
             let ip = ip.parse().expect("address");
             assert_eq!([0, 1, 2].map(|attempt| port(ip, attempt)), ports, "{ip}");
         }
-    }
-
-    #[test]
-    fn one_node_does_not_take_all_places() {
-        let visits = Visits::default();
-        let mut places: Vec<_> = (0..20).filter_map(|_| Place::take(&visits, NodeId(1))).collect();
-        assert_eq!(places.len(), MOST_OF_ONE);
-        places.extend((0..100).filter_map(|n| Place::take(&visits, NodeId(2 + n))));
-        assert_eq!(places.len(), MOST);
-        places.clear();
-        assert!(visits.borrow().is_empty() && Place::take(&visits, NodeId(1)).is_some());
     }
 
     #[tokio::test]

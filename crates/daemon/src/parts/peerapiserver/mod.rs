@@ -7,6 +7,8 @@ mod imp;
 #[path = "disabled.rs"]
 mod imp;
 #[cfg(feature = "peerapiserver")]
+mod places;
+#[cfg(feature = "peerapiserver")]
 mod visit;
 
 pub use imp::*;

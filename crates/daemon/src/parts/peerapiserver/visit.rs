@@ -20,8 +20,8 @@ use tokio::sync::oneshot;
 
 /// What DNS over HTTP carries.
 const DNS_MESSAGE: &str = "application/dns-message";
-/// Longest query: no DNS message is longer.
-const LONGEST: usize = 65_535;
+/// Longest query: none that is longer is asked of anybody.
+const LONGEST: usize = 4095;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What stands for the internet in the packet filter (protocol reference §9.6).
