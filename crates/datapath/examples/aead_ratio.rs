@@ -107,14 +107,14 @@ fn measure(size: usize, len: usize) -> (Row, Row) {
             for _ in 0..batches {
                 let (arena, packets) = batch.parts();
                 packets.copy_from_slice(&plain);
-                assert_eq!(session.seal_batch(arena, packets), size);
+                assert_eq!(session.seal_batch(arena, packets, 1280), size);
             }
         }));
 
         // One batch of fresh datagrams a round; the table is made anew so that its window takes them again.
         fill(&mut batch, size, len);
         let (arena, packets) = batch.parts();
-        sealer.seal_batch(arena, packets);
+        sealer.seal_batch(arena, packets, 1280);
         pristine.clear();
         datagrams.clear();
         for packet in batch.packets() {

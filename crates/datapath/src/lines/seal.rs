@@ -95,14 +95,15 @@ impl SendSession {
         !self.spent
     }
 
-    /// Seals plaintexts of an arena in place: afterwards each packet of `run` names the whole datagram. A packet
+    /// Seals plaintexts of an arena in place: afterwards each packet of `run` names the whole datagram. They are padded as far
+    /// as `mtu` bytes, beyond which a datagram might not pass whole. A packet
     /// around which the arena has too little room, or for which no counter is left, is left empty. Returns how many
     /// were sealed. The caller has asked [`usable`](Self::usable) in this turn.
-    pub fn seal_batch(&mut self, arena: &mut [u8], run: &mut [Packet]) -> usize {
+    pub fn seal_batch(&mut self, arena: &mut [u8], run: &mut [Packet], mtu: u16) -> usize {
         let Some(key) = self.key.awake() else { return 0 };
         let mut sealed = 0;
         for packet in run {
-            let done = self.seal(&key, arena, packet).is_some();
+            let done = self.seal(&key, arena, packet, mtu.into()).is_some();
             if done {
                 sealed += 1;
             } else {
@@ -112,12 +113,12 @@ impl SendSession {
         sealed
     }
 
-    fn seal(&mut self, key: &LessSafeKey, arena: &mut [u8], packet: &mut Packet) -> Option<()> {
+    fn seal(&mut self, key: &LessSafeKey, arena: &mut [u8], packet: &mut Packet, mtu: usize) -> Option<()> {
         if self.counter >= REJECT_AFTER_MESSAGES {
             return None;
         }
         let len = packet.len as usize;
-        let padded = len.checked_next_multiple_of(PAD)?;
+        let padded = len.checked_next_multiple_of(PAD)?.min(mtu.max(len));
         let from = (packet.start as usize).checked_sub(HEADROOM)?;
         let datagram = arena.get_mut(from..)?.get_mut(..HEADROOM.checked_add(padded)?.checked_add(PAD)?)?;
         let total = datagram.len();

@@ -469,6 +469,12 @@ impl Desk {
         if !self.staging.holds(text.len()) {
             return Err(DropReason::Staging);
         }
+        // First one's own: whoever fills the store is not to take the place of others.
+        let peer = self.peers.entry(slot).ok_or(DropReason::UnknownPeer)?;
+        while peer.staged.len() >= self.staged_per_peer.max(1) && self.staging.pop(&mut peer.staged, &mut [])
+        {
+            self.drops.count(DropReason::Staging);
+        }
         while !self.staging.fits(text.len()) {
             let owner = self.staging.oldest_owner().ok_or(DropReason::Staging)?;
             let peer = self.peers.entry(PeerSlot::from_bits(owner)).ok_or(DropReason::Staging)?;
@@ -478,10 +484,6 @@ impl Desk {
             self.drops.count(DropReason::Staging);
         }
         let peer = self.peers.entry(slot).ok_or(DropReason::UnknownPeer)?;
-        while peer.staged.len() >= self.staged_per_peer.max(1) {
-            self.staging.pop(&mut peer.staged, &mut []);
-            self.drops.count(DropReason::Staging);
-        }
         if !self.staging.push(&mut peer.staged, slot.to_bits(), text) {
             return Err(DropReason::Staging);
         }
@@ -531,7 +533,7 @@ impl Desk {
             return Err(DropReason::Expired);
         }
         let data = run.iter().any(|packet| packet.len > 0);
-        let sealed = session.seal_batch(arena, run);
+        let sealed = session.seal_batch(arena, run, self.mtu);
         let worn = session.sealed() >= REKEY_AFTER_MESSAGES;
         let unsealed = run.len().saturating_sub(sealed);
         self.drops.add(DropReason::Expired, unsealed as u32);

@@ -407,7 +407,7 @@ proptest! {
         batch.room(text.len()).expect("room").copy_from_slice(&text);
         batch.commit(text.len(), 0, 0);
         let (arena, packets) = batch.parts();
-        prop_assert_eq!(session.seal_batch(arena, packets), 1);
+        prop_assert_eq!(session.seal_batch(arena, packets, 1280), 1);
         let datagram = batch.bytes(batch.packets()[0]).to_vec();
         b.receive(1, &datagram);
         b.turn(NOW);

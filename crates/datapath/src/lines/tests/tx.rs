@@ -133,6 +133,45 @@ fn staging_is_bounded_in_all_and_oldest_goes_first() {
 }
 
 #[test]
+fn who_fills_the_store_loses_what_is_its_own() {
+    let limits = Limits { staging: 4096, staged_per_peer: 3, ..Limits::default() };
+    let mut a = Node::bare(1, &limits);
+    [2, 3].iter().for_each(|&n| a.control.set_peer(slot(n), facts(n)));
+    a.control.publish(snapshot(1, &[2, 3], true));
+    for n in [2, 3, 3, 3, 3, 3] {
+        a.control.inject_tx(&udp(1, n, 900), None).expect("room");
+    }
+    a.turn(NOW);
+    assert_eq!(a.dropped(DropReason::Staging), 2);
+    assert!(a.control.install(&agreed(1, 2, 4, NOW).0));
+    a.turn(NOW);
+    assert_eq!(a.sent().len(), 1, "what had waited longest");
+}
+
+#[test]
+fn padding_does_not_make_a_datagram_longer_than_the_mtu_has_it() {
+    let mut session = seal::SendSession::new(&agreed(1, 2, 4, NOW).0);
+    let mut sealed = |len: usize, mtu: u16| {
+        let mut batch = batch::Batch::to_seal(4096, 4);
+        batch.room(len).expect("room").fill(7);
+        batch.commit(len, 0, 0);
+        let (arena, packets) = batch.parts();
+        assert_eq!(session.seal_batch(arena, packets, mtu), 1);
+        packets[0].len as usize - 32
+    };
+    for (len, mtu, padded) in [
+        (1420, 1420, 1420),
+        (1410, 1420, 1420),
+        (1400, 1420, 1408),
+        (1265, 1280, 1280),
+        (0, 1280, 0),
+        (1500, 1420, 1500),
+    ] {
+        assert_eq!(sealed(len, mtu), padded, "{len} of {mtu}");
+    }
+}
+
+#[test]
 fn what_waits_goes_with_its_peer_or_by_order() {
     let mut a = Node::new(1, &[2, 3]);
     for n in [2, 3] {
