@@ -1,5 +1,5 @@
 //! The router image with the real binary, as `cargo xtask test` has made it: its archive member by member, and a
-//! container of it.
+//! container of it. What an earlier commit has left there is not looked at.
 //!
 //! Everything else about images is tested beside the code that makes them (`xtask/src/image/tests.rs`), with small binaries.
 
@@ -16,14 +16,55 @@ use std::time::Duration;
 /// How long podman may take for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The archive of a flavour of image for `arch`; `None` where it was not made.
+/// The archive of a flavour of image for `arch`; `None` where it was not made of this commit.
 fn archive(flavour: &str, arch: &str) -> Option<PathBuf> {
     let path = container::archive(flavour, arch);
     if !path.exists() {
         blackbox::skip(&format!("{} is missing: `cargo xtask image --dist …` makes it", path.display()));
         return None;
     }
+    if !revision(&path).is_ok_and(|revision| same_commit(&revision, &head())) {
+        blackbox::skip(&format!(
+            "{} is of another commit: `cargo xtask image --dist …` makes it",
+            path.display()
+        ));
+        return None;
+    }
     Some(path)
+}
+
+/// The commit of this tree, as images name it.
+fn head() -> String {
+    let mut git = Command::new("git");
+    git.args(["log", "-1", "--format=%H"]).current_dir(lab::workspace_root());
+    let found = git.output().ok().filter(|output| output.status.success());
+    found.map_or_else(
+        || "unknown".to_owned(),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    )
+}
+
+/// Whether an image's label names the commit `head`, with or without changes that are not committed: a test run makes its
+/// images before others of its parts write files.
+fn same_commit(revision: &str, head: &str) -> bool {
+    revision.strip_suffix("-dirty").unwrap_or(revision) == head
+}
+
+/// The commit that an archive was made of, by its label.
+fn revision(path: &Path) -> Result<String> {
+    for entry in tar::Archive::new(std::fs::File::open(path)?).entries()? {
+        let mut entry = entry?;
+        if !entry.path_bytes().ends_with(b".json") {
+            continue;
+        }
+        let mut text = String::new();
+        entry.read_to_string(&mut text)?;
+        let file: Value = serde_json::from_str(&text)?;
+        if let Some(revision) = file["config"]["Labels"]["org.opencontainers.image.revision"].as_str() {
+            return Ok(revision.to_owned());
+        }
+    }
+    bail!("{} does not say what commit it is of", path.display())
 }
 
 /// An archive that was made: what it holds, in docker's words for its platform.
@@ -35,16 +76,19 @@ struct Archive {
     variant: Option<&'static str>,
 }
 
-/// Every archive that was made.
-fn archives() -> Result<Vec<Archive>> {
+/// Every archive in a folder that was made of the commit `head`.
+fn archives(dist: &Path, head: &str) -> Result<Vec<Archive>> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(dist())? {
+    for entry in std::fs::read_dir(dist)? {
         let path = entry?.path();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let start = format!("smalltail-{}-", env!("CARGO_PKG_VERSION"));
         let Some(name) = name.strip_prefix(&start).and_then(|name| name.strip_suffix(".tar")) else {
             continue;
         };
+        if !same_commit(&revision(&path)?, head) {
+            continue;
+        }
         let (flavour, arch) = name.rsplit_once('-').context("an archive without its target")?;
         let (architecture, variant) = match arch {
             "amd64" => ("amd64", None),
@@ -111,7 +155,7 @@ fn archives_are_what_routeros_reads() {
     if archive("router", "amd64").is_none() || archive("router", "armv5").is_none() {
         return;
     }
-    for Archive { path, flavour, architecture, variant } in archives().unwrap() {
+    for Archive { path, flavour, architecture, variant } in archives(&dist(), &head()).unwrap() {
         let (config, inner) = checked(&path).unwrap();
         let labels = &config["config"]["Labels"];
         assert_eq!(
@@ -124,7 +168,8 @@ fn archives_are_what_routeros_reads() {
         assert!(binary.starts_with(b"\x7fELF"), "{}", path.display());
         let packed = binary.windows(4).any(|bytes| bytes == b"UPX!");
         assert_eq!(packed, labels["smalltail.packed"] == "upx");
-        for name in ["usr/bin/containerboot", "usr/bin/tailscale", "usr/share/doc/smalltail/LICENSES.gz", "tmp/"]
+        for name in
+            ["usr/bin/containerboot", "usr/bin/tailscale", "usr/share/doc/smalltail/LICENSES.gz", "tmp/"]
         {
             assert!(inner.contains_key(name), "{name} is not in {}", path.display());
         }
@@ -135,6 +180,33 @@ fn archives_are_what_routeros_reads() {
         let variant = variant.unwrap_or_default();
         blackbox::number(&format!("image {flavour} {architecture}{variant}, bytes of files"), bytes);
     }
+}
+
+#[test]
+fn only_images_of_this_commit_are_judged() {
+    let dir = tempfile::tempdir().unwrap();
+    for (flavour, revision) in
+        [("router", "abc"), ("tiny", "abd"), ("full", "abc-dirty"), ("custom", "unknown")]
+    {
+        let path = dir.path().join(format!("smalltail-{}-{flavour}-armv5.tar", env!("CARGO_PKG_VERSION")));
+        let mut tar = tar::Builder::new(std::fs::File::create(path).unwrap());
+        let labels = serde_json::json!({"org.opencontainers.image.revision": revision});
+        let config = serde_json::json!({"config": {"Labels": labels}});
+        for (name, file) in [("manifest.json", serde_json::json!([{}])), ("0123.json", config)] {
+            let text = file.to_string();
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            tar.append_data(&mut header, name, text.as_bytes()).unwrap();
+        }
+        tar.finish().unwrap();
+    }
+    let of = |head: &str| {
+        let found = archives(dir.path(), head).unwrap().into_iter();
+        found.map(|one| one.flavour).collect::<Vec<_>>()
+    };
+    assert_eq!(of("abc"), ["full", "router"]);
+    assert_eq!(of("abd"), ["tiny"]);
+    assert_eq!(of("unknown"), ["custom"]);
 }
 
 /// What the files of an image may come to, where that is promised whatever `xtask/size-budget.json` says.
@@ -208,8 +280,10 @@ fn a_shell_image_has_a_shell() {
 /// The router image with busybox, which is made at night only.
 fn shell_archive() -> Option<PathBuf> {
     let nightly = std::env::var_os("SMALLTAIL_NIGHTLY").is_some_and(|value| value == "1");
-    let made =
-        archives().ok()?.into_iter().find(|one| one.flavour == "router-shell" && one.architecture == "amd64");
+    let made = archives(&dist(), &head())
+        .ok()?
+        .into_iter()
+        .find(|one| one.flavour == "router-shell" && one.architecture == "amd64");
     if made.is_none() && nightly {
         blackbox::skip("the image with a shell was not made");
     }
