@@ -50,9 +50,15 @@ impl Budget {
 
     /// Writes it, with this reason.
     pub(super) fn save(&self) -> Result<()> {
-        ensure!(!self.why.trim().is_empty(), "the budget is raised for a reason: --why TEXT");
-        let text = serde_json::to_string_pretty(self)? + "\n";
-        std::fs::write(Self::path(), text).context("xtask/size-budget.json")
+        std::fs::write(Self::path(), self.text()?).context("xtask/size-budget.json")
+    }
+
+    /// The file's text. Without a packer nothing is known of packed bytes, and a budget of 0 would let all pass.
+    fn text(&self) -> Result<String> {
+        ensure!(!self.why.trim().is_empty(), "the budget is raised for a reason: --raise WHY");
+        let unpacked = self.binaries.iter().find(|(_, allowed)| allowed.packed == 0);
+        ensure!(unpacked.is_none(), "{} was not packed", unpacked.map_or("", |(name, _)| name));
+        Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
     /// Takes over what was measured.
@@ -129,6 +135,14 @@ mod tests {
     fn what_has_no_budget_is_not_judged() {
         assert_eq!(Budget::default().problem(&measured(1, 1, 1)), None);
         assert!(Budget::default().save().is_err());
+    }
+
+    #[test]
+    fn a_budget_without_packed_bytes_is_not_written() {
+        let mut budget = budget();
+        assert!(budget.text().unwrap().contains("\"packed\": 100000"));
+        budget.set(&Measured { packed: None, ..measured(0, 250_000, 50_000) });
+        assert_eq!(budget.text().unwrap_err().to_string(), "router/armv5 was not packed");
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod budget;
 mod symbols;
 mod treemap;
 
-use crate::build::{self, Binary, Spec};
+use crate::build::{self, Binary, Spec, pack};
 use crate::features::{self, Closure, Profile};
 use crate::target::Target;
 use anyhow::{Context, Result, ensure};
@@ -52,6 +52,10 @@ pub(crate) fn command() -> Command {
 
 /// Does what is typed. Exceeding the budget is a failure.
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
+    let why = matches.get_one::<String>("raise");
+    if why.is_some() {
+        pack::needed().context("a budget is of packed bytes, too")?;
+    }
     let profile = matches.get_one::<String>("profile").map(|name| Profile::parse(name)).transpose()?;
     let all = matches.get_flag("all");
     let profiles = if all { Profile::ALL.to_vec() } else { vec![profile.unwrap_or(Profile::Router)] };
@@ -72,7 +76,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
         }
     }
     print_table(&table);
-    if let Some(why) = matches.get_one::<String>("raise") {
+    if let Some(why) = why {
         budget.why.clone_from(why);
         budget.save()?;
         return Ok(ExitCode::SUCCESS);
