@@ -88,8 +88,12 @@ fn is_meant(zone: &str, theirs: &str, own: &str) -> bool {
         "failsrefuses" => [theirs, own].iter().all(|answer| answer.get(8..9) == Some("2")),
         // Go leaves who asks without an answer.
         "closed" | "silent" => theirs == "silence" && own.get(8..9) == Some("2"),
-        // Go does not say that an answer is longer than who asks can take when only a stream gave it.
-        "bytcp" => own.replacen(" 8380 ", " 8180 ", 1) == theirs,
+        // Go sends more than who asks can take, and does not say so when only a stream gave it.
+        "bytcp" | "large" => {
+            let question =
+                |answer: &str| answer.split(" | ").next().unwrap_or_default().replacen(" 8180 ", " 8380 ", 1);
+            own.split(" | ").nth(1) == Some("") && own.contains(" 8380 ") && question(theirs) == question(own)
+        }
         // Go believes a lie, or gives up at the first.
         "lies" => !own.contains(&format!("{:02x?}", LIE.octets())) && !own.contains("silence"),
         _ => false,

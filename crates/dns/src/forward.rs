@@ -4,6 +4,7 @@
 //! [`shared`](crate::shared)); what else comes to it is counted, not believed. Leaves out: TLS and HTTP.
 
 use crate::config::Step;
+use crate::cut::cut;
 use crate::local::failure;
 use crate::message::{self, Code, LARGEST, Query};
 use crate::race::{Outcome, Race, Start, TOTAL, Verdict, Via, judge};
@@ -161,6 +162,7 @@ impl<N: Net> Forwarder<N> {
                 message::set_id(&mut reply, message::id(&query));
                 if transport == Transport::Udp {
                     message::mark_truncated(&mut reply, message::size(&query));
+                    cut(&mut reply, &query, question_end);
                     message::clamp_size(&mut reply);
                 }
                 Some(Forwarded { reply, unreachable: false })

@@ -11,6 +11,7 @@
 //! Queries are hostile, and so are answers: nothing here panics, and nothing grows with what somebody sends.
 
 pub mod config;
+mod cut;
 pub mod forward;
 pub mod frames;
 pub mod hosts;

@@ -67,8 +67,8 @@ async fn by_the_table() {
         (PLAIN, some(&[]), some(&[(30, WrongId)]), None, (FAIL, 10_000, size, "udp tcp", 1)),
         (PLAIN, None, None, None, (FAIL, 0, size, "udp tcp", 0)),
         (PLAIN, some(&[(5, ServFail)]), None, None, (FAIL, 5, size, "udp", 0)),
-        // Larger than what is passed on.
-        (PLAIN, some(&[(5, Large(6000))]), None, None, (OK, 5, 4095, "udp", 0)),
+        // Larger than the asker takes, and than what is passed on.
+        (PLAIN, some(&[(5, Large(6000))]), None, None, (OK, 5, size, "udp", 0)),
         // A provider: HTTPS has half a second, unless it fails.
         ("8.8.8.8", some(&[(20, Nothing)]), None, some(&[(300, Nothing)]), (OK, 300, size, "https", 0)),
         ("8.8.8.8", some(&[(20, Nothing)]), None, some(&[(800, Nothing)]), (OK, 520, size, "https udp", 0)),
@@ -120,7 +120,58 @@ async fn what_the_asker_cannot_take_is_marked() {
         let forwarder = Forwarder::new(world(), true);
         let reply = forwarder.forward(asked(PLAIN, &query, Transport::Udp)).await.expect("forwarded").reply;
         assert_eq!(message::flags(&reply) & message::flag::TRUNCATED != 0, cut);
-        assert_eq!(message::size(&reply[..query.len()]), message::size(&query).min(4095));
+        if cut {
+            let edns = Message::from_vec(&reply).expect("reads").edns;
+            assert_eq!(edns.map(|edns| edns.max_payload()), (message::size(&query) == 600).then_some(4095));
+        } else {
+            assert_eq!(message::size(&reply[..query.len()]), message::size(&query).min(4095));
+        }
+    }
+}
+
+/// By HTTPS and TCP comes what no datagram takes; and an asker may have said more than his size.
+#[tokio::test(start_paused = true)]
+async fn of_what_does_not_fit_header_and_question_go_back() {
+    let by = |lie| World {
+        udp: Some(vec![]),
+        tcp: Some(vec![(5, lie)]),
+        https: Some(vec![(5, lie)]),
+        ..World::default()
+    };
+    // With a cookie, and signatures wanted.
+    let mut rich = question();
+    rich[11] = 1;
+    rich.extend([0, 0, 41, 4, 208, 0, 0, 0x80, 0, 0, 12, 0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
+    let asker = |size| Question::new("x.example.", RecordType::A).with_size(size);
+    let ours = [0, 0, 41, 0x0f, 0xff, 0, 0, 0, 0, 0, 0];
+    let signed = [0, 0, 41, 0x0f, 0xff, 0, 0, 0x80, 0, 0, 0];
+    for upstream in [PLAIN, "https://dns.nextdns.io/ab"] {
+        for (query, more, edns) in [
+            (question(), 20_000, Some(&[][..])),
+            (question(), 400, None),
+            (asker(0), 400, None),
+            (asker(0), 600, Some(&ours[..])),
+            (asker(1232), 1100, None),
+            (asker(1232), 1300, Some(&ours)),
+            (asker(65535), 4000, None),
+            (asker(65535), 60_000, Some(&ours)),
+            (rich.clone(), 1100, None),
+            (rich.clone(), 1300, Some(&signed)),
+        ] {
+            let context = format!("{upstream} {query:?} {more}");
+            let forwarder = Forwarder::new(by(Lie::Large(more)), true);
+            let reply =
+                forwarder.forward(asked(upstream, &query, Transport::Udp)).await.expect("forwarded").reply;
+            let Some(edns) = edns else {
+                assert_eq!(reply.len(), query.len() + more, "{context}");
+                continue;
+            };
+            let mut wanted = query[..message::Query::parse(&query).expect("reads").question_end].to_vec();
+            wanted[2] |= 0x82;
+            wanted[11] = u8::from(!edns.is_empty());
+            wanted.extend(edns);
+            assert_eq!(reply, wanted, "{context}");
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! Everybody who can send packets to this machine can send them here. Connections, buffers and what waits are bounded
 //! ([`Limits`]), and memory is taken only while a connection lives.
 
+mod cut;
 mod device;
 pub mod quad100;
 mod stack;

@@ -4,6 +4,7 @@
 //! Leaves out: what a query means. Whoever owns this takes queries until there is none, and answers each, with nothing
 //! if there is nothing to say.
 
+use crate::cut::cut;
 use crate::{ConnId, Limits, News, Read, Stack};
 use datapath::drop::DropReason;
 use datapath::time::Mono;
@@ -136,9 +137,12 @@ impl Quad100 {
         self.owed = self.owed.saturating_sub(1);
         match back {
             Back::Datagram { from, to } => {
-                if let Some(answer) = answer {
-                    // What does not fit is lost as any datagram may be.
-                    let _ = self.stack.send_datagram(from, to, answer);
+                // What finds no place is lost as any datagram may be.
+                if let Some(answer) = answer
+                    && self.stack.send_datagram(from, to, answer) == Err(DropReason::TooLarge)
+                    && let Some(answer) = cut(answer)
+                {
+                    let _ = self.stack.send_datagram(from, to, &answer);
                 }
             }
             Back::Stream(id) => {

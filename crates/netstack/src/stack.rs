@@ -7,6 +7,7 @@ use datapath::packet::build::{self, Echo, Unreachable};
 use datapath::packet::{Fragment, Parsed, proto};
 use datapath::time::Mono;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 
 /// What strangers can make the stack hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,30 @@ pub struct Stack {
     conns: Tcp,
     out: Outgoing,
     scratch: Vec<u8>,
+    /// Longest packet that certainly arrives, in bytes.
+    safe: usize,
+    numbers: Numbers,
+}
+
+/// The least MTU of whatever carries IPv6; what carries IPv4 alone is rarely below it.
+const LEAST_MTU: usize = 1280;
+
+/// What tells packets apart that routers may cut into fragments. They look like chance: who could tell the next one would
+/// know what to forge fragments of.
+struct Numbers {
+    seed: u64,
+    count: u64,
+}
+
+impl Numbers {
+    fn next(&mut self) -> NonZeroU16 {
+        self.count = self.count.wrapping_add(1);
+        // SplitMix64's steps.
+        let mut mixed = self.seed.wrapping_add(self.count.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        NonZeroU16::new((mixed >> 48) as u16).unwrap_or(NonZeroU16::MIN)
+    }
 }
 
 impl Stack {
@@ -68,6 +93,8 @@ impl Stack {
             conns: Tcp::new(addresses, mtu, seed, limits),
             out: Outgoing::default(),
             scratch: Vec::new(),
+            safe: mtu.min(LEAST_MTU),
+            numbers: Numbers { seed, count: 0 },
         }
     }
 
@@ -135,10 +162,11 @@ impl Stack {
         }
     }
 
-    /// Sends a datagram from one of our addresses.
+    /// Sends a datagram from one of our addresses. Who asked may be behind this machine: where it could be too long for a link
+    /// on the way, routers may cut it (IPv4), or it is not sent (IPv6, of which only the sender makes fragments).
     ///
     /// # Errors
-    /// Why it cannot be sent.
+    /// Why it cannot be sent; `TooLarge` only because of its length.
     pub fn send_datagram(
         &mut self,
         from: SocketAddr,
@@ -146,6 +174,12 @@ impl Stack {
         payload: &[u8],
     ) -> Result<(), DropReason> {
         build::udp(&mut self.scratch, from, to, payload)?;
+        if self.scratch.len() > self.safe {
+            if to.is_ipv6() {
+                return Err(DropReason::TooLarge);
+            }
+            build::allow_fragments(&mut self.scratch, self.numbers.next());
+        }
         self.send()
     }
 

@@ -1,5 +1,6 @@
 //! The service as a machine meets it: datagrams made by hand, TCP spoken by another smoltcp.
 
+use crate::cut::cut;
 use crate::device::{Card, Outgoing};
 use crate::quad100::{Back, Quad100, Query};
 use datapath::drop::DropReason;
@@ -144,6 +145,66 @@ fn datagrams_of_both_families_are_answered() {
         build::udp(&mut wanted, at(us, 53), at(them, 999), b"answer").expect("builds");
         assert_eq!(taken(&mut service), [wanted]);
     }
+}
+
+/// A guest of the machine has links of its own: what does not fit into a packet that every link carries may be cut by
+/// routers, or says that it was cut.
+#[test]
+fn long_answers_reach_guests() {
+    let query = [&[0xab, 0xcd, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], b"\x03www\x03lab\0\0\x10\0\x01"].concat();
+    let mut answer = query.clone();
+    (answer[2], answer[3], answer[7]) = (0x81, 0x80, 9);
+    for (us, them, head) in [(SERVICE, "100.64.0.1", 28), (SERVICE_V6, "fd7a:115c:a1e0::1", 48)] {
+        let mut service = service();
+        let mut ask = |length: usize| {
+            let mut packet = Vec::new();
+            build::udp(&mut packet, at(them, 999), at(us, 53), &query).expect("builds");
+            service.handle(&packet, Mono::ZERO).expect("taken");
+            answer.resize(length, 7);
+            serve(&mut service, |_| Some(answer.clone()));
+            let [packet] = taken(&mut service).try_into().expect("one packet");
+            (packet, answer.clone())
+        };
+        let (packet, answer) = ask(1280 - head);
+        let mut plain = Vec::new();
+        build::udp(&mut plain, at(us, 53), at(them, 999), &answer).expect("builds");
+        assert_eq!(packet, plain);
+        let mut numbers = Vec::new();
+        for length in [1281 - head, 4095] {
+            let (packet, answer) = ask(length);
+            let parsed = Parsed::parse(&packet).expect("a packet");
+            let payload = &parsed.transport(&packet)[8..];
+            if head == 28 {
+                assert_eq!(packet[6..8], [0, 0], "routers may cut it");
+                assert_eq!(datapath::packet::checksum::checksum(&packet[..20]), 0);
+                assert_eq!(payload, answer);
+                numbers.push([packet[4], packet[5]]);
+            } else {
+                let mut wanted = query.clone();
+                (wanted[2], wanted[3]) = (0x83, 0x80);
+                assert_eq!(payload, wanted, "it says that it was cut");
+            }
+        }
+        assert!(head == 48 || (numbers[0] != numbers[1] && !numbers.contains(&[0, 0])));
+    }
+}
+
+/// Whatever an answer says, what is left of it is a header with at most one question.
+#[test]
+fn answers_that_cannot_be_read_are_cut_to_their_header() {
+    let whole = [&[1, 2, 0x80, 0, 0, 1, 0, 9, 0, 0, 0, 1][..], b"\x03www\0\0\x10\0\x01", &[7; 90]].concat();
+    assert_eq!(
+        cut(&whole).expect("cut")[..],
+        [&[1, 2, 0x82, 0, 0, 1, 0, 0, 0, 0, 0, 0], &whole[12..21]].concat()
+    );
+    let bare = Some(vec![1, 2, 0x82, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    for (at, byte) in [(5, 0), (5, 2), (4, 1), (12, 0xc0), (12, 99), (16, 63)] {
+        let mut odd = whole[..40].to_vec();
+        odd[at] = byte;
+        assert_eq!(cut(&odd), bare, "{at} {byte}");
+    }
+    assert_eq!(cut(&whole[..20]), bare);
+    assert_eq!(cut(&whole[..11]), None);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::tsmp::Message;
 use super::{Fragment, Parsed, icmp, proto, tcp};
 use crate::drop::DropReason;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 
 /// Hop limit of packets we make.
 const TTL: u8 = 64;
@@ -76,6 +77,18 @@ pub fn udp(out: &mut Vec<u8>, src: SocketAddr, dst: SocketAddr, payload: &[u8]) 
     out.extend_from_slice(&[0, 0]);
     out.extend_from_slice(payload);
     finish(out, start, Some(6))
+}
+
+/// Lets routers cut an IPv4 packet of ours into fragments: takes "don't fragment" away and gives it the number by which
+/// fragments find each other (RFC 6864), which no other packet between the two may have meanwhile. Routers cut no IPv6.
+pub fn allow_fragments(packet: &mut [u8], number: NonZeroU16) {
+    if let Some(header) = packet.first_chunk_mut::<20>().filter(|header| header[0] == 0x45) {
+        put(header, 4, number.get().to_be_bytes());
+        put(header, 6, [0, 0]);
+        put(header, 10, [0, 0]);
+        let sum = checksum(header);
+        put(header, 10, sum.to_be_bytes());
+    }
 }
 
 /// A TCP segment without options; the window is 0 in a reset and 65 535 otherwise.
@@ -199,7 +212,7 @@ fn begin(out: &mut Vec<u8>, src: IpAddr, dst: IpAddr, proto: u8) -> Result<Start
     out.clear();
     match (src, dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            // "Don't fragment", so the identification may be zero (RFC 6864).
+            // "Don't fragment", so the identification may be zero (RFC 6864); see `allow_fragments`.
             out.extend_from_slice(&[0x45, 0, 0, 0, 0, 0, 0x40, 0, TTL, proto, 0, 0]);
             out.extend_from_slice(&src.octets());
             out.extend_from_slice(&dst.octets());
