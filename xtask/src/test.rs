@@ -81,9 +81,7 @@ pub(crate) fn run(nightly: bool, filter: Option<&str>) -> Result<ExitCode> {
     {
         run.tally.fail(format!("no test has {filter:?} in its name"));
     }
-    for skip in run.notes.skips() {
-        run.tally.pass_was_skip(format!("black box: {skip}"));
-    }
+    run.skipped();
     for line in run.notes.numbers() {
         println!("measured: {line}");
     }
@@ -122,6 +120,13 @@ impl Run<'_> {
             self.tally.fail(format!("{name}: {status}"))
         }
         Ok(())
+    }
+
+    /// What tests said that they skipped, units and scenarios: each begins with the test's name.
+    fn skipped(&mut self) {
+        for skip in self.notes.skips() {
+            self.tally.pass_was_skip(skip);
+        }
     }
 
     fn tidy(&mut self) -> Result<()> {
@@ -314,5 +319,19 @@ mod tests {
         let mut run = run_of_nothing();
         run.images_by(Ok(()), Ok(PathBuf::new()), || Ok(())).unwrap();
         assert!(run.tally.summary().ends_with("1 passed, 0 failed, 0 skipped"));
+    }
+
+    #[test]
+    fn a_skip_is_named_as_the_test_names_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "image::tests::writes: no root\n").unwrap();
+        let mut run = run_of_nothing();
+        run.notes.skips = file.path().to_owned();
+        run.tally.pass(3);
+        run.skipped();
+        assert_eq!(
+            run.tally.summary(),
+            "skipped: image::tests::writes: no root\n2 passed, 0 failed, 1 skipped"
+        );
     }
 }
