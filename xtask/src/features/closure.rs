@@ -66,6 +66,7 @@ impl Graph {
             match word {
                 Word::Feature(name) | Word::Without(name) => drop(removed.insert(name)),
                 Word::Nothing => bail!("{spelling} is always in and cannot be removed"),
+                Word::Absent(why) => bail!("{spelling} stands for no feature of this product: {why}"),
             }
         }
         let words = names::read(self, &request.names)?;

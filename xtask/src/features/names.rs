@@ -21,8 +21,10 @@ pub(super) enum Word {
     Feature(String),
     /// A build without this feature.
     Without(String),
-    /// What is so in any case.
+    /// What is so in any case: it is in.
     Nothing,
+    /// A tag for what this product has no feature for, and why.
+    Absent(String),
 }
 
 /// Reads a list of words, each perhaps several joined by commas. Each comes with its spelling.
@@ -40,12 +42,13 @@ fn one(graph: &Graph, word: &str) -> Result<Word> {
         return Ok(Word::Nothing);
     }
     if let Some(left_out) = plain.strip_prefix("tsomit") {
-        return Ok(match find(graph, left_out) {
-            Some(feature) => Word::Without(feature.to_owned()),
-            // What this product never has is left out already.
-            None if graph.absent.keys().any(|name| self::plain(name) == left_out) => Word::Nothing,
+        if let Some(feature) = find(graph, left_out) {
+            return Ok(Word::Without(feature.to_owned()));
+        }
+        return match graph.absent.iter().find(|(name, _)| self::plain(name) == left_out) {
+            Some((_, why)) => Ok(Word::Absent(why.clone())),
             None => bail!(unknown(graph, word, left_out)),
-        });
+        };
     }
     if let Some(feature) = find(graph, &plain) {
         return Ok(Word::Feature(feature.to_owned()));

@@ -171,6 +171,11 @@ fn what_another_needs_is_not_removed() {
     );
     assert!(refused(&["dns"], &["dns"]).contains("say one of both"));
     assert!(refused(&["dns"], &["cli"]).contains("always in"));
+    let why = &graph().absent["ssh"];
+    assert_eq!(
+        refused(&["dns"], &["ts_omit_ssh"]),
+        format!("ts_omit_ssh stands for no feature of this product: {why}")
+    );
     // With its dependents it goes.
     let remove = ["netstack,dns", "gro", "exit-node", "advertise-exit-node"].map(str::to_owned).to_vec();
     let left = graph().close(&Request { remove, ..Request::default() }).unwrap();
