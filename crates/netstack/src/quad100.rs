@@ -23,7 +23,10 @@ const MOST_OF_ONE: usize = 16;
 const LONGEST: usize = 4096;
 /// Answers of a connection that are not sent yet: while there are more bytes of them, nothing more is read.
 const BACKLOG: usize = 8 << 10;
-/// A connection that asks nothing for so long, and is owed nothing, is closed.
+/// Answers of a connection that wait at most, in bytes: two of the longest. Who asks for more and takes nothing is gone, or
+/// every query read before the first answer came could be owed 64 KiB.
+const MOST_WAITING: usize = 2 * (2 + u16::MAX as usize);
+/// A connection that asks nothing for so long is closed; a query that has begun must be whole by then.
 const IDLE: Duration = Duration::from_secs(45);
 
 /// What connections may take. Windows of half a packet or more: queries are short, answers of 64 KiB rare.
@@ -71,6 +74,8 @@ struct Stream {
     outbox: VecDeque<u8>,
     /// Queries that are owed an answer.
     owed: usize,
+    /// When it began or ended a query last, or said that there will be none. Not every byte counts, or one now and then
+    /// would keep the place for ever.
     heard: Mono,
     /// The peer will ask nothing more.
     ended: bool,
@@ -151,6 +156,12 @@ impl Quad100 {
                 if let Some((answer, len)) =
                     answer.and_then(|answer| Some((answer, u16::try_from(answer.len()).ok()?)))
                 {
+                    if stream.outbox.len() + 2 + answer.len() > MOST_WAITING {
+                        self.stack.abort(id);
+                        // Now and not with the next turn: more answers may come before it.
+                        return self.streams.retain(|stream| stream.id != id);
+                    }
+                    stream.outbox.reserve_exact(2 + answer.len());
                     stream.outbox.extend(len.to_be_bytes());
                     stream.outbox.extend(answer);
                 }
@@ -181,6 +192,12 @@ impl Quad100 {
         streams.retain(|stream| stack.is_open(stream.id));
     }
 
+    /// Bytes that are held for answers which wait.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.streams.iter().map(|stream| stream.outbox.capacity()).sum()
+    }
+
     /// When [`Self::poll`] is due.
     pub fn poll_timeout(&mut self, now: Mono) -> Option<Mono> {
         let idle = self.streams.iter().map(|stream| stream.heard + IDLE).min();
@@ -197,6 +214,9 @@ impl Stream {
                 return;
             }
             self.outbox.drain(..taken);
+            if self.outbox.is_empty() {
+                self.outbox = VecDeque::new();
+            }
         }
     }
 
@@ -205,16 +225,19 @@ impl Stream {
             if let Some(bytes) = self.whole() {
                 self.owed += 1;
                 *owed += 1;
+                self.heard = now;
                 queries.push_back(Query { bytes, from: self.from, back: Back::Stream(self.id) });
                 continue;
             }
             if self.wanted() == 0 {
                 return stack.abort(self.id);
             }
+            let begins = self.inbox.is_empty();
             let most = (LONGEST + 2).saturating_sub(self.inbox.len());
             match stack.read(self.id, &mut self.inbox, most) {
                 Read::Bytes(0) => return,
-                Read::Bytes(_) => self.heard = now,
+                Read::Bytes(_) if begins => self.heard = now,
+                Read::Bytes(_) => {}
                 Read::End if self.ended => return,
                 Read::End => return (self.heard, self.ended) = (now, true),
                 Read::Gone => return,

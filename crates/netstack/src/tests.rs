@@ -364,6 +364,75 @@ fn connections_and_queries_are_bounded() {
     service.handle(&packet, client.now).expect("a place is free");
 }
 
+/// Whoever takes no answers is owed sixteen of 64 KiB on every connection before the first one comes.
+#[test]
+fn answers_that_nobody_takes_are_bounded() {
+    for length in [65_535, 60_000, 10_000] {
+        let (mut service, mut client) = (service(), Client::new());
+        let handles: Vec<_> = (0..32).map(|_| client.connect(at(SERVICE, 53))).collect();
+        client.talk(&mut service, &echoed);
+        for handle in &handles {
+            client.socket(*handle).send_slice(&framed(b"query").repeat(16)).expect("room");
+        }
+        let mut backs: Vec<Back> = Vec::new();
+        for _ in 0..20 {
+            let mut card = Card { incoming: None, out: &mut client.out, mtu: 1280 };
+            client.interface.poll(instant(client.now), &mut card, &mut client.sockets);
+            while let Some(packet) = client.out.pop() {
+                let _ = service.handle(&packet, client.now);
+            }
+            service.poll(client.now);
+            backs.extend(std::iter::from_fn(|| service.next_query()).map(|query| query.back));
+            taken(&mut service);
+        }
+        assert_eq!(backs.len(), 512);
+        let mut most = 0;
+        for (count, back) in backs.into_iter().enumerate() {
+            service.answer(back, Some(&vec![7; length]));
+            if count % 5 == 0 {
+                service.poll(client.now);
+                taken(&mut service);
+            }
+            most = most.max(service.waiting());
+        }
+        assert!(most <= 32 * (128 << 10) + 32 * 4, "{most} bytes of answers of {length}");
+    }
+    // Who takes what comes is sent one of the longest behind another.
+    let (mut service, mut client) = (service(), Client::new());
+    let handle = client.connect(at(SERVICE, 53));
+    client.talk(&mut service, &echoed);
+    client.socket(handle).send_slice(&framed(b"query").repeat(2)).expect("room");
+    let mut got = Vec::new();
+    for _ in 0..80 {
+        client.talk(&mut service, &|_| Some(vec![9; 65_535]));
+        got.extend(client.received(handle));
+    }
+    assert_eq!(got, framed(&vec![9; 65_535]).repeat(2));
+    assert_eq!(service.waiting(), 0);
+}
+
+#[test]
+fn a_query_must_be_whole_in_time() {
+    let (mut service, mut client) = (service(), Client::new());
+    let handle = client.connect(at(SERVICE, 53));
+    client.talk(&mut service, &echoed);
+    let mut after = |seconds: u64, bytes: &[u8]| {
+        client.now = Mono::from_nanos(client.now.as_nanos() + seconds * 1_000_000_000);
+        client.talk(&mut service, &echoed);
+        let _ = client.socket(handle).send_slice(bytes);
+        client.talk(&mut service, &echoed);
+        (client.socket(handle).state() == State::Established, client.received(handle))
+    };
+    let query = framed(b"query");
+    // In time, and then the time begins anew.
+    assert_eq!(after(44, &query[..2]), (true, Vec::new()));
+    assert_eq!(after(43, &query[2..]), (true, query.clone()));
+    assert_eq!(after(43, &query[..1]), (true, Vec::new()));
+    assert_eq!(after(22, &query[1..2]), (true, Vec::new()));
+    assert_eq!(after(21, &query[2..3]), (true, Vec::new()));
+    assert_eq!(after(2, &query[3..4]), (false, Vec::new()));
+}
+
 proptest! {
     /// Whatever comes: no panic, and nothing but answers to whoever it came from.
     #[test]
