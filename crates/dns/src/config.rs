@@ -62,12 +62,16 @@ pub(crate) struct Route {
     pub(crate) steps: Rc<[Step]>,
 }
 
+/// Whom a [`Resolver`] asks for which names. Cheap to copy.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Whom(Rc<[Route]>);
+
 /// What answers and forwards by a configuration. Made anew for every configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Resolver {
     pub(crate) config: Config,
     /// Longest suffix first; those without upstreams are in `local`.
-    pub(crate) routes: Box<[Route]>,
+    pub(crate) routes: Rc<[Route]>,
     /// Zones in which what we do not know does not exist, longest first.
     pub(crate) local: Box<[Box<str>]>,
 }
@@ -202,6 +206,11 @@ impl Resolver {
         route.map(|route| &route.steps)
     }
 
+    /// Whom it asks: others than another one, or the same.
+    pub fn whom(&self) -> Whom {
+        Whom(Rc::clone(&self.routes))
+    }
+
     /// What it was made from.
     pub fn config(&self) -> &Config {
         &self.config
@@ -302,6 +311,22 @@ mod tests {
         // Nobody was told to ask us.
         let (resolver, _) = config(&[], &["9.9.9.12"]).compile(&base());
         assert_eq!(asked(&resolver, "example.com"), [""; 0]);
+    }
+
+    #[test]
+    fn whom_it_asks_is_the_same_whatever_else_changes() {
+        let whom = |config: Config| config.compile(&base()).0.whom();
+        let split = || config(&[("corp", &["10.0.0.1"])], &["9.9.9.12"]);
+        assert_eq!(whom(split()), whom(Config { nodes_aaaa: true, search: [].into(), ..split() }));
+        for other in [
+            config(&[("corp", &["10.0.0.2"])], &["9.9.9.12"]),
+            config(&[("corp", &["10.0.0.1"])], &["9.9.9.13"]),
+            config(&[("cork", &["10.0.0.1"])], &["9.9.9.12"]),
+            Config::default(),
+        ] {
+            assert_ne!(whom(split()), whom(other));
+        }
+        assert_eq!(whom(Config::default()), Whom::default());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::node::Shared;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dns::config::{OsConfig, Resolver, Step, plan};
+use dns::config::{OsConfig, Resolver, Step, Whom, plan};
 use dns::forward::{Asked, Forwarder};
 use dns::message::{self, Code, Query};
 use dns::name::Name;
@@ -40,6 +40,8 @@ struct Inner {
     clock: Arc<Clock>,
     inputs: mpsc::Sender<Input>,
     resolver: RefCell<Resolver>,
+    /// Whom it asks, also while it is being made anew.
+    whom: RefCell<Whom>,
     forwarder: RefCell<Rc<Forwarder<Sockets>>>,
     sockets: Sockets,
     /// TCP to upstreams is allowed.
@@ -64,6 +66,7 @@ impl Dns {
             clock,
             inputs,
             resolver: RefCell::default(),
+            whom: RefCell::default(),
             forwarder: RefCell::new(Rc::new(Forwarder::new(sockets.clone(), true))),
             sockets,
             tcp: Cell::new(true),
@@ -88,12 +91,12 @@ impl Dns {
     pub fn ask(&self, query: Vec<u8>, stream: bool, asker: Asker, reply: Reply<Vec<u8>>) {
         let transport = if stream { Transport::Tcp } else { Transport::Udp };
         let inner = &self.0;
-        let steps = {
+        let (steps, whom) = {
             let resolver = inner.resolver.borrow();
             match inner.answer(&resolver, &query, transport, asker) {
                 Verdict::Reply(bytes) => return reply.send(bytes),
                 Verdict::Silence => return,
-                Verdict::Ask(steps) => steps,
+                Verdict::Ask(steps) => (steps, resolver.whom()),
             }
         };
         let forwarder = Rc::clone(&inner.forwarder.borrow());
@@ -103,7 +106,7 @@ impl Dns {
         let inner = Rc::clone(inner);
         dial::spawn(async move {
             if let Some(forwarded) = forwarder.forward(Asked { query, transport, steps }).await {
-                inner.heard(!forwarded.unreachable);
+                inner.heard(asker, &whom, !forwarded.unreachable);
                 reply.send(forwarded.reply);
             }
         });
@@ -193,7 +196,14 @@ impl Inner {
             Err(error) => (OsConfig::default(), Some(error)),
         };
         let (resolver, os) = config.compile(&base);
-        if self.trouble.get() == Some(Trouble::Nobody) && (os.is_empty() || resolver.steps(b"").is_some()) {
+        let others = self.whom.replace(resolver.whom()) != resolver.whom();
+        let over = match self.trouble.get() {
+            Some(Trouble::Nobody) => os.is_empty() || resolver.steps(b"").is_some(),
+            // That of others than are asked from now on.
+            Some(Trouble::Silence) => others,
+            None => false,
+        };
+        if over {
             self.tell_trouble(None);
         }
         *self.resolver.borrow_mut() = resolver;
@@ -231,8 +241,12 @@ impl Inner {
         }
     }
 
-    /// Whether a query that was forwarded has been answered.
-    fn heard(&self, answered: bool) {
+    /// Whether a query that was forwarded has been answered; `whom` says who were asked at its time.
+    fn heard(&self, asker: Asker, whom: &Whom, answered: bool) {
+        // Clients of an exit node ask whom this machine asks: not servers that we were told to use.
+        if asker == Asker::ExitClient || *self.whom.borrow() != *whom {
+            return;
+        }
         // A zone's own resolver says nothing of names outside the tailnet.
         if self.trouble.get() != Some(Trouble::Nobody) {
             self.tell_trouble((!answered).then_some(Trouble::Silence));
@@ -309,3 +323,7 @@ pub fn os_config(shared: &Shared) -> Response {
         Err(error) => Response::error(500, &error.to_string()),
     }
 }
+
+#[cfg(test)]
+#[path = "enabled_tests.rs"]
+mod tests;
