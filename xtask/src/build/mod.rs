@@ -179,15 +179,17 @@ pub(crate) fn binary(spec: &Spec<'_>) -> Result<Binary> {
     told(&mut command, features);
     // The symbols are needed to say what is large and where something died; they are cut off below.
     command.env("CARGO_PROFILE_RELEASE_STRIP", "none");
-    ran(command)?;
     let dir = kept(spec)?;
     let symbols = dir.join("symbols");
     let raw = dir.join("raw");
-    std::fs::copy(lab::target_dir().join(target.triple()).join("release").join(BINARY), &symbols)
-        .context("cargo left no binary")?;
-    let cut = elf::strip(&std::fs::read(&symbols)?).context("the linker's result")?;
-    elf::check(&cut, *target)?;
-    write_program(&raw, &cut)?;
+    alone(&dir.with_file_name("lock"), || {
+        ran(command)?;
+        std::fs::copy(lab::target_dir().join(target.triple()).join("release").join(BINARY), &symbols)
+            .context("cargo left no binary")?;
+        let cut = elf::strip(&std::fs::read(&symbols)?).context("the linker's result")?;
+        elf::check(&cut, *target)?;
+        write_program(&raw, &cut)
+    })?;
     let packed = pack::packed(&raw, &dir.join("packed"), *target)?;
     let what = format!(
         "{}, static musl, {}{}",
@@ -196,6 +198,17 @@ pub(crate) fn binary(spec: &Spec<'_>) -> Result<Binary> {
         if packed == raw { ", not packed" } else { "" }
     );
     Ok(Binary { raw, packed, what })
+}
+
+/// Runs `body` while nobody else does who holds the same file: cargo leaves every set of features under one name, and its
+/// own lock ends before that is copied.
+fn alone<T>(lock: &Path, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    let file = std::fs::File::create(lock).with_context(|| lock.display().to_string())?;
+    if file.try_lock().is_err() {
+        println!("waiting for another build for this target");
+        file.lock().with_context(|| lock.display().to_string())?;
+    }
+    body()
 }
 
 /// The unstripped twin of a binary made by [`binary`].
@@ -299,6 +312,21 @@ fn ran(mut command: Command) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_builds_for_a_target_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join("lock");
+        let free = || std::fs::File::create(&lock).unwrap().try_lock().is_ok();
+        alone(&lock, || {
+            assert!(!free());
+            Ok(())
+        })
+        .unwrap();
+        assert!(free());
+        alone::<()>(&lock, || bail!("cargo ended")).unwrap_err();
+        assert!(free());
+    }
 
     #[test]
     fn what_ships_without_all_authorities_is_built_small() {
