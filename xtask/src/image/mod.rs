@@ -47,6 +47,7 @@ pub(crate) fn command() -> Command {
         .about("Make images: an OCI layout and docker-archives in dist/")
         .arg(list("profiles", "P", "router (default), tiny, full, or all").visible_alias("profile"))
         .arg(list("features", "F", "these features instead, or on top of one profile"))
+        .arg(list("remove", "F", "without these features of one profile"))
         .arg(
             list("target", "T", "amd64, arm64, arm/v7, arm/v5; default: this machine's")
                 .conflicts_with("all"),
@@ -94,7 +95,7 @@ impl Choice {
         // The order in an index is the same, whatever the order of the words.
         targets.sort_by_key(|target| Target::ALL.iter().position(|other| other == target));
         Ok(Self {
-            requests: requests(&list("profiles"), &list("features"))?,
+            requests: requests(&list("profiles"), &list("features"), &list("remove"))?,
             targets,
             shell: matches.get_flag("shell"),
             raw: matches.get_flag("raw"),
@@ -110,18 +111,18 @@ pub(crate) fn dist(matches: &ArgMatches) -> PathBuf {
 }
 
 /// The choices of features, each with the word that names its image.
-fn requests(profiles: &[String], features: &[String]) -> Result<Vec<(String, Request)>> {
+fn requests(profiles: &[String], features: &[String], remove: &[String]) -> Result<Vec<(String, Request)>> {
     let profiles = match profiles {
         [one] if one == "all" => Profile::ALL.to_vec(),
         names => names.iter().map(|name| Profile::parse(name)).collect::<Result<Vec<_>>>()?,
     };
-    if features.is_empty() {
+    if features.is_empty() && remove.is_empty() {
         let profiles = if profiles.is_empty() { vec![Profile::Router] } else { profiles };
         return Ok(profiles.into_iter().map(|one| (one.name().to_owned(), one.into())).collect());
     }
-    ensure!(profiles.len() <= 1, "--features goes with one profile or none");
+    ensure!(profiles.len() <= 1, "--features and --remove go with one profile or none");
     let request =
-        Request { names: features.to_vec(), profile: profiles.first().copied(), remove: Vec::new() };
+        Request { names: features.to_vec(), profile: profiles.first().copied(), remove: remove.to_vec() };
     Ok(vec![("custom".to_owned(), request)])
 }
 

@@ -207,3 +207,19 @@ fn a_full_disk_leaves_no_half_image() {
     // It went wrong before the index, after it, and not at all.
     assert_eq!(outcomes.into_iter().collect::<Vec<_>>(), [(false, false), (false, true), (true, true)]);
 }
+
+#[test]
+fn features_are_added_to_and_left_out_of_one_profile() {
+    use super::requests;
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let all = requests(&words(&["all"]), &[], &[]).unwrap();
+    assert_eq!(all.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["router", "tiny", "full"]);
+    let [(name, request)] = requests(&[], &[], &words(&["portmapper"])).unwrap().try_into().unwrap();
+    assert_eq!(name, "custom");
+    let built = crate::features::resolve(&request).unwrap().built;
+    assert!(
+        built.iter().any(|one| one == "dns") && !built.iter().any(|one| one == "portmapper"),
+        "{built:?}"
+    );
+    assert!(requests(&words(&["all"]), &[], &words(&["portmapper"])).is_err());
+}

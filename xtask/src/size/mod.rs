@@ -7,7 +7,7 @@ mod symbols;
 mod treemap;
 
 use crate::build::{self, Binary, Spec, pack};
-use crate::features::{self, Closure, Profile};
+use crate::features::{self, Closure, Profile, Request};
 use crate::target::Target;
 use anyhow::{Context, Result, ensure};
 use budget::Budget;
@@ -38,6 +38,14 @@ pub(crate) fn command() -> Command {
     Command::new("size")
         .about("Build shipped binaries and print their bytes, the largest crates and symbols; a picture goes to target/")
         .arg(Arg::new("profile").long("profile").value_name("PROFILE").help("router (the default), tiny or full"))
+        .arg(
+            Arg::new("remove")
+                .long("remove")
+                .value_name("NAMES")
+                .action(ArgAction::Append)
+                .conflicts_with("raise")
+                .help("leave these out of the profile, joined by commas; that has no budget"),
+        )
         .arg(build::target_argument())
         .arg(
             Arg::new("all").long("all").action(ArgAction::SetTrue).help("every profile for every target"),
@@ -65,11 +73,12 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
         [] => vec![Target::here().context("no shipped target runs here: name one by --target")?],
         names => names.iter().map(|name| Target::parse(name)).collect::<Result<Vec<_>>>()?,
     };
+    let remove: Vec<_> = matches.get_many::<String>("remove").into_iter().flatten().cloned().collect();
     let mut budget = Budget::load()?;
     let (mut table, mut problems) = (Vec::new(), Vec::new());
     for profile in profiles {
         for target in &targets {
-            let measured = measure(profile, *target, true)?;
+            let measured = measure(&Sort::of(profile, &remove), *target, true)?;
             problems.extend(budget.problem(&measured));
             budget.set(&measured);
             table.push(measured);
@@ -94,19 +103,34 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode> {
 pub(crate) fn check(targets: &[Target]) -> Result<()> {
     let budget = Budget::load()?;
     for target in targets {
-        let measured = measure(Profile::Router, *target, false)?;
+        let measured = measure(&Sort::of(Profile::Router, &[]), *target, false)?;
         let problem = budget.problem(&measured);
         ensure!(problem.is_none(), "{}", problem.unwrap_or_default());
     }
     Ok(())
 }
 
+/// What is measured for each target.
+struct Sort {
+    /// The profile; with `-less` behind it where something of it is left out, which no budget knows.
+    name: String,
+    request: Request,
+}
+
+impl Sort {
+    fn of(profile: Profile, remove: &[String]) -> Self {
+        let less = if remove.is_empty() { "" } else { "-less" };
+        let request = Request { remove: remove.to_vec(), ..profile.into() };
+        Self { name: format!("{}{less}", profile.name()), request }
+    }
+}
+
 /// Builds one and measures it; prints what is large where `say` is.
-fn measure(profile: Profile, target: Target, say: bool) -> Result<Measured> {
-    let closure = features::resolve(&profile.into())?;
+fn measure(sort: &Sort, target: Target, say: bool) -> Result<Measured> {
+    let closure = features::resolve(&sort.request)?;
     let binary = build::binary(&Spec::shipped(target, &closure))?;
     let symbols = symbols::read(&std::fs::read(build::symbols(&binary))?)?;
-    let name = format!("{}/{}", profile.name(), target.slug());
+    let name = format!("{}/{}", sort.name, target.slug());
     if say {
         print_largest(&name, &symbols);
         let picture =
@@ -146,5 +170,26 @@ fn print_table(table: &[Measured]) {
     for one in table {
         let packed = one.packed.map_or_else(|| "–".to_owned(), |bytes| bytes.to_string());
         println!("| {} | {} | {packed} | {} | {} |", one.name, one.raw, one.rootfs, one.layer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_of_a_profile_is_not_measured_against_its_budget() {
+        let budget = Budget::load().unwrap();
+        let judged = |remove: &[String]| {
+            let sort = Sort::of(Profile::Router, remove);
+            let closure = features::resolve(&sort.request).unwrap();
+            let name = format!("{}/{}", sort.name, Target::ArmV5.slug());
+            (closure.built.iter().any(|one| one == "portmapper"), budget.binaries.contains_key(&name))
+        };
+        assert_eq!(judged(&[]), (true, true));
+        assert_eq!(judged(&["port-mapper".to_owned()]), (false, false));
+        let typed = |words: &[&str]| command().try_get_matches_from([&["size"], words].concat());
+        assert!(typed(&["--remove", "dns", "--all"]).is_ok());
+        assert!(typed(&["--remove", "dns", "--raise", "why"]).is_err());
     }
 }
