@@ -3,7 +3,7 @@
 use crate::message::LARGEST;
 use std::time::Duration;
 
-/// A stream by which nothing has come for so long is closed.
+/// A stream by which no query has come for so long is closed.
 pub const IDLE: Duration = Duration::from_secs(45);
 /// Bytes of a length.
 const LENGTH: usize = 2;
@@ -22,6 +22,11 @@ impl Frames {
     /// How many more bytes are of use: more than that is not to be read.
     pub fn room(&self) -> usize {
         (LENGTH + LARGEST).saturating_sub(self.bytes.len())
+    }
+
+    /// Whether no query has begun.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
     }
 
     /// Takes what has been read, [`Frames::room`] at most.

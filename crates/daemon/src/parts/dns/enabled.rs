@@ -326,4 +326,4 @@ pub fn os_config(shared: &Shared) -> Response {
 
 #[cfg(test)]
 #[path = "enabled_tests.rs"]
-mod tests;
+pub(super) mod tests;

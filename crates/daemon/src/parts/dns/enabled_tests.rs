@@ -13,7 +13,7 @@ impl dial::Dial for NoDial {
 }
 
 /// And what it tells.
-fn started() -> (Dns, mpsc::Receiver<Input>) {
+pub(in crate::parts::dns) fn started() -> (Dns, mpsc::Receiver<Input>) {
     let (inputs, told) = mpsc::channel(8);
     let clock = Arc::new(Clock::new(None));
     let dialer = Rc::new(NoDial);

@@ -9,7 +9,7 @@ use crate::network::State;
 use dns::frames::{Frames, IDLE, framed};
 use dns::message::LARGEST;
 use ipnet::IpNet;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -17,14 +17,26 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// How soon an address that is not there is looked for again.
 const AGAIN: Duration = Duration::from_secs(5);
 /// How often is looked whether the address is there still, and in which subnet.
 const LOOK: Duration = Duration::from_secs(10);
-/// Streams at the same time; more are closed.
-const MOST_STREAMS: usize = 16;
+/// Streams at the same time, of all and of one address; more are closed. The one may be a router that asks for a whole LAN.
+const MOST_STREAMS: usize = 32;
+const MOST_STREAMS_OF_ONE: usize = 8;
+
+/// How long is waited for queries.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// For one to begin.
+    idle: Duration,
+    /// For the rest of it: one byte now and then would keep the place for ever.
+    whole: Duration,
+}
+
+const PATIENCE: Patience = Patience { idle: IDLE, whole: Duration::from_secs(10) };
 
 /// Who is answered at the moment.
 type Allowed = Rc<RefCell<Vec<IpNet>>>;
@@ -128,17 +140,17 @@ async fn datagrams(udp: UdpSocket, allowed: &Allowed, dns: &Dns) {
 }
 
 async fn streams(tcp: TcpListener, allowed: &Allowed, dns: &Dns) {
-    let open = Rc::new(Cell::new(0));
+    let open = Open::default();
     loop {
         match tcp.accept().await {
-            Ok((stream, from)) if open.get() < MOST_STREAMS && may_ask(allowed, from.ip()) => {
-                open.set(open.get() + 1);
-                let (dns, open) = (dns.clone(), Rc::clone(&open));
+            Ok((stream, from)) if may_ask(allowed, from.ip()) => {
+                let Some(place) = Place::take(&open, from.ip()) else { continue };
+                let dns = dns.clone();
                 dial::spawn(async move {
-                    if let Err(error) = talk(stream, &dns).await {
+                    let _place = place;
+                    if let Err(error) = talk(stream, &dns, PATIENCE).await {
                         log::debug!("DNS by TCP from {from}: {error}");
                     }
-                    open.set(open.get() - 1);
                 });
             }
             Ok(_) => {}
@@ -150,21 +162,52 @@ async fn streams(tcp: TcpListener, allowed: &Allowed, dns: &Dns) {
     }
 }
 
+/// Whose streams are open, once for each.
+type Open = Rc<RefCell<Vec<IpAddr>>>;
+
+/// One of the places for streams.
+struct Place(Open, IpAddr);
+
+impl Place {
+    fn take(open: &Open, ip: IpAddr) -> Option<Self> {
+        let mut all = open.borrow_mut();
+        let of_one = all.iter().filter(|other| **other == ip).count();
+        (all.len() < MOST_STREAMS && of_one < MOST_STREAMS_OF_ONE).then(|| {
+            all.push(ip);
+            Self(Rc::clone(open), ip)
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut all = self.0.borrow_mut();
+        if let Some(at) = all.iter().position(|ip| *ip == self.1) {
+            all.swap_remove(at);
+        }
+    }
+}
+
 /// One stream: a query, its answer, the next.
-async fn talk(mut stream: TcpStream, dns: &Dns) -> io::Result<()> {
+async fn talk(mut stream: TcpStream, dns: &Dns, patience: Patience) -> io::Result<()> {
     let mut frames = Frames::default();
     let mut room = [0; 512];
+    let (mut end, mut begun) = (Instant::now() + patience.idle, false);
     loop {
         while let Some(query) = frames.next_query().map_err(|_| io::ErrorKind::InvalidData)? {
             let (sender, answer) = oneshot::channel();
             let reply = Reply::new(move |bytes: Vec<u8>| drop(sender.send(bytes)));
             dns.ask(query, true, Asker::Lan, reply);
             if let Some(bytes) = answer.await.ok().and_then(|bytes| framed(&bytes)) {
-                timeout(IDLE, stream.write_all(&bytes)).await??;
+                timeout(patience.idle, stream.write_all(&bytes)).await??;
             }
+            (end, begun) = (Instant::now() + patience.idle, false);
+        }
+        if !begun && !frames.is_empty() {
+            (end, begun) = (Instant::now() + patience.whole, true);
         }
         let most = frames.room().min(room.len());
-        let length = timeout(IDLE, stream.read(room.get_mut(..most).unwrap_or_default())).await??;
+        let length = timeout_at(end, stream.read(room.get_mut(..most).unwrap_or_default())).await??;
         if length == 0 {
             return Ok(());
         }
@@ -190,5 +233,48 @@ mod tests {
         let looking = while_there(&listen, &allowed);
         assert!(timeout(Duration::from_millis(1), looking).await.is_err());
         assert!(may_ask(&allowed, [10, 1, 2, 3].into()) && !may_ask(&allowed, [192, 0, 2, 77].into()));
+    }
+    #[test]
+    fn one_address_does_not_take_all_streams() {
+        let open = Open::default();
+        let mut places: Vec<_> = (0..100).filter_map(|_| Place::take(&open, [10, 0, 0, 1].into())).collect();
+        assert_eq!(places.len(), MOST_STREAMS_OF_ONE);
+        places.extend((2..100).filter_map(|last| Place::take(&open, [10, 0, 0, last].into())));
+        assert_eq!(places.len(), MOST_STREAMS);
+        places.clear();
+        assert!(open.borrow().is_empty() && Place::take(&open, [10, 0, 0, 1].into()).is_some());
+    }
+
+    /// Whoever sends a byte now and then is not waited for; whoever asks and asks again is.
+    #[tokio::test]
+    async fn a_query_that_has_begun_has_to_end() {
+        let work = async {
+            let (dns, _told) = super::super::imp::tests::started();
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
+            let at = listener.local_addr().expect("an address");
+            let patience = Patience { idle: Duration::from_secs(600), whole: Duration::from_millis(300) };
+            for (piece, ends) in [(1, true), (31, false)] {
+                let mut asker = TcpStream::connect(at).await.expect("connects");
+                let (stream, _) = listener.accept().await.expect("a stream");
+                let name = dns::name::Name::parse(b"a.example.org").expect("a name");
+                let query = framed(&dns::message::query(1, &name, dns::message::kind::A)).expect("short");
+                let all = query.repeat(40);
+                let asking = async {
+                    for bytes in all.chunks(if piece == 1 { 1 } else { query.len() }) {
+                        if asker.write_all(bytes).await.is_err() {
+                            break;
+                        }
+                        sleep(Duration::from_millis(20)).await;
+                    }
+                };
+                tokio::select! {
+                    ended = talk(stream, &dns, patience) => {
+                        assert!(ends && ended.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut));
+                    }
+                    () = asking => assert!(!ends, "waited for ever"),
+                }
+            }
+        };
+        tokio::task::LocalSet::new().run_until(work).await;
     }
 }
