@@ -159,9 +159,9 @@ mod tests {
 
         /// Packs a program of these bytes by this flag; gives what is found in the packed one's place.
         fn kept(&self, raw: &str, flag: &str) -> Result<String> {
-            std::fs::write(self.path("raw"), raw).unwrap();
+            std::fs::write(self.path("raw"), raw)?;
             keep(&self.path("upx"), &self.path("raw"), &self.path("packed"), &[flag])?;
-            Ok(std::fs::read_to_string(self.path("packed")).unwrap())
+            Ok(std::fs::read_to_string(self.path("packed"))?)
         }
     }
 
