@@ -32,6 +32,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 /// The name of the feature, if it is in this build.
 pub const FEATURE: Option<&str> = Some("dns");
 
+/// Queries of a LAN and of clients of an exit node that are forwarded at the same time: half of all that are, so that this
+/// machine's own names are found whatever others ask for.
+const MOST_OF_OTHERS: u32 = 128;
+
 /// The handle; all of them are one. For the control thread.
 #[derive(Clone)]
 pub struct Dns(Rc<Inner>);
@@ -43,6 +47,8 @@ struct Inner {
     /// Whom it asks, also while it is being made anew.
     whom: RefCell<Whom>,
     forwarder: RefCell<Rc<Forwarder<Sockets>>>,
+    /// Queries of others than this machine that are forwarded now.
+    others: Cell<u32>,
     sockets: Sockets,
     /// TCP to upstreams is allowed.
     tcp: Cell<bool>,
@@ -68,6 +74,7 @@ impl Dns {
             resolver: RefCell::default(),
             whom: RefCell::default(),
             forwarder: RefCell::new(Rc::new(Forwarder::new(sockets.clone(), true))),
+            others: Cell::new(0),
             sockets,
             tcp: Cell::new(true),
             excepted: RefCell::default(),
@@ -103,8 +110,10 @@ impl Dns {
         if forwarder.is_full() {
             return;
         }
+        let Some(turn) = Turn::take(inner, asker) else { return };
         let inner = Rc::clone(inner);
         dial::spawn(async move {
+            let _turn = turn;
             if let Some(forwarded) = forwarder.forward(Asked { query, transport, steps }).await {
                 inner.heard(asker, &whom, !forwarded.unreachable);
                 reply.send(forwarded.reply);
@@ -139,6 +148,31 @@ enum Verdict {
     Reply(Vec<u8>),
     Ask(Rc<[Step]>),
     Silence,
+}
+
+/// That a query is forwarded.
+struct Turn(Rc<Inner>, Asker);
+
+impl Turn {
+    /// `None`: others than this machine have too many.
+    fn take(inner: &Rc<Inner>, asker: Asker) -> Option<Self> {
+        if asker != Asker::Machine {
+            let others = inner.others.get();
+            if others >= MOST_OF_OTHERS {
+                return None;
+            }
+            inner.others.set(others + 1);
+        }
+        Some(Self(Rc::clone(inner), asker))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.1 != Asker::Machine {
+            self.0.others.set(self.0.others.get().saturating_sub(1));
+        }
+    }
 }
 
 impl Inner {

@@ -87,3 +87,38 @@ async fn what_this_machine_asks_for_others_is_not_told() {
     })
     .await;
 }
+
+/// A zone of split DNS whose name server is silent, and a LAN that asks for names there again and again.
+#[tokio::test]
+async fn a_lan_does_not_keep_this_machine_from_asking() {
+    let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("binds");
+    let server = silent.local_addr().expect("an address").to_string();
+    let asked = async |dns: &Dns, asker, name: &str| {
+        let name = Name::parse(name.as_bytes()).expect("a name");
+        let query = message::query(1, &name, message::kind::A);
+        dns.ask(query, false, asker, Reply::new(drop));
+        tokio::task::yield_now().await;
+        let mut room = [0; 512];
+        std::iter::from_fn(|| silent.try_recv(&mut room).ok()).count()
+    };
+    local(async {
+        let (dns, _told) = started();
+        dns.0.compile(split(&server));
+        let mut arrived = 0;
+        for number in 0..300 {
+            arrived += asked(&dns, Asker::Lan, &format!("lan{number}.corp")).await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        for number in 0..4 {
+            arrived += asked(&dns, Asker::Machine, &format!("own{number}.corp")).await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        arrived += asked(&dns, Asker::Machine, "last.corp").await;
+        // Loopback takes a moment.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let mut room = [0; 512];
+        arrived += std::iter::from_fn(|| silent.try_recv(&mut room).ok()).count();
+        assert_eq!((arrived, dns.0.others.get()), (MOST_OF_OTHERS as usize + 5, MOST_OF_OTHERS));
+    })
+    .await;
+}
