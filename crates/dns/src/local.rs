@@ -75,6 +75,9 @@ impl Resolver {
         };
         let known = self.known(&query);
         if matches!(known, Known::Elsewhere) {
+            if let Some(reply) = no_query(&query) {
+                return Answer::Reply(reply);
+            }
             let below =
                 |suffix: &str| !suffix.is_empty() && name::is_below(query.name.bytes(), suffix.as_bytes());
             return match everything || self.routes.iter().any(|route| below(&route.suffix)) {
@@ -235,6 +238,12 @@ pub fn browsing(query: &Query<'_>) -> Option<Vec<u8>> {
     let set = flags_of_ours(query.bytes) & flag::RECURSION_AVAILABLE;
     reverse::is_browsing(query.name.bytes())
         .then(|| Reply::new(query.bytes, query.question(), Code::NxDomain, set).finish())
+}
+
+/// The answer to an operation that is no query (UPDATE, NOTIFY): nothing of the kind is done for anybody, nor passed on under
+/// this node's address.
+pub fn no_query(query: &Query<'_>) -> Option<Vec<u8>> {
+    (!query.is_ordinary()).then(|| failure(query, Code::NotImp))
 }
 
 /// The answer that says that nobody could be reached.

@@ -232,6 +232,29 @@ fn what_is_no_question() {
     assert_eq!(code(&update), Some(NOTIMP));
 }
 
+/// UPDATE, NOTIFY and what else is no query goes to nobody, whoever asks for it and whose name it is.
+#[test]
+fn no_other_operation_is_passed_on() {
+    let mut config = config();
+    config.routes.push(("corp".into(), [dns::Upstream::parse("10.0.0.1")].into()));
+    config.default = [dns::Upstream::parse("10.0.0.2:5353")].into();
+    let (resolver, _) = config.compile(&dns::config::OsConfig::default());
+    for name in ["a.corp.", "example.com.", "self.tail1.ts.net."] {
+        for operation in [1, 2, 4, 5, 6, 15] {
+            let mut query = Asked::new(name, RecordType::SOA).bytes();
+            query[2] |= operation << 3;
+            for (answer, whom) in [
+                (resolver.answer(&query, Transport::Udp, 1), "machine"),
+                (resolver.answer_covered(&query, Transport::Udp, 1), "LAN"),
+            ] {
+                let Answer::Reply(bytes) = answer else { panic!("{name} {operation} {whom}: passed on") };
+                assert_eq!(bytes[3] & 15, 4, "{name} {operation} {whom}");
+                assert_eq!(bytes[2] >> 3 & 15, operation, "{name} {operation} {whom}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_does_not_fit_is_marked() {
     // An address whose name is as long as names are, below a name of much the same length.

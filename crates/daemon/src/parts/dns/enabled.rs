@@ -201,6 +201,9 @@ impl Inner {
     fn answer_exit_client(&self, resolver: &Resolver, query: &[u8]) -> Verdict {
         // Go's clients are told by HTTP.
         let Ok(query) = Query::parse(query) else { return Verdict::Silence };
+        if let Some(reply) = local::no_query(&query) {
+            return Verdict::Reply(reply);
+        }
         if wanted::is_filtered(&self.excepted.borrow(), query.name.bytes()) {
             return Verdict::Reply(local::failure(&query, Code::Refused));
         }

@@ -88,6 +88,19 @@ async fn what_this_machine_asks_for_others_is_not_told() {
     .await;
 }
 
+#[tokio::test]
+async fn a_client_of_an_exit_node_has_names_looked_up_and_nothing_else() {
+    local(async {
+        let (dns, _told) = started();
+        let name = Name::parse(b"a.corp").expect("a name");
+        let mut update = message::query(1, &name, message::kind::SOA);
+        update[2] |= 5 << 3;
+        let verdict = dns.0.answer_exit_client(&dns.0.resolver.borrow(), &update);
+        assert!(matches!(verdict, Verdict::Reply(bytes) if message::code(&bytes) == Code::NotImp as u8));
+    })
+    .await;
+}
+
 /// A zone of split DNS whose name server is silent, and a LAN that asks for names there again and again.
 #[tokio::test]
 async fn a_lan_does_not_keep_this_machine_from_asking() {
