@@ -15,7 +15,6 @@ use super::{
 use crate::drop::DropReason;
 use crate::time::{Mono, Tick};
 use rand_core::RngCore;
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -123,7 +122,9 @@ pub(crate) struct Paths {
     /// The last round to all addresses.
     compared: Option<Mono>,
     /// Pings that came last, and from where: one that comes again was caught by somebody and sent anew.
-    answered: VecDeque<(TxId, To)>,
+    answered: [Option<(TxId, To)>; REMEMBERED],
+    /// Where in that the next one goes.
+    next: usize,
     /// From addresses that have answered us, and from all others: whoever sends anything anew can have the latter only.
     pings: [Budget; 2],
     calls: Budget,
@@ -146,7 +147,8 @@ impl Paths {
             used: now,
             seen: None,
             compared: None,
-            answered: VecDeque::new(),
+            answered: [None; REMEMBERED],
+            next: 0,
             pings: [Budget::default(); 2],
             calls: Budget::default(),
         }
@@ -234,7 +236,7 @@ impl Paths {
 
     /// The peer has sent a ping; false: too many, or not the first time, do not answer.
     pub(crate) fn handle_ping(&mut self, tx: TxId, from: To, turn: &mut Turn<'_>) -> bool {
-        if self.answered.contains(&(tx, from)) {
+        if self.answered.contains(&Some((tx, from))) {
             return false;
         }
         let known = match from {
@@ -245,10 +247,10 @@ impl Paths {
         if !(if known { of_known } else { of_others }).take(PINGS_TAKEN, turn.now) {
             return false;
         }
-        if self.answered.len() >= REMEMBERED {
-            self.answered.pop_front();
+        if let Some(place) = self.answered.get_mut(self.next % REMEMBERED) {
+            *place = Some((tx, from));
+            self.next = self.next.wrapping_add(1);
         }
-        self.answered.push_back((tx, from));
         let To::Udp(addr) = from else { return true };
         // It may have moved: what has worked until now is asked once.
         if let Some(best) = self.best.filter(|best| best.addr != addr && self.trusted.is_some())
