@@ -45,21 +45,27 @@ impl<F: Files> ResolvConf<F> {
 
     /// What the machine had before us, without ourselves in it.
     pub fn base(&self) -> Result<OsConfig, Error> {
+        Ok(self.read_base()?.0)
+    }
+
+    /// And whether it names servers on one link alone, whose numbers may change without it.
+    fn read_base(&self) -> Result<(OsConfig, bool), Error> {
         let current = self.read(PATH)?;
         let original = match current {
             Some(text) if !is_ours(&text) => Some(text),
             _ => self.read(BACKUP)?,
         };
         let number = |link: &str| text::link_number(&self.files.read(LINKS).ok()?, link);
-        Ok(original.map(|text| parse(&text, number)).unwrap_or_default())
+        let linked = original.as_deref().is_some_and(text::has_links);
+        Ok((original.map(|text| parse(&text, number)).unwrap_or_default(), linked))
     }
 
     /// The same, and from now on [`Self::look`] tells when it is another one.
     pub fn follow_base(&mut self) -> Result<OsConfig, Error> {
         // The stamp first: what is written between the two is seen by the next look.
         let stamp = self.files.stamp(BACKUP).ok();
-        let base = self.base()?;
-        self.watch.follow(stamp, base.clone());
+        let (base, linked) = self.read_base()?;
+        self.watch.follow(stamp, base.clone(), linked);
         Ok(base)
     }
 
@@ -87,7 +93,8 @@ impl<F: Files> ResolvConf<F> {
         Ok(changed)
     }
 
-    /// Whether somebody else has written the file since, or what the original leads to; `now` counts from anywhere.
+    /// Whether somebody else has written the file since, or what the original leads to, or a link that it names is another one;
+    /// `now` counts from anywhere.
     pub fn look(&mut self, now: std::time::Duration) -> Look {
         let Self { files, watch } = self;
         let look = watch.look(now, files.stamp(PATH).ok(), || files.read(PATH).ok());
@@ -95,7 +102,7 @@ impl<F: Files> ResolvConf<F> {
         if look != Look::Fine || watch.is_followed(stamp) {
             return look;
         }
-        let base = self.base().ok();
+        let base = self.read_base().ok();
         self.watch.look_at_base(stamp, base)
     }
 

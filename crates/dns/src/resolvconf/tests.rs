@@ -365,6 +365,41 @@ fn links_are_known_by_their_numbers() {
     assert_eq!(manager.look(Duration::from_secs(15)), Look::NewBase);
 }
 
+/// A link that comes after the file, comes anew, or goes for good, while the file stays as it is.
+#[test]
+fn links_are_looked_up_again() {
+    let mut manager = manager(&Fake::with(Some("nameserver fe80::1%ppp0\n")));
+    let link = |manager: &ResolvConf<Fake>, table: &str| manager.files.write(LINKS, table);
+    let line = |number: u32| format!("fe80{:028} {number:02x} 40 20 80 ppp0\n", 2);
+    let follow = |manager: &mut ResolvConf<Fake>| {
+        let base = manager.follow_base().expect("readable");
+        manager.set(&ours()).expect("sets");
+        base.nameservers.first().map(|server| server.at().to_string())
+    };
+    let mut now = Duration::ZERO;
+    let mut look = |manager: &mut ResolvConf<Fake>| {
+        now += manager.pause();
+        manager.look(now)
+    };
+    assert_eq!((follow(&mut manager), look(&mut manager)), (None, Look::Fine));
+    for number in [9, 10] {
+        link(&manager, &line(number));
+        assert_eq!(look(&mut manager), Look::NewBase);
+        assert_eq!(follow(&mut manager), Some(format!("[fe80::1%{number}]:53")));
+        assert_eq!([look(&mut manager), look(&mut manager)], [Look::Fine, Look::Fine]);
+    }
+    // A link that is made anew is away for a moment.
+    link(&manager, "");
+    assert_eq!([look(&mut manager), look(&mut manager)], [Look::Fine, Look::NewBase]);
+    assert_eq!((follow(&mut manager), look(&mut manager)), (None, Look::Fine));
+    // A sign in a comment, or in what is no server, is no link.
+    for (text, linked) in
+        [("nameserver fe80::1%a", true), ("# %\nnameserver 1.1.1.1\nsearch a%b", false), ("", false)]
+    {
+        assert_eq!(text::has_links(text.as_bytes()), linked, "{text}");
+    }
+}
+
 #[test]
 fn read_only_is_said_once_and_changes_nothing() {
     let mut manager = manager(&Fake { read_only: true, ..Fake::with(Some(ORIGINAL)) });

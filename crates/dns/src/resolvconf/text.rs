@@ -52,6 +52,12 @@ pub fn parse(text: &[u8], number: impl Fn(&str) -> Option<u32>) -> OsConfig {
     config
 }
 
+/// Whether a file names servers on one link alone, be the link there or not.
+pub(super) fn has_links(text: &[u8]) -> bool {
+    let named = |line: &[u8]| line.trim_ascii_start().starts_with(b"nameserver") && line.contains(&b'%');
+    text.split(|byte| *byte == b'\n').any(named)
+}
+
 /// The number of a link, told from the kernel's table of IPv6 addresses (`/proc/net/if_inet6`: address, number in hexadecimal
 /// digits, length of the prefix, scope, flags, name). A link without such an address leads to no server either.
 pub(super) fn link_number(table: &[u8], name: &str) -> Option<u32> {

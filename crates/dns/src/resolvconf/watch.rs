@@ -5,7 +5,8 @@
 //! answered once more, and again in full when that is left alone.
 //!
 //! The original beside ours may be a link to a file that somebody keeps up to date (`/run/NetworkManager/resolv.conf`): its
-//! stamp is looked at, too.
+//! stamp is looked at, too. Where it names a server on one link alone it is read at every look: the link may come, go, and come
+//! back under another number.
 
 use super::files::Stamp;
 use crate::config::OsConfig;
@@ -42,6 +43,8 @@ struct Original {
     /// Of the file that it leads to.
     stamp: Option<Stamp>,
     base: OsConfig,
+    /// It names links.
+    linked: bool,
     /// It has had no server for one look.
     doubted: bool,
 }
@@ -70,19 +73,21 @@ impl Watch {
     }
 
     /// This is what the original says.
-    pub(super) fn follow(&mut self, stamp: Option<Stamp>, base: OsConfig) {
-        self.original = Some(Original { stamp, base, doubted: false });
+    pub(super) fn follow(&mut self, stamp: Option<Stamp>, base: OsConfig, linked: bool) {
+        self.original = Some(Original { stamp, base, linked, doubted: false });
     }
 
     /// Whether there is nothing to be read anew behind this stamp of the original.
     pub(super) fn is_followed(&self, stamp: Option<Stamp>) -> bool {
         let ours = self.wanted.is_some();
-        !ours || self.original.as_ref().is_none_or(|known| known.stamp == stamp && !known.doubted)
+        let settled = |known: &Original| known.stamp == stamp && !known.doubted && !known.linked;
+        !ours || self.original.as_ref().is_none_or(settled)
     }
 
-    /// What follows from the original, read after this stamp.
-    pub(super) fn look_at_base(&mut self, stamp: Option<Stamp>, base: Option<OsConfig>) -> Look {
-        let (Some(known), Some(base)) = (&mut self.original, base) else { return Look::Fine };
+    /// What follows from the original, read after this stamp, and whether it names links.
+    pub(super) fn look_at_base(&mut self, stamp: Option<Stamp>, base: Option<(OsConfig, bool)>) -> Look {
+        let (Some(known), Some((base, linked))) = (&mut self.original, base) else { return Look::Fine };
+        known.linked = linked;
         let same = base == known.base;
         // Who writes it anew may have emptied it only a moment ago.
         known.doubted = !same && base.is_empty() && !known.doubted;
