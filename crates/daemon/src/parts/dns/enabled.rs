@@ -1,8 +1,8 @@
 //! Answers queries by the configuration in force, forwards the others, and keeps the machine's resolver told.
 //!
-//! Owns: the handle, which asker is answered what, the LocalAPI's two endpoints. Leaves out: what a configuration means
-//! and how is raced (crate `dns`), what it follows from (`facts`), resolv.conf (`machine`), the LAN (`listener`), what
-//! people are told (`trouble`).
+//! Owns: the handle, which asker is answered what. Leaves out: what a configuration means and how is raced (crate `dns`),
+//! what it follows from (`facts`), resolv.conf (`machine`), the LAN (`listener`), the LocalAPI (`endpoints`), what people are
+//! told (`trouble`).
 
 use super::facts::{self, Wanted};
 use super::http::Client;
@@ -13,21 +13,19 @@ use super::trouble::Trouble;
 use super::{Asker, Finding, Setup};
 use crate::backend::{Backend, Input, Moment, Reply};
 use crate::clock::Clock;
-use crate::node::Shared;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use dns::config::{OsConfig, Resolver, Step, Whom, plan};
 use dns::forward::{Asked, Forwarder};
 use dns::message::{self, Code, Query};
-use dns::name::Name;
 pub use dns::shown::{question, records};
 use dns::{Answer, Config, Transport, Upstream, local, wanted};
-use localapi::server::{Request, Response};
-use localapi::types::{self, DnsOsConfig, DnsQueryResponse, Indent};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
+
+#[path = "endpoints.rs"]
+mod endpoints;
+pub use endpoints::{os_config, query};
 
 /// The name of the feature, if it is in this build.
 pub const FEATURE: Option<&str> = Some("dns");
@@ -318,47 +316,6 @@ async fn watch(inner: Rc<Inner>) {
 /// What could not be written.
 pub fn cleanup() -> Result<(), String> {
     Machine::new(true, false).restore().map_err(|error| error.to_string())
-}
-
-/// LocalAPI `dns-query`: asked as if by TCP.
-pub async fn query(shared: &Rc<Shared>, request: &Request) -> Response {
-    let wanted = request.query.text("type").trim();
-    let kind = if wanted.is_empty() { Some(message::kind::A) } else { message::kind::by_name(wanted) };
-    let Some(kind) = kind else {
-        return Response::error(400, &format!("unknown DNS message type: {}", wanted.to_ascii_uppercase()));
-    };
-    let text = request.query.text("name");
-    let Some(name) = Name::parse(text.as_bytes()) else {
-        return Response::error(500, &format!("{text:?} is no name that DNS could know"));
-    };
-    let (sender, answer) = oneshot::channel();
-    let reply = Reply::new(move |bytes| drop(sender.send(bytes)));
-    shared.dns.ask(message::query(1, &name, kind), true, Asker::Machine, reply);
-    let Ok(bytes) = answer.await else {
-        return Response::error(500, "too many queries at the same time; try again");
-    };
-    let inner = &shared.dns.0;
-    let resolver = inner.resolver.borrow();
-    let steps = resolver.steps(name.bytes()).into_iter().flat_map(|steps| steps.iter());
-    let resolvers =
-        steps.map(|step| types::Resolver { addr: step.upstream.to_string(), ..types::Resolver::default() });
-    let answer = DnsQueryResponse { bytes: Some(STANDARD.encode(bytes)), resolvers: resolvers.collect() };
-    Response::json(&answer, Indent::None)
-}
-
-/// LocalAPI `dns-osconfig`: what the machine has without us.
-pub fn os_config(shared: &Shared) -> Response {
-    match shared.dns.0.machine.borrow().base() {
-        Ok(base) => {
-            let config = DnsOsConfig {
-                nameservers: Some(base.nameservers.iter().map(ToString::to_string).collect()),
-                search_domains: Some(base.search.iter().map(ToString::to_string).collect()),
-                match_domains: Some(Vec::new()),
-            };
-            Response::json(&config, Indent::None)
-        }
-        Err(error) => Response::error(500, &error.to_string()),
-    }
 }
 
 #[cfg(test)]

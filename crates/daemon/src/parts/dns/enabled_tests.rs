@@ -1,7 +1,7 @@
 //! When health hears of name servers that do not answer. Nothing is sent: the machine has no interface of ours.
 
 use super::*;
-use dns::config::Config;
+use dns::name::Name;
 
 /// Nobody is ever reached.
 struct NoDial;
