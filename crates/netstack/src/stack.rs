@@ -3,6 +3,7 @@
 use crate::device::Outgoing;
 use crate::tcp::{ConnId, Read, Tcp};
 use datapath::drop::DropReason;
+use datapath::filter::SipKey;
 use datapath::packet::build::{self, Echo, Unreachable};
 use datapath::packet::{Fragment, Parsed, proto};
 use datapath::time::Mono;
@@ -59,18 +60,14 @@ const LEAST_MTU: usize = 1280;
 /// What tells packets apart that routers may cut into fragments. They look like chance: who could tell the next one would
 /// know what to forge fragments of.
 struct Numbers {
-    seed: u64,
+    key: SipKey,
     count: u64,
 }
 
 impl Numbers {
     fn next(&mut self) -> NonZeroU16 {
         self.count = self.count.wrapping_add(1);
-        // SplitMix64's steps.
-        let mut mixed = self.seed.wrapping_add(self.count.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        NonZeroU16::new((mixed >> 48) as u16).unwrap_or(NonZeroU16::MIN)
+        NonZeroU16::new(self.key.hash(&[self.count]) as u16).unwrap_or(NonZeroU16::MIN)
     }
 }
 
@@ -94,7 +91,7 @@ impl Stack {
             out: Outgoing::default(),
             scratch: Vec::new(),
             safe: mtu.min(LEAST_MTU),
-            numbers: Numbers { seed, count: 0 },
+            numbers: Numbers { key: SipKey::new(u128::from(seed).to_le_bytes()), count: 0 },
         }
     }
 
