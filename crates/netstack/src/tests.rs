@@ -333,6 +333,22 @@ fn a_client_that_vanishes_is_forgotten() {
     }
 }
 
+/// What comes of all that the client has said: whom an answer is owed.
+fn asked(service: &mut Quad100, client: &mut Client) -> Vec<Back> {
+    let mut backs: Vec<Back> = Vec::new();
+    for _ in 0..20 {
+        let mut card = Card { incoming: None, out: &mut client.out, mtu: 1280 };
+        client.interface.poll(instant(client.now), &mut card, &mut client.sockets);
+        while let Some(packet) = client.out.pop() {
+            let _ = service.handle(&packet, client.now);
+        }
+        service.poll(client.now);
+        backs.extend(std::iter::from_fn(|| service.next_query()).map(|query| query.back));
+        taken(service);
+    }
+    backs
+}
+
 #[test]
 fn connections_and_queries_are_bounded() {
     let (mut service, mut client) = (service(), Client::new());
@@ -345,17 +361,7 @@ fn connections_and_queries_are_bounded() {
         let many: Vec<u8> = (0..40).flat_map(|_| framed(b"query")).collect();
         client.socket(*handle).send_slice(&many).expect("room");
     }
-    let mut backs: Vec<Back> = Vec::new();
-    for _ in 0..20 {
-        let mut card = Card { incoming: None, out: &mut client.out, mtu: 1280 };
-        client.interface.poll(instant(client.now), &mut card, &mut client.sockets);
-        while let Some(packet) = client.out.pop() {
-            let _ = service.handle(&packet, client.now);
-        }
-        service.poll(client.now);
-        backs.extend(std::iter::from_fn(|| service.next_query()).map(|query| query.back));
-        taken(&mut service);
-    }
+    let backs = asked(&mut service, &mut client);
     assert_eq!(backs.len(), 512);
     let mut packet = Vec::new();
     build::udp(&mut packet, at("100.64.0.1", 999), at(SERVICE, 53), b"query").expect("builds");
@@ -374,17 +380,7 @@ fn answers_that_nobody_takes_are_bounded() {
         for handle in &handles {
             client.socket(*handle).send_slice(&framed(b"query").repeat(16)).expect("room");
         }
-        let mut backs: Vec<Back> = Vec::new();
-        for _ in 0..20 {
-            let mut card = Card { incoming: None, out: &mut client.out, mtu: 1280 };
-            client.interface.poll(instant(client.now), &mut card, &mut client.sockets);
-            while let Some(packet) = client.out.pop() {
-                let _ = service.handle(&packet, client.now);
-            }
-            service.poll(client.now);
-            backs.extend(std::iter::from_fn(|| service.next_query()).map(|query| query.back));
-            taken(&mut service);
-        }
+        let backs = asked(&mut service, &mut client);
         assert_eq!(backs.len(), 512);
         let mut most = 0;
         for (count, back) in backs.into_iter().enumerate() {
