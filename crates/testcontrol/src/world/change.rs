@@ -1,16 +1,20 @@
 //! What a test changes about a node or a peer, and who is told of it.
 
-use super::World;
+use super::{Node, World};
 use crate::wireguard::WireguardPeer;
 use serde_json::json;
 use std::net::SocketAddr;
 
 impl World {
+    /// Changes the node with this key, and gives its number: whom to tell is the caller's to know.
+    fn change(&self, key: &str, change: impl FnOnce(&mut Node)) -> Option<i64> {
+        let id = self.find(key)?;
+        self.nodes.borrow_mut().get_mut(&id).map(change)?;
+        Some(id)
+    }
+
     pub(crate) fn authorize(&self, key: &str) {
-        let Some(id) = self.find(key) else { return };
-        if let Some(node) = self.nodes.borrow_mut().get_mut(&id) {
-            node.authorized = true;
-        }
+        let Some(id) = self.change(key, |node| node.authorized = true) else { return };
         let first = self.first_message(id);
         if let Some(stream) = self.streams.borrow().get(&id) {
             let _ = stream.sender.try_send(first);
@@ -19,30 +23,21 @@ impl World {
     }
 
     pub(crate) fn set_attributes(&self, key: &str, attributes: Vec<String>) {
-        let Some(id) = self.find(key) else { return };
-        if let Some(node) = self.nodes.borrow_mut().get_mut(&id) {
-            node.attributes = attributes;
-        }
+        let Some(id) = self.change(key, |node| node.attributes = attributes) else { return };
         self.tell_self(id);
         // Peers see some of them, too.
         self.tell_about(id);
     }
 
     pub(crate) fn set_routes(&self, key: &str, routes: Vec<String>) {
-        let Some(id) = self.find(key) else { return };
-        if let Some(node) = self.nodes.borrow_mut().get_mut(&id) {
-            node.routes = routes;
-        }
+        let Some(id) = self.change(key, |node| node.routes = routes) else { return };
         self.tell_about(id);
     }
 
     pub(crate) fn set_expired(&self, key: &str, expired: bool) {
-        let Some(id) = self.find(key) else { return };
-        if let Some(node) = self.nodes.borrow_mut().get_mut(&id) {
-            node.expired = expired;
-            node.key_expiry =
-                if expired { "2026-01-01T00:00:00Z" } else { "0001-01-01T00:00:00Z" }.to_owned();
-        }
+        let expiry = if expired { "2026-01-01T00:00:00Z" } else { "0001-01-01T00:00:00Z" };
+        let change = |node: &mut Node| (node.expired, node.key_expiry) = (expired, expiry.to_owned());
+        let Some(id) = self.change(key, change) else { return };
         self.tell_self(id);
         self.tell_about(id);
     }
@@ -58,10 +53,7 @@ impl World {
 
     /// Tells everybody that a node speaks nothing but WireGuard, or all that it speaks.
     pub(crate) fn set_wireguard_only(&self, key: &str, endpoints: Option<Vec<SocketAddr>>) {
-        let Some(id) = self.find(key) else { return };
-        if let Some(node) = self.nodes.borrow_mut().get_mut(&id) {
-            node.wireguard_only = endpoints;
-        }
+        let Some(id) = self.change(key, |node| node.wireguard_only = endpoints) else { return };
         self.tell_about(id);
     }
 
