@@ -30,11 +30,11 @@ impl Tracker {
     pub fn note(&mut self, report: &Report, now: Mono) -> bool {
         let moved = [true, false].into_iter().any(|v4| {
             let of_family = |at: &&SocketAddr| at.is_ipv4() == v4;
-            let mut now = report.seen.keys().filter(of_family).peekable();
+            let mut these = report.seen.keys().filter(of_family).peekable();
             let before = || self.seen.keys().filter(of_family);
-            now.peek().is_some()
+            these.peek().is_some()
                 && before().next().is_some()
-                && now.all(|at| before().all(|known| known.ip() != at.ip()))
+                && these.all(|at| before().all(|known| known.ip() != at.ip()))
         });
         for at in report.endpoints() {
             self.seen.insert(at, now);
